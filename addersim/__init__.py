@@ -1,0 +1,1 @@
+"""addersim: bit-exact simulation, cost and comparison of multiplication-free neural networks."""

@@ -1,0 +1,33 @@
+"""Build the one compiled module, addersim.kernels._native, from ext/."""
+
+import os
+from glob import glob
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("ADDERSIM_DEBUG") == "1"  # undefined-behaviour sanitiser and bounds checks
+FLAGS = ["-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=undefined"] if DEBUG else ["-O3"]
+
+native = Extension(
+    "addersim.kernels._native",
+    sources=["ext/_native.pyx", *sorted(glob("ext/*.c"))],
+    depends=sorted(glob("ext/*.h")),
+    include_dirs=["ext"],
+    extra_compile_args=[*FLAGS, "-std=c11", "-Wall", "-Wextra", "-fno-strict-aliasing"],
+    extra_link_args=["-fsanitize=undefined"] if DEBUG else [],
+)
+
+setup(
+    ext_modules=cythonize(
+        [native],
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": DEBUG,
+        },
+    )
+)
