@@ -1,0 +1,158 @@
+"""The definition: one NumPy statement per hardware step, vectorised over outputs only.
+
+Arrays are integers, channels last. ``events`` counts, per stage named in :data:`addersim.datapath.EVENTS`,
+how many values had no code in the stage's register.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from addersim.datapath import EVENTS, Datapath
+from addersim.fixed import IntFormat, Ints, Overflow, Rounding, fit, misfits, round_shift
+from addersim.loops import Window
+
+Events = dict[str, int]
+
+
+def convolve(
+    x_nhwc: Ints, w_krsc: Ints, initial_k: Ints, datapath: Datapath, window: Window, pad_code: int
+) -> tuple[Ints, Events]:
+    """Return the accumulator of every output, and the events on the way.
+
+    Parameters
+    ----------
+    x_nhwc, w_krsc
+        Integer operands; ``w_krsc`` has ``C / groups`` channels.
+    initial_k
+        What the accumulator of output channel k starts at.
+    datapath
+        Widths, order and signs of the hardware. Its ``kind`` decides between ``|x - w|`` and ``x * w``.
+    window
+        Stride, padding, dilation, groups.
+    pad_code
+        The integer of a padded pixel; it takes part like any other.
+
+    Returns
+    -------
+    acc_npqk, events
+        The raw accumulator: for ``sign = "positive"`` the sum of magnitudes, not yet negated.
+    """
+    (py, px), (K, _, _, depth) = window.padding, w_krsc.shape
+    P, Q = window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
+    padded_nhwc = np.pad(x_nhwc, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=pad_code)
+    events = dict.fromkeys(EVENTS, 0)
+    acc_npqk = np.empty((len(x_nhwc), P, Q, K), np.int64)
+    per_group, register = K // window.groups, datapath.accumulator
+    for group in range(window.groups):
+        ks, cs = slice(group * per_group, (group + 1) * per_group), slice(group * depth, (group + 1) * depth)
+        start = np.broadcast_to(initial_k[ks], (len(x_nhwc), P, Q, per_group))
+        acc = _register(start, register.format, register.overflow, events, "accumulator")
+        for r, s, c in _steps(datapath, window, depth):
+            x_npq1t = padded_nhwc[:, window.rows(r, P), window.columns(s, Q), cs][:, :, :, None, c]
+            node = _node(x_npq1t, w_krsc[ks, r, s, c], datapath, events)
+            acc = _register(acc + node, register.format, register.overflow, events, "accumulator")
+        acc_npqk[..., ks] = acc
+    return acc_npqk, events
+
+
+def _steps(datapath: Datapath, window: Window, depth: int) -> Iterator[tuple[int, int, slice]]:
+    """Yield kernel row, kernel column and channel slice of every accumulation, in the stated order."""
+    T = datapath.tree_inputs
+    ranges = {"r": window.R, "s": window.S, "c": -(-depth // T)}
+    for index in np.ndindex(*(ranges[letter] for letter in datapath.order)):
+        at = dict(zip(datapath.order, index, strict=True))
+        yield at["r"], at["s"], slice(at["c"] * T, min(depth, (at["c"] + 1) * T))
+
+
+def _node(x_npq1t: Ints, w_kt: Ints, datapath: Datapath, events: Events) -> Ints:
+    """Return what one step adds to the accumulator: leaves, tree, cut."""
+    leaf = _leaf(x_npq1t, w_kt, datapath, events)
+    missing = datapath.tree_inputs - leaf.shape[-1]
+    nodes = [leaf[..., i] for i in range(leaf.shape[-1])] + [np.zeros_like(leaf[..., 0])] * missing
+    for level in datapath.tree:
+        pairs = [a + b for a, b in zip(nodes[0::2], nodes[1::2], strict=False)]
+        fitted = [_register(pair, level.format, level.overflow, events, "tree") for pair in pairs]
+        nodes = fitted + nodes[2 * len(pairs) :]
+    cut = datapath.cut
+    if cut is None:
+        return nodes[0]
+    return _register(round_shift(nodes[0], cut.shift, cut.rounding), cut.format, cut.overflow, events, "requantise")
+
+
+def _leaf(x_npq1t: Ints, w_kt: Ints, datapath: Datapath, events: Events) -> Ints:
+    if datapath.difference is None:
+        value = x_npq1t * w_kt
+    else:
+        form, overflow = datapath.difference.format, datapath.difference.overflow
+        difference = _register(x_npq1t - (w_kt << datapath.weight_shift), form, overflow, events, "difference")
+        value = np.abs(difference) if datapath.sign == "positive" else -np.abs(difference)
+    return _register(value, datapath.leaf.format, datapath.leaf.overflow, events, "leaf")
+
+
+def _register(v: Ints, form: IntFormat, overflow: Overflow, events: Events, name: str) -> Ints:
+    events[name] += misfits(v, form)
+    return fit(v, form, overflow)
+
+
+def scale(
+    acc_npqk: Ints,
+    bias_k: Ints,
+    multiplier_k: Ints,
+    offset_k: Ints,
+    centred: IntFormat,
+    product: IntFormat,
+    negate: bool,
+) -> tuple[Ints, int]:
+    """Return ``p = t * M_k + A_k`` with ``t = acc - B_k`` (``-acc - B_k`` if ``negate``), and its overflows.
+
+    t wraps to ``centred`` and p to ``product``; the count says how often either did.
+    """
+    t = (-acc_npqk if negate else acc_npqk) - bias_k
+    wrapped = misfits(t, centred)
+    p = fit(t, centred, Overflow.WRAP) * multiplier_k + offset_k
+    return fit(p, product, Overflow.WRAP), wrapped + misfits(p, product)
+
+
+def finish(p_npqk: Ints, shift_k: Ints, rounding: Rounding, low: int, high: int, relu: bool) -> tuple[Ints, int]:
+    """Return ``y = clamp(round_shift(p, n_k), low, high)`` and how many values saturated.
+
+    With ``relu`` values below ``low`` are the rectifier's work and not counted.
+    """
+    y = round_shift(p_npqk, shift_k, rounding)
+    saturated = np.count_nonzero(y > high) + (0 if relu else np.count_nonzero(y < low))
+    return np.clip(y, low, high), int(saturated)
+
+
+def add(p_npqk: Ints, q_npqk: Ints, p_shift_k: Ints, q_shift_k: Ints, product: IntFormat) -> tuple[Ints, int]:
+    """Return ``(p << (n - n_p)) + (q << (n - n_q))`` with n the larger shift of each channel, and overflows."""
+    n_k = np.maximum(p_shift_k, q_shift_k)
+    total = (p_npqk << (n_k - p_shift_k)) + (q_npqk << (n_k - q_shift_k))
+    return fit(total, product, Overflow.WRAP), misfits(total, product)
+
+
+def max_pool(x_nhwc: Ints, window: Window) -> Ints:
+    """Return the maximum of every window; padded pixels never win, as in torch."""
+    (py, px), (P, Q) = window.padding, window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
+    least = np.iinfo(np.int64).min
+    padded_nhwc = np.pad(x_nhwc, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=least)
+    taps = [padded_nhwc[:, window.rows(r, P), window.columns(s, Q)] for r in range(window.R) for s in range(window.S)]
+    return np.maximum.reduce(taps)
+
+
+def sum_pool(x_nhwc: Ints, window: Window, pad_code: int, factor_pq: Ints) -> Ints:
+    """Return the sum of every window times the factor of its place; padded pixels add ``pad_code``."""
+    (py, px), (P, Q) = window.padding, window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
+    padded_nhwc = np.pad(x_nhwc, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=pad_code)
+    total = np.zeros((len(x_nhwc), P, Q, x_nhwc.shape[3]), np.int64)
+    for r in range(window.R):
+        for s in range(window.S):
+            total = total + padded_nhwc[:, window.rows(r, P), window.columns(s, Q)]
+    return total * factor_pq[:, :, None]
+
+
+def path_taken(datapath: Datapath, window: Window, w_krsc: Ints, initial_k: Ints) -> str:
+    """Return how :func:`convolve` computes: always by the definition."""
+    return "definition"

@@ -1,0 +1,66 @@
+"""Residual addition: ``y = a + b``; on integers two products are aligned, added and rounded once.
+
+Each branch arrives as p = t * M_k + A_k with its own shift n_k. The one with the smaller shift moves left by
+the difference (exact), then there is one rounding with the larger shift and one clamp, which is also the
+rectifier where one follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+
+import numpy as np
+
+from addersim.errors import InputError
+from addersim.fixed import Ints
+from addersim.network import EdgeFormat, Network, Node, Shape
+from addersim.ops import OPS, Arguments, ArrayKind, Edge, Facts, Floats, Imported, Op, counts, float_counts, words
+from addersim.ops.array_layer import finish_counts
+from addersim.primitives import Count
+
+
+class Add(Op):
+    """``a + b`` of two tensors of one shape."""
+
+    kind = "add"
+    aten = ("aten.add.Tensor", "aten.add_.Tensor")
+
+    def from_aten(self, arguments: Arguments) -> Imported:
+        a, b = arguments["self"], arguments["other"]
+        if not isinstance(b, Edge) or arguments.get("alpha", 1) != 1:
+            raise InputError("add takes two tensors of the network, not a constant")
+        return Imported((a.name, b.name))
+
+    def shape(self, node: Node, *shapes: Shape) -> Shape:
+        if shapes[0] != shapes[1]:
+            raise InputError(f"add of shapes {shapes[0]} and {shapes[1]}")
+        return shapes[0]
+
+    def float_run(self, node: Node, *xs: Floats) -> Floats:
+        return np.asarray(xs[0] + xs[1])
+
+    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+        stage, params, out = node.stage, node.params, formats[-1]
+        assert stage is not None
+        p, overflows = kernels.add(xs[0], xs[1], params["shift_a_k"], params["shift_b_k"], stage.product)
+        low = out.zero_point if stage.relu else out.format.min
+        y, saturated = kernels.finish(p, params["shift_k"], stage.rounding, low, out.format.max, stage.relu)
+        return y, Facts(stage_overflows=overflows, saturated=saturated)
+
+    def primitives(self, node: Node, network: Network, array: ArrayKind | None) -> list[Count]:
+        tensor = network.tensors[node.name]
+        outputs = words(tensor.shape)
+        if node.stage is None or tensor.format is None:
+            return float_counts(node, "other", outputs, "add")
+        unequal = np.mean(node.params["shift_a_k"] != node.params["shift_b_k"])
+        p = node.stage.product.bits
+        rows = counts(node, "other", round(outputs * unequal), ("shift", p)) + counts(node, "other", outputs, ("add", p))
+        finish = finish_counts(node, node.stage, outputs, tensor.format.bits)
+        return rows + [Count(c.layer, "other", c.primitive, c.times) for c in finish]
+
+    def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:
+        yield Node("layer", self.kind, ("x", "x")), ((3, 4, 4),)
+
+
+OPS.add(Add.kind, Add())

@@ -1,0 +1,50 @@
+"""Adder convolution: ``y[k,p,q] = bias[k] - sum over r,s,c of |x[c,p+r,q+s] - w[k,r,s,c]|``.
+
+Chen et al., AdderNet: Do We Really Need Multiplications in Deep Learning?, CVPR 2020, eq. 2. A padded
+pixel is a 0 that takes part: it contributes ``-|0 - w|``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from addersim.network import Node, Shape
+from addersim.ops import OPS, Arguments, Floats, Imported
+from addersim.ops.array_layer import ArrayLayer, patches
+from addersim.ops.conv2d import window_arguments, window_examples
+
+
+class AdderConv2d(ArrayLayer):
+    """``addersim.nn.AdderConv2d`` with any stride, zero padding, dilation and groups."""
+
+    kind = "adder_conv2d"
+    aten = ("addersim.adder_conv2d.default",)
+    array = "adder"
+
+    def from_aten(self, arguments: Arguments) -> Imported:
+        return window_arguments(arguments, arguments["w"])
+
+    def float_run(self, node: Node, *xs: Floats) -> Floats:
+        window, w_krsc = self.window(node), node.params["w_krsc"]
+        x_npqrsc = patches(xs[0], window)
+        parts = [
+            l1_distance(x.reshape(*x.shape[:3], -1), w.reshape(len(w), -1))
+            for x, w in zip(np.split(x_npqrsc, window.groups, axis=-1), np.split(w_krsc, window.groups), strict=True)
+        ]
+        return np.asarray(node.params.get("bias_k", 0) - np.concatenate(parts, axis=-1))
+
+    def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:
+        return window_examples(self.kind)
+
+
+def l1_distance(x: Floats, w_kd: Floats) -> Floats:
+    """Return ``sum over d of |x[..., d] - w[k, d]|`` with axis k last; one output channel at a time."""
+    out = np.empty((*x.shape[:-1], len(w_kd)), x.dtype)
+    for k, w_d in enumerate(w_kd):
+        out[..., k] = np.abs(x - w_d).sum(axis=-1)
+    return out
+
+
+OPS.add(AdderConv2d.kind, AdderConv2d())

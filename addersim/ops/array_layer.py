@@ -1,0 +1,129 @@
+"""What convolutions and linear layers share: loops, the integer path through a kernel, the output stage."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+
+from addersim.datapath import Datapath, OutputStage
+from addersim.fixed import Ints
+from addersim.loops import LoopNest, Window
+from addersim.network import EdgeFormat, Network, Node, Shape
+from addersim.ops import ArrayKind, Facts, Floats, Op, counts, float_counts
+from addersim.primitives import Count
+
+
+class ArrayLayer(Op):
+    """A layer whose taps run on the processing elements; linear layers are 1 x 1 convolutions of one pixel."""
+
+    def window(self, node: Node) -> Window:
+        """Return the sliding window of a layer with parameter ``w_krsc``."""
+        _, R, S, _ = node.params["w_krsc"].shape
+        a = node.attrs
+        return Window(R, S, a["stride"], a["padding"], a["dilation"], a["groups"])
+
+    def shape(self, node: Node, *shapes: Shape) -> Shape:
+        K = len(node.params["w_krsc"])
+        return (K, *self.window(node).out_size(*shapes[0][1:])) if len(shapes[0]) == 3 else (K,)
+
+    def loops(self, node: Node, shapes: tuple[Shape, ...], out: Shape) -> LoopNest:
+        (C, *image), (K, *pixels), window = shapes[0], out, self.window(node)
+        (H, W), (P, Q) = image or (1, 1), pixels or (1, 1)
+        return LoopNest(
+            K=K, C=C, P=P, Q=Q, R=window.R, S=window.S, H=H, W=W, groups=window.groups, stride=window.stride
+        )
+
+    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+        datapath, params = node.datapath, node.params
+        assert datapath is not None and node.stage is not None
+        x_nhwc = xs[0] if xs[0].ndim == 4 else xs[0][:, None, None, :]
+        initial_k = np.zeros_like(params["bias_k"])
+        bias_k = params["bias_k"]
+        if datapath.preload_bias:
+            initial_k, bias_k = bias_k if datapath.negates else -bias_k, initial_k
+        acc, events = kernels.convolve(
+            x_nhwc, params["w_krsc"], initial_k, datapath, self.window(node), formats[0].zero_point
+        )
+        path = kernels.path_taken(datapath, self.window(node), params["w_krsc"], initial_k)
+        y, facts = output_stage(node, formats[-1], kernels, acc, bias_k, datapath.negates)
+        extremes = (int(acc.min()), int(acc.max())) if acc.size else None
+        facts = Facts(events, facts.stage_overflows, facts.saturated, extremes, path)
+        return (y if xs[0].ndim == 4 else y[:, 0, 0, :]), facts
+
+    def primitives(self, node: Node, network: Network, array: ArrayKind | None) -> list[Count]:
+        nest = self.loops(node, network.in_shapes(node), network.tensors[node.name].shape)
+        if node.datapath is None or node.stage is None:
+            tap = ("subtract", "absolute", "add") if array == "adder" else ("multiply", "add")
+            bias = ("add",) if "bias_k" in node.params else ()
+            return float_counts(node, "tap", nest.taps, *tap) + float_counts(node, "output", nest.outputs, *bias)
+        out = network.tensors[node.name].format
+        assert out is not None
+        return _taps(node, node.datapath, nest) + stage_counts(node, node.stage, nest.outputs, out.bits)
+
+
+def _taps(node: Node, path: Datapath, nest: LoopNest) -> list[Count]:
+    """Return subtractions, absolute values or products, tree additions level by level, accumulations."""
+    x, w = path.x.bits, path.w.bits + path.weight_shift
+    leaf = [("multiply", x, w)] if path.difference is None else [
+        ("subtract", path.difference.format.bits), ("absolute", path.leaf.format.bits)
+    ]
+    rows = counts(node, "tap", nest.taps, *leaf)  # type: ignore[arg-type]
+    channels, T = nest.C // nest.groups, path.tree_inputs
+    places = nest.outputs * nest.R * nest.S
+    groups = [min(T, channels - first) for first in range(0, channels, T)]
+    for level in path.tree:
+        pairs = sum(n // 2 for n in groups)
+        groups = [-(-n // 2) for n in groups]
+        rows += counts(node, "tap", places * pairs, ("add", level.format.bits))
+    if path.cut is not None:
+        rows += counts(node, "tap", places * len(groups), ("shift", path.cut.format.bits))
+    return rows + counts(node, "tap", places * len(groups), ("add", path.accumulator.format.bits))
+
+
+def stage_counts(node: Node, stage: OutputStage, outputs: int, out_bits: int) -> list[Count]:
+    """Return what the output stage costs: bias, gain, offset, and, where it finishes, rounding and clamp."""
+    t, p = stage.centred.bits, stage.product.bits
+    rows = counts(node, "output", outputs if np.any(node.params["bias_k"]) else 0, ("subtract", t))
+    if stage.style == "multiplier_shift":
+        rows += counts(node, "output", outputs, ("multiply", t, stage.multiplier_bits))
+    else:
+        two = stage.style == "shift_add"
+        rows += counts(node, "output", outputs * (1 + two), ("shift", t)) + counts(node, "output", outputs * two, ("add", p))
+    rows += counts(node, "output", outputs if np.any(node.params["offset_k"]) else 0, ("add", p))
+    return rows + (finish_counts(node, stage, outputs, out_bits) if stage.finish else [])
+
+
+def finish_counts(node: Node, stage: OutputStage, outputs: int, out_bits: int) -> list[Count]:
+    """Return the rounding shift (an addition and a shift) and the clamp (two comparisons)."""
+    p = stage.product.bits
+    rounded = max(out_bits + 1, p - int(node.params["shift_k"].min()))
+    return counts(node, "output", outputs, ("add", p), ("shift", p)) + counts(
+        node, "output", 2 * outputs, ("compare", rounded)
+    )
+
+
+def output_stage(
+    node: Node, out: EdgeFormat, kernels: ModuleType, acc: Ints, bias_k: Ints, negate: bool
+) -> tuple[Ints, Facts]:
+    """Return the codes of the output edge, or p itself where the stage does not finish."""
+    stage, params = node.stage, node.params
+    assert stage is not None
+    p, overflows = kernels.scale(
+        acc, bias_k, params["multiplier_k"], params["offset_k"], stage.centred, stage.product, negate
+    )
+    if not stage.finish:
+        return p, Facts(stage_overflows=overflows)
+    low = out.zero_point if stage.relu else out.format.min
+    y, saturated = kernels.finish(p, params["shift_k"], stage.rounding, low, out.format.max, stage.relu)
+    return y, Facts(stage_overflows=overflows, saturated=saturated)
+
+
+def patches(x_nhwc: Floats, window: Window) -> Floats:
+    """Return the zero-padded input under every kernel tap as (N, P, Q, R, S, C)."""
+    (py, px), (P, Q) = window.padding, window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
+    padded = np.pad(x_nhwc, ((0, 0), (py, py), (px, px), (0, 0)))
+    taps = [
+        [padded[:, window.rows(r, P), window.columns(s, Q)] for s in range(window.S)] for r in range(window.R)
+    ]
+    return np.stack([np.stack(row, axis=3) for row in taps], axis=3)

@@ -1,0 +1,34 @@
+"""Scale: ``y = (x - bias_k) * gain_k + offset_k``, integers only: a change of step, or a lone batch norm.
+
+``t = x - B_k; p = t * M_k + A_k; y = clamp(round_shift(p, n_k))``, the formula of every output stage. The
+quantiser puts it where an edge must change its format: the identity branch of a residual addition (which
+takes p itself), narrower inputs of an adder layer, a batch norm without a layer in front.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from addersim.fixed import Ints
+from addersim.network import EdgeFormat, Network, Node
+from addersim.ops import OPS, ArrayKind, Facts, Op, words
+from addersim.ops.array_layer import output_stage, stage_counts
+from addersim.primitives import Count
+
+
+class Scale(Op):
+    """An output stage without a layer."""
+
+    kind = "scale"
+
+    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+        return output_stage(node, formats[-1], kernels, xs[0], node.params["bias_k"], negate=False)
+
+    def primitives(self, node: Node, network: Network, array: ArrayKind | None) -> list[Count]:
+        tensor = network.tensors[node.name]
+        assert node.stage is not None and tensor.format is not None
+        rows = stage_counts(node, node.stage, words(tensor.shape), tensor.format.bits)
+        return [Count(c.layer, "other", c.primitive, c.times) for c in rows]
+
+
+OPS.add(Scale.kind, Scale())

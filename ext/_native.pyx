@@ -1,0 +1,100 @@
+"""The door to the C loops: buffers and shapes go in, the GIL is released. No policy here."""
+
+from libc.stdint cimport int64_t
+
+cdef extern from "float_adder.h" nogil:
+    ctypedef struct adder_shape:
+        int64_t N, C, H, W, K, P, Q, R, S
+        int64_t stride_h, stride_w, dilation_h, dilation_w, groups
+    int adder_forward_f32(const adder_shape *, const float *, const float *, float *)
+    int adder_input_grad_f32(const adder_shape *, const float *, const float *, const float *, float *)
+
+
+cdef adder_shape _adder_shape(const float[:, :, :, ::1] x, const float[:, :, :, ::1] w,
+                              const float[:, :, :, ::1] y, tuple stride, tuple dilation, int64_t groups):
+    cdef adder_shape a
+    a.N, a.H, a.W, a.groups = x.shape[0], x.shape[2], x.shape[3], groups
+    a.K, a.C, a.R, a.S = w.shape[0] // groups, w.shape[1], w.shape[2], w.shape[3]
+    a.P, a.Q = y.shape[2], y.shape[3]
+    (a.stride_h, a.stride_w), (a.dilation_h, a.dilation_w) = stride, dilation
+    if x.shape[1] != a.C * groups or y.shape[1] != a.K * groups or y.shape[0] != a.N or (
+            (a.P - 1) * a.stride_h + (a.R - 1) * a.dilation_h >= a.H or
+            (a.Q - 1) * a.stride_w + (a.S - 1) * a.dilation_w >= a.W):
+        raise ValueError("shapes of x, w and y do not fit together")
+    return a
+
+
+def adder_forward(const float[:, :, :, ::1] x, const float[:, :, :, ::1] w, float[:, :, :, ::1] y,
+                  tuple stride, tuple dilation, int64_t groups):
+    """Fill y_nkpq with -sum |x_nchw - w_kcrs|; x is padded already."""
+    cdef adder_shape a = _adder_shape(x, w, y, stride, dilation, groups)
+    cdef int failed = 0
+    if y.size:
+        with nogil:
+            failed = adder_forward_f32(&a, &x[0, 0, 0, 0], &w[0, 0, 0, 0], &y[0, 0, 0, 0])
+    if failed:
+        raise MemoryError("adder_forward")
+
+
+def adder_input_grad(const float[:, :, :, ::1] x, const float[:, :, :, ::1] w, const float[:, :, :, ::1] gy,
+                     float[:, :, :, ::1] gx, tuple stride, tuple dilation, int64_t groups):
+    """Add sum_k clamp(w - x, -1, 1) * gy_nkpq to gx_nchw, which has the (padded) shape of x_nchw."""
+    cdef adder_shape a = _adder_shape(x, w, gy, stride, dilation, groups)
+    cdef int failed = 0
+    if gy.size:
+        with nogil:
+            failed = adder_input_grad_f32(&a, &x[0, 0, 0, 0], &w[0, 0, 0, 0], &gy[0, 0, 0, 0], &gx[0, 0, 0, 0])
+    if failed:
+        raise MemoryError("adder_input_grad")
+
+
+cdef extern from "convolve.h" nogil:
+    ctypedef struct fx_register:
+        pass
+    ctypedef struct conv_shape:
+        pass
+    ctypedef struct conv_datapath:
+        pass
+    void convolve_stepwise(const conv_shape *, const conv_datapath *, const int *, const int *, const int64_t *,
+                           int64_t *, int64_t *)
+    void convolve_running(const conv_shape *, int, int, const int *, const int *, const int64_t *, int64_t *)
+    int64_t output_scale(int64_t, int64_t, const int64_t *, const int64_t *, const int64_t *, const int64_t *,
+                         fx_register, fx_register, int, int64_t *)
+    int64_t output_finish(int64_t, int64_t, const int64_t *, const int64_t *, int, int64_t, int64_t, int, int64_t *)
+
+DATAPATH_WORDS = sizeof(conv_datapath) // sizeof(int)
+
+
+def stepwise(const int64_t[::1] shape, const int[::1] datapath, const int[::1] x, const int[::1] w,
+             const int64_t[::1] initial, int64_t[::1] acc, int64_t[::1] events):
+    """Fill acc, and add to events, in the hardware's order; all sizes are checked by the caller."""
+    with nogil:
+        convolve_stepwise(<const conv_shape *>&shape[0], <const conv_datapath *>&datapath[0], &x[0], &w[0],
+                          &initial[0], &acc[0], &events[0])
+
+
+def running(const int64_t[::1] shape, bint is_adder, bint negate, const int[::1] x, const int[::1] w,
+            const int64_t[::1] initial, int64_t[::1] acc):
+    """Fill acc with plain sums; the caller has proved that no register can overflow."""
+    with nogil:
+        convolve_running(<const conv_shape *>&shape[0], is_adder, negate, &x[0], &w[0], &initial[0], &acc[0])
+
+
+def scale(const int64_t[:, ::1] acc, const int64_t[::1] bias, const int64_t[::1] multiplier, const int64_t[::1] offset,
+          const int[::1] centred, const int[::1] product, bint negate, int64_t[:, ::1] out):
+    """Fill out with p and return how many t or p missed their registers."""
+    cdef int64_t misfits
+    with nogil:
+        misfits = output_scale(acc.shape[0], acc.shape[1], &acc[0, 0], &bias[0], &multiplier[0], &offset[0],
+                               (<const fx_register *>&centred[0])[0], (<const fx_register *>&product[0])[0],
+                               negate, &out[0, 0])
+    return misfits
+
+
+def finish(const int64_t[:, ::1] p, const int64_t[::1] shift, int rounding, int64_t low, int64_t high, bint relu,
+           int64_t[:, ::1] out):
+    """Fill out with the rounded and clamped codes and return how many saturated."""
+    cdef int64_t saturated
+    with nogil:
+        saturated = output_finish(p.shape[0], p.shape[1], &p[0, 0], &shift[0], rounding, low, high, relu, &out[0, 0])
+    return saturated
