@@ -1,0 +1,162 @@
+"""The same network on adders and on multipliers, everything else equal, over all cost tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from addersim.charges import Cost
+from addersim.costs import COSTS, CostTable, load_table
+from addersim.dataflows import Dataflow
+from addersim.errors import InputError, nearest
+from addersim.evaluate import evaluate
+from addersim.hardware import Hardware, load_hardware, multiplier_twin
+from addersim.network import QuantizedNetwork
+
+Metric = Literal["energy", "arithmetic", "taps", "latency", "area"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Adder and multiplier costs of one image, per cost table.
+
+    Ratios are multiplier / adder: above 1 the adders win, below 1 they lose.
+
+    Attributes
+    ----------
+    costs
+        Table name to the pair (adder cost, multiplier cost).
+    assumptions
+        What is held equal, what is not, and what the costs rest on.
+    """
+
+    costs: Mapping[str, tuple[Cost, Cost]]
+    assumptions: tuple[str, ...]
+
+    def ratio(self, metric: Metric) -> dict[str, float | None]:
+        """Return multiplier / adder per table; ``None`` where a table does not price it.
+
+        Parameters
+        ----------
+        metric
+            ``energy``: the whole system. ``arithmetic``: without buffers and DRAM. ``taps``: the loop nests
+            of the adder layers and of the multiplier layers of the same names, nothing else. ``latency``.
+            ``area``: the arrays' arithmetic.
+
+        Raises
+        ------
+        InputError
+            If there is no such metric.
+        """
+        if metric not in METRICS:
+            raise InputError(f"unknown metric {metric!r}{nearest(metric, METRICS)}")
+        return {name: _ratio(metric, *pair) for name, pair in self.costs.items()}
+
+    def range(self, metric: Metric) -> tuple[float, float] | None:
+        """Return the least and the largest ratio over the tables; ``None`` if no table prices it."""
+        ratios = [ratio for ratio in self.ratio(metric).values() if ratio is not None]
+        return (min(ratios), max(ratios)) if ratios else None
+
+    def to_pandas(self) -> Any:
+        """Return one row per table and metric: adder, multiplier, ratio, unit."""
+        import pandas as pd
+
+        units = {"energy": "pJ", "arithmetic": "pJ", "taps": "pJ", "latency": "us", "area": "um2"}
+        rows = [
+            [name, metric, *_values(metric, *pair), _ratio(metric, *pair), units[metric]]
+            for name, pair in self.costs.items()
+            for metric in METRICS
+        ]
+        return pd.DataFrame(rows, columns=["table", "metric", "adder", "multiplier", "ratio", "unit"])
+
+    def _repr_html_(self) -> str:
+        return str(self.to_pandas().to_html(index=False))
+
+
+def compare(
+    adder_qnet: QuantizedNetwork,
+    multiplier_qnet: QuantizedNetwork,
+    *,
+    hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
+    dataflow: str | Dataflow = "output_stationary",
+    tables: Literal["all"] | Iterable[str | os.PathLike[str] | CostTable] = "all",
+) -> Comparison:
+    """Return what both networks cost on the same machine with adders and with multipliers.
+
+    The adder network runs on ``hardware``, the multiplier network on :func:`multiplier_twin` of it, each
+    first given its machine's datapath by ``.on``.
+
+    Parameters
+    ----------
+    hardware
+        An adder machine: name, path or value.
+    tables
+        Cost tables by name, path or value; ``"all"`` takes the whole shelf.
+
+    Raises
+    ------
+    InputError
+        If ``hardware`` is no adder machine, or a network does not fit.
+    """
+    machine = load_hardware(hardware)
+    if machine.pe != "adder":
+        raise InputError(f"{machine.name} has pe = {machine.pe!r}; compare starts from an adder machine")
+    twin = multiplier_twin(machine)
+    ours, theirs = adder_qnet.on(machine), multiplier_qnet.on(twin)
+    chosen = list(COSTS) if tables == "all" else [tables] if isinstance(tables, str) else list(tables)
+    costs: dict[str, tuple[Cost, Cost]] = {}
+    for table in map(load_table, chosen):
+        adder = evaluate(ours, machine, dataflow, table)
+        costs[table.name] = (adder, evaluate(theirs, twin, dataflow, table))
+    if not costs:
+        raise InputError("tables: expected at least one cost table")
+    return Comparison(costs, _assumptions(costs, machine, twin))
+
+
+def _values(metric: Metric, adder: Cost, multiplier: Cost) -> tuple[float | None, float | None]:
+    if metric == "energy":
+        return adder.energy_pj, multiplier.energy_pj
+    if metric == "arithmetic":
+        return adder.energy_by_unit["arithmetic"], multiplier.energy_by_unit["arithmetic"]
+    if metric == "latency":
+        return adder.latency_us, multiplier.latency_us
+    if metric == "area":
+        return adder.area_um2, multiplier.area_um2
+    layers = {run.layer for run in adder.layers if run.array == "adder"}
+    if not layers <= {run.layer for run in multiplier.layers if run.array is not None}:
+        return adder.tap_energy_pj(layers), None
+    return adder.tap_energy_pj(layers), multiplier.tap_energy_pj(layers)
+
+
+def _ratio(metric: Metric, adder: Cost, multiplier: Cost) -> float | None:
+    ours, theirs = _values(metric, adder, multiplier)
+    return None if not ours or theirs is None else theirs / ours
+
+
+def _assumptions(
+    costs: Mapping[str, tuple[Cost, Cost]], machine: Hardware, twin: Hardware
+) -> tuple[str, ...]:
+    adder, multiplier = next(iter(costs.values()))
+    held = (
+        f"equal on both sides: array {machine.rows} x {machine.cols}, operand and accumulator widths, "
+        f"buffers, clock, vector lanes, dataflow {adder.dataflow}",
+    )
+    side = machine.multiplier_rows * machine.multiplier_cols
+    unequal = (
+        f"{machine.name} runs the layers that stayed multiplications on {side} multipliers beside the array, "
+        f"{twin.name} on its {twin.rows * twin.cols}; their area and cycles are in the figures",
+    ) if side else ()  # fmt: skip
+    both = (*multiplier.assumptions, *(text for pair in costs.values() for text in pair[0].assumptions))
+    return (*held, *unequal, *_differences(adder, multiplier), *dict.fromkeys((*adder.assumptions, *both)))
+
+
+def _differences(adder: Cost, multiplier: Cost) -> tuple[str, ...]:
+    """Return a warning where the networks do not have the same taps layer by layer."""
+    taps = [{run.layer: run.taps for run in cost.layers if run.array} for cost in (adder, multiplier)]
+    if taps[0] == taps[1]:
+        return ()
+    totals = [sum(layers.values()) for layers in taps]
+    return (f"NOT the same network on both sides: {totals[0]} taps against {totals[1]}",)

@@ -1,0 +1,12 @@
+"""Cost tables: what one operation of one width costs, each figure with the publication it stands in.
+
+One TOML file per publication. A file put here is on the shelf :data:`COSTS` and under every test that
+iterates over it.
+"""
+
+from __future__ import annotations
+
+from addersim.costs.rows import Price
+from addersim.costs.table import COSTS, CostTable, load_table
+
+__all__ = ["COSTS", "CostTable", "Price", "load_table"]

@@ -1,0 +1,10 @@
+"""Machines: an array of processing elements, its widths, buffers and clock; one TOML file each.
+
+A file put here is on the shelf :data:`HARDWARE` and under every test that iterates over it.
+"""
+
+from __future__ import annotations
+
+from addersim.hardware.machine import HARDWARE, Buffer, Hardware, load_hardware, multiplier_twin
+
+__all__ = ["HARDWARE", "Buffer", "Hardware", "load_hardware", "multiplier_twin"]

@@ -1,0 +1,79 @@
+"""Read a TOML file into a frozen model; every complaint is one line with file, key and nearest name."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from addersim.errors import InputError, nearest
+
+M = TypeVar("M", bound="Record")
+
+
+class Record(BaseModel):
+    """A frozen value read from TOML: strict types, no unknown keys, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def read(model: type[M], path: str | os.PathLike[str]) -> M:
+    """Return the ``model`` that the TOML file ``path`` describes.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not TOML, or does not fit the model; the message names file and key.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from error
+    return build(model, data, str(path))
+
+
+def build(model: type[M], data: Mapping[str, Any], where: str) -> M:
+    """Return ``model`` made of ``data``; errors name ``where``, the key and the nearest known key."""
+    try:
+        # JSON is the one strict input in which a list may become a tuple and a table a model.
+        return model.model_validate_json(json.dumps(dict(data), default=str))
+    except ValidationError as error:
+        raise InputError(f"{where}: {_complaint(model, error)}") from None
+
+
+def _complaint(model: type[Record], error: ValidationError) -> str:
+    first = error.errors()[0]
+    path, kind = first["loc"], first["type"]
+    owner = _owner(model, path[:-1])
+    if kind == "extra_forbidden":
+        return f"{owner.__name__} has no {path[-1]!r}{nearest(str(path[-1]), owner.model_fields)}"
+    if kind == "missing":
+        return f"{owner.__name__} needs {path[-1]!r}"
+    if kind == "value_error":
+        return str(first["ctx"]["error"])
+    return f"{_dotted(path)} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def _owner(model: type[Record], path: Sequence[int | str]) -> type[Record]:
+    """Return the model that the last key of ``path`` leads to."""
+    for key in path:
+        if isinstance(key, str) and key in model.model_fields:
+            model = next(iter(_models(model.model_fields[key].annotation)), model)
+    return model
+
+
+def _models(annotation: Any) -> list[type[Record]]:
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _dotted(path: Sequence[int | str]) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).lstrip(".")
