@@ -173,13 +173,6 @@ class Network:
             raise InputError(f"{path}: the network's description lacks or garbles {error}") from error
 
 
-class QuantizedNetwork(Network):
-    """A network whose edges all have integer formats and whose layers carry datapaths.
-
-    ``logits = (codes - zero_point) * step`` of the output edge. Save and load as for :class:`Network`.
-    """
-
-
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write ``data`` to a temporary file beside ``path``, then rename it; raise InputError if that fails."""
     payload = data.encode() if isinstance(data, str) else data

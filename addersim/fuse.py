@@ -1,0 +1,69 @@
+"""fuse: which float nodes become one integer layer: layer, batch norm and rectifier, up to the rounding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from addersim.network import Network, Node
+from addersim.ops import OPS
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Float nodes that become one quantised node.
+
+    Attributes
+    ----------
+    root
+        The layer, addition, lone batch norm, or any other node.
+    norm
+        The batch norm behind a layer, or ``None``.
+    relu
+        Whether a rectifier ends it.
+    end
+        Name of the float edge it ends at.
+    partial
+        Whether it stops before the rounding since a residual addition reads it alone.
+    """
+
+    root: Node
+    norm: Node | None
+    relu: bool
+    end: str
+    partial: bool
+
+
+def fuse(network: Network) -> tuple[Fused, ...]:
+    """Return the fused nodes in order; every float node is in exactly one of them."""
+    absorbed: set[str] = set()
+    fused = []
+    for node in network.nodes:
+        if node.name not in absorbed:
+            fused.append(_fuse(network, node))
+            absorbed |= _names(fused[-1], network)
+    return tuple(fused)
+
+
+def _fuse(network: Network, root: Node) -> Fused:
+    is_layer = OPS[root.kind].array is not None
+    if not (is_layer or root.kind in ("add", "batch_norm")):
+        return Fused(root, None, False, root.name, False)
+    end, norm = root.name, None
+    follower = _only_reader(network, end)
+    if is_layer and follower is not None and follower.kind == "batch_norm":
+        end, norm = follower.name, follower
+        follower = _only_reader(network, end)
+    if follower is not None and follower.kind == "relu":
+        return Fused(root, norm, True, follower.name, False)
+    partial = root.kind != "add" and follower is not None and follower.kind == "add"
+    return Fused(root, norm, False, end, partial)
+
+
+def _only_reader(network: Network, name: str) -> Node | None:
+    readers = network.consumers(name)
+    return readers[0] if len(readers) == 1 and readers[0].inputs.count(name) == 1 else None
+
+
+def _names(fused: Fused, network: Network) -> set[str]:
+    names = {fused.root.name, fused.end}
+    return names | {fused.norm.name} if fused.norm else names

@@ -1,0 +1,179 @@
+"""The quantised nodes: integer weights, biases, multipliers and shifts, and registers that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from addersim.datapath import Datapath, OutputStage, exact_datapath
+from addersim.errors import InputError
+from addersim.fixed import IntFormat, Ints, format_for
+from addersim.fuse import Fused
+from addersim.gains import encode_gains
+from addersim.network import EdgeFormat, Node
+from addersim.ops import OPS
+
+if TYPE_CHECKING:
+    from addersim.quantize import Choices
+
+Reals = NDArray[np.float64]
+Extremes = tuple[Ints, Ints]
+
+
+def layer_node(
+    fused: Fused, source: str, x: EdgeFormat, out: EdgeFormat, weight_bits: int, choices: Choices
+) -> tuple[Node, int]:
+    """Return the integer node of a layer with its batch norm and rectifier, and the width of p.
+
+    An adder layer's weights take the input's step and zero point, ``bias_k`` holds
+    ``B_k = round((mean_k - bias_k + sum |w - w'|) / s)``. A multiplier layer's batch norm is folded into its
+    weights, each output channel has its own step, and ``bias_k`` is ``z * sum(w)``.
+    """
+    root = fused.root
+    norm = _norm(fused)
+    if OPS[root.kind].array == "adder":
+        w_krsc, w_form, step_k, low_k, high_k = _adder_weights(root, x)
+        lost_k = np.abs(root.params["w_krsc"] - np.clip(root.params["w_krsc"], *x.range)).astype(np.float64).sum((1, 2, 3))
+        bias_k = np.rint((norm["mean"] + lost_k) / step_k).astype(np.int64)
+        gain_k, offset_k = norm["gain"] * step_k / out.step, norm["beta"]
+    else:
+        folded = root.params["w_krsc"].astype(np.float64) * norm["gain"][:, None, None, None]
+        w_krsc, w_form, step_k, low_k, high_k = _multiplier_weights(folded, x, weight_bits)
+        bias_k = x.zero_point * w_krsc.sum((1, 2, 3))
+        gain_k, offset_k = step_k / out.step, norm["beta"] - norm["gain"] * norm["mean"]
+    dead = norm["gain"] == 0
+    gain_k, bias_k = np.where(dead, 0.0, gain_k), np.where(dead, 0, bias_k)
+    datapath = _datapath(root, x.format, w_form, w_krsc, choices)
+    stage, params = _stage(root.name, (low_k - bias_k, high_k - bias_k), gain_k, offset_k, out, choices, fused)
+    params = {"w_krsc": w_krsc.astype(np.int16), "bias_k": bias_k, **params}
+    return Node(root.name, root.kind, (source,), root.attrs, params, datapath, stage), stage.product.bits
+
+
+def norm_node(fused: Fused, x: EdgeFormat, out: EdgeFormat, choices: Choices, source: str) -> Node:
+    """Return the scale node of a batch norm that stands alone."""
+    norm = _norm(fused)
+    offset_k = norm["beta"] - norm["gain"] * norm["mean"]
+    return _scale_node(fused.root.name, source, x, out, choices, norm["gain"], offset_k, fused)
+
+
+def narrow_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choices: Choices) -> Node:
+    """Return the scale node that brings an edge to another step and width."""
+    return _scale_node(name, source, x, out, choices, np.ones(1), np.zeros(1), None)
+
+
+def identity_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choices: Choices) -> Node:
+    """Return the scale node of an identity branch, which leaves the rounding to the addition."""
+    node = narrow_node(name, source, x, replace(out, zero_point=0), choices)
+    assert node.stage is not None
+    return replace(node, stage=replace(node.stage, finish=False))
+
+
+def add_node(fused: Fused, branches: Sequence[Node], out: EdgeFormat) -> Node:
+    """Return the addition of two products, with a register that holds their aligned sum."""
+    a, b = branches
+    assert a.stage is not None and b.stage is not None
+    shifts = [branch.params["shift_k"] for branch in branches]
+    channels = max(len(s) for s in shifts)
+    shift_a, shift_b = (np.broadcast_to(s, (channels,)).copy() for s in shifts)
+    shift = np.maximum(shift_a, shift_b)
+    reach = (1 << (a.stage.product.bits - 1 + int((shift - shift_a).max()))) + (
+        1 << (b.stage.product.bits - 1 + int((shift - shift_b).max()))
+    )
+    product = format_for(-reach, reach)
+    stage = replace(a.stage, product=product, centred=product, finish=True, relu=fused.relu)
+    params = {"shift_a_k": shift_a, "shift_b_k": shift_b, "shift_k": shift}
+    return Node(fused.root.name, "add", (a.name, b.name), {}, params, None, stage)
+
+
+def _scale_node(
+    name: str,
+    source: str,
+    x: EdgeFormat,
+    out: EdgeFormat,
+    choices: Choices,
+    gain_k: Reals,
+    offset_k: Reals,
+    fused: Fused | None,
+) -> Node:
+    bias_k = np.full(len(gain_k), x.zero_point, np.int64)
+    extremes = np.full_like(bias_k, x.format.min) - bias_k, np.full_like(bias_k, x.format.max) - bias_k
+    stage, params = _stage(name, extremes, gain_k * x.step / out.step, offset_k, out, choices, fused)
+    return Node(name, "scale", (source,), {}, {"bias_k": bias_k, **params}, None, stage)
+
+
+def _norm(fused: Fused) -> Mapping[str, Reals]:
+    """Return mean (less the layer's bias), gain = gamma / sigma and beta, in float64.
+
+    Without batch norm gain = 1, mean = 0, beta = the layer's bias.
+    """
+    root = fused.root
+    source = fused.norm or (root if root.kind == "batch_norm" else None)
+    K = len(root.params["w_krsc"]) if "w_krsc" in root.params else len(root.params["gamma_k"])
+    bias = np.asarray(root.params.get("bias_k", np.zeros(K)), np.float64)
+    if source is None:
+        return {"mean": np.zeros(K), "gain": np.ones(K), "beta": bias}
+    p = {key: np.asarray(value, np.float64) for key, value in source.params.items()}
+    sigma = np.sqrt(p["var_k"] + source.attrs["eps"])
+    gain = np.where(p["var_k"] == 0, 0.0, p["gamma_k"] / sigma)
+    # Zero variance: the channel is constant, so its input equals its mean and only beta is left.
+    return {"mean": p["mean_k"] - bias, "gain": gain, "beta": p["beta_k"]}
+
+
+def _adder_weights(root: Node, x: EdgeFormat) -> tuple[Ints, IntFormat, Reals, Ints, Ints]:
+    """Return codes in the input's format, their format, the step, and the accumulator's extremes."""
+    w_krsc = x.quantise(root.params["w_krsc"])
+    reach_k = np.maximum(w_krsc - x.format.min, x.format.max - w_krsc).sum((1, 2, 3))
+    step_k = np.full(len(w_krsc), x.step)
+    return w_krsc, x.format, step_k, -reach_k, np.zeros_like(reach_k)
+
+
+def _multiplier_weights(w: Reals, x: EdgeFormat, bits: int) -> tuple[Ints, IntFormat, Reals, Ints, Ints]:
+    """Return symmetric codes per output channel, their format, the steps, and the accumulator's extremes."""
+    largest = (1 << (bits - 1)) - 1
+    magnitude_k = np.abs(w).max((1, 2, 3))
+    step_k = np.where(magnitude_k > 0, magnitude_k / largest, 1.0)
+    w_krsc = np.rint(w / step_k[:, None, None, None]).astype(np.int64)
+    products = w_krsc * x.format.min, w_krsc * x.format.max
+    low_k, high_k = np.minimum(*products).sum((1, 2, 3)), np.maximum(*products).sum((1, 2, 3))
+    return w_krsc, IntFormat(bits, signed=True), step_k * x.step, low_k, high_k
+
+
+def _datapath(root: Node, x: IntFormat, w: IntFormat, w_krsc: Ints, choices: Choices) -> Datapath:
+    array = OPS[root.kind].array
+    assert array is not None
+    if choices.datapath is not None and array == "adder":
+        return replace(choices.datapath, x=x, w=w)
+    return exact_datapath(array, x, w, int(np.prod(w_krsc.shape[1:])))
+
+
+def _stage(
+    name: str,
+    centred: Extremes,
+    gain_k: Reals,
+    offset_k: Reals,
+    out: EdgeFormat,
+    choices: Choices,
+    fused: Fused | None,
+) -> tuple[OutputStage, dict[str, Any]]:
+    """Return the output stage and its M_k, A_k, n_k; t and p get the narrowest registers that hold them."""
+    if not np.isfinite(offset_k).all():
+        raise InputError(f"layer {name!r}: the offset of its output stage is not finite")
+    multiplier_k, shift_k = encode_gains(gain_k, choices.output_stage, choices.multiplier_bits, name)
+    partial = fused is not None and fused.partial
+    zero = 0 if partial else out.zero_point
+    offset = np.rint(offset_k / out.step * 2.0**shift_k).astype(np.int64) + (zero << shift_k)
+    corners = np.stack([centred[0] * multiplier_k, centred[1] * multiplier_k]) + offset
+    half = 1 << max(int(shift_k.max()) - 1, 0)  # the rounding constant passes through the same register
+    stage = OutputStage(
+        centred=format_for(int(centred[0].min()), int(centred[1].max()), signed=True),
+        product=format_for(int(corners.min()), int(corners.max()) + half, signed=True),
+        multiplier_bits=choices.multiplier_bits,
+        finish=not partial,
+        relu=fused is not None and fused.relu,
+        style=choices.output_stage,
+    )
+    return stage, {"multiplier_k": multiplier_k, "offset_k": offset, "shift_k": shift_k}

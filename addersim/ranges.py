@@ -1,0 +1,102 @@
+"""From observed values to the format of an edge: which range, which step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from addersim.errors import InputError
+from addersim.floating import float_batches
+from addersim.network import EdgeFormat, Network
+
+RangeRule = Literal["mse", "quantile", "max"]
+RULES: tuple[RangeRule, ...] = ("mse", "quantile", "max")
+SAMPLE = 1 << 17  # values kept per edge
+CANDIDATES = 120  # ranges tried by the "mse" rule
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What calibration saw on one edge: its extremes, and a sample of its values."""
+
+    low: float
+    high: float
+    sample: NDArray[np.float32]
+
+    @property
+    def magnitude(self) -> float:
+        """The largest absolute value."""
+        return max(self.high, -self.low)
+
+
+def observe(network: Network, images: Any) -> dict[str, Observed]:
+    """Return what every edge of the float network carries over the calibration images.
+
+    Raises
+    ------
+    InputError
+        If there is no image, or images do not match the network's input.
+    """
+    if not len(images):
+        raise InputError("calibration needs at least one image")
+    names = [node.name for node in network.nodes]
+    extremes: dict[str, tuple[float, float]] = {}
+    samples: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+    for batch in float_batches(network, images, keep=names):
+        for name, values in batch.items():
+            low, high = extremes.get(name, (np.inf, -np.inf))
+            extremes[name] = min(low, float(values.min())), max(high, float(values.max()))
+            total = values.size // len(values) * len(images)
+            samples[name].append(values.ravel()[:: max(1, total // SAMPLE)].astype(np.float32))
+    return {name: Observed(*extremes[name], np.concatenate(samples[name])) for name in names}
+
+
+def edge_format(
+    name: str,
+    observed: Observed,
+    bits: int,
+    *,
+    rule: RangeRule = "mse",
+    quantile: float = 0.9997,
+    centred: bool = False,
+    power_of_two: bool = False,
+) -> EdgeFormat:
+    """Return the format of an edge of ``bits`` bits.
+
+    A non-negative edge is unsigned with ``step = a / (2**bits - 1)``; any other has
+    ``step = a / (2**(bits-1) - 1)``, signed with zero point 0, or, if ``centred``, unsigned with zero point
+    ``2**(bits-1) - 1``. The range a is the largest magnitude (``"max"``), a quantile of the magnitudes, or
+    the one that minimises the squared error of the sample (``"mse"``).
+
+    Raises
+    ------
+    InputError
+        If the edge only ever carries zero.
+    """
+    if observed.magnitude == 0:
+        raise InputError(f"edge {name!r} carries only zeros on the calibration images: no step can be chosen")
+    unsigned = observed.low >= 0
+    levels = (1 << bits) - 1 if unsigned else (1 << (bits - 1)) - 1
+
+    def form(a: float) -> EdgeFormat:
+        step = a / levels
+        step = 2.0 ** round(np.log2(step)) if power_of_two else step
+        if unsigned:
+            return EdgeFormat(bits, False, step)
+        return EdgeFormat(bits, False, step, levels) if centred else EdgeFormat(bits, True, step)
+
+    if rule == "max":
+        return form(observed.magnitude)
+    if rule == "quantile":
+        return form(float(np.quantile(np.abs(observed.sample), quantile)) or observed.magnitude)
+    candidates = [form(observed.magnitude * i / CANDIDATES) for i in range(1, CANDIDATES + 1)]
+    return min(candidates, key=lambda f: _squared_error(f, observed.sample))
+
+
+def _squared_error(form: EdgeFormat, sample: NDArray[np.float32]) -> float:
+    low, high = form.range
+    real = np.clip(np.rint(sample / np.float32(form.step)) * np.float32(form.step), np.float32(low), np.float32(high))
+    return float(np.mean((real - sample) ** 2))

@@ -1,0 +1,194 @@
+"""simulate: a quantised network on integers, image by image, from the input's codes to the logits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import reduce
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from addersim.errors import InputError, nearest
+from addersim.fixed import Ints
+from addersim.floating import as_images, channels_first, channels_last
+from addersim.kernels import native
+from addersim.network import EdgeFormat, Network, Node
+from addersim.quantized import QuantizedNetwork
+from addersim.ops import OPS, Facts
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What one layer did over all images: its shape, its facts, and the bits an accumulator needed."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    facts: Facts
+
+    @property
+    def overflows(self) -> int:
+        """Values that missed a register: in the datapath or in the output stage's t and p."""
+        return sum(self.facts.events.values()) + self.facts.stage_overflows
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The result of :func:`simulate`.
+
+    Attributes
+    ----------
+    logits_int
+        Integers of the output edge, (N, K) or N C H W.
+    logits_format
+        Their format; ``logits`` is ``(logits_int - zero_point) * step`` in float64.
+    layers
+        One :class:`LayerTrace` per node behind the input, in order.
+    edges
+        The integers of the edges asked for by ``keep``, N C H W.
+    saturated_inputs
+        Input values that met the clamp of the input edge.
+    """
+
+    logits_int: Ints
+    logits_format: EdgeFormat
+    layers: tuple[LayerTrace, ...]
+    edges: Mapping[str, Ints]
+    saturated_inputs: int
+    explain: bool = False
+
+    @property
+    def logits(self) -> NDArray[np.float64]:
+        """The logits as real numbers."""
+        return self.logits_format.real(self.logits_int)
+
+    def to_pandas(self) -> Any:
+        """Return one row per layer: shape, overflows, saturations, accumulator's extremes."""
+        import pandas as pd
+
+        return pd.DataFrame([_row(layer, self.explain) for layer in self.layers])
+
+    def _repr_html_(self) -> str:
+        return str(self.to_pandas().to_html(index=False))
+
+
+def simulate(
+    qnet: QuantizedNetwork,
+    images: Any,
+    *,
+    keep: Collection[str] = (),
+    threads: int = 1,
+    explain: bool = False,
+    kernels: ModuleType = native,
+) -> Trace:
+    """Run ``images`` through a quantised network on integers; no float between input and logits.
+
+    Parameters
+    ----------
+    qnet
+        What :func:`addersim.quantize` returns.
+    images
+        N C H W, NumPy or torch: floats in the units of the float model, or integers that are already
+        codes of the input edge.
+    keep
+        Names of edges whose integers the trace shall hold (``"*"`` for all).
+    threads
+        Batches run at once; the result does not depend on it.
+    explain
+        Whether the trace's table names the loop that ran each layer, and why that is exact.
+    kernels
+        ``addersim.kernels.native`` or its twin ``addersim.kernels.reference``.
+
+    Raises
+    ------
+    InputError
+        If the images' shape is wrong, a value is NaN, a code is outside the input's format, or ``keep``
+        names no edge.
+
+    Examples
+    --------
+    >>> import addersim
+    >>> images, _ = addersim.sample("fashion_sample", limit=4)
+    >>> qnet = addersim.quantize(addersim.example_network(), images)
+    >>> addersim.simulate(qnet, images).logits_int.shape
+    (4, 10)
+    """
+    if threads < 1:
+        raise InputError(f"threads = {threads}, expected 1 or more")
+    names = {node.name for node in qnet.nodes}
+    kept = names if "*" in keep else set(keep)
+    for name in kept - names:
+        raise InputError(f"keep: no edge {name!r}{nearest(name, names)}")
+    codes_nchw, saturated = input_codes(qnet, images)
+    batches = [codes_nchw[i : i + BATCH] for i in range(0, len(codes_nchw), BATCH)] or [codes_nchw]
+    with ThreadPoolExecutor(threads) as pool:
+        parts = list(pool.map(lambda batch: _run(qnet, batch, kept, kernels), batches))
+    layers = [
+        LayerTrace(n.name, n.kind, qnet.tensors[n.name].shape, reduce(Facts.merged, (facts[n.name] for _, facts in parts)))
+        for n in qnet.nodes[1:]
+    ]
+    last = qnet.nodes[-1].name
+    edges = {name: channels_first(np.concatenate([part[name] for part, _ in parts])) for name in {*kept, last}}
+    form = qnet.output.format
+    assert form is not None
+    kept_edges = {name: edges[name] for name in kept}
+    return Trace(edges[last], form, tuple(layers), kept_edges, saturated, explain)
+
+
+def input_codes(qnet: Network, images: Any) -> tuple[Ints, int]:
+    """Return the input edge's codes, N C H W, and how many values met its clamp."""
+    form = qnet.input.format
+    assert form is not None
+    array = as_images(images, qnet.input.shape)
+    if array.dtype.kind == "f":
+        codes = form.quantise(array)
+        low, high = form.range
+        return codes, int(np.count_nonzero((array < low - form.step / 2) | (array > high + form.step / 2)))
+    if array.size and not form.format.holds(int(array.min()), int(array.max())):
+        raise InputError(f"images hold codes {array.min()} to {array.max()}, the input edge is {form.format}")
+    return array.astype(np.int64), 0
+
+
+def _run(
+    qnet: Network, codes_nchw: Ints, keep: Collection[str], kernels: ModuleType
+) -> tuple[dict[str, Ints], dict[str, Facts]]:
+    """Return the kept edges (and the output) of one batch, channels last, and every layer's facts."""
+    wanted = {*keep, qnet.nodes[-1].name}
+    edges: dict[str, Ints] = {qnet.nodes[0].name: channels_last(codes_nchw)}
+    facts: dict[str, Facts] = {}
+    readers = {node.name: [n.name for n in qnet.consumers(node.name)] for node in qnet.nodes}
+    for node in qnet.nodes[1:]:
+        xs = [edges[name] for name in node.inputs]
+        edges[node.name], facts[node.name] = OPS[node.kind].fixed_run(node, _formats(qnet, node), kernels, *xs)
+        for name in node.inputs:
+            if name not in wanted and readers[name][-1] == node.name:
+                edges.pop(name, None)
+    return {name: edges[name] for name in wanted}, facts
+
+
+def _formats(qnet: Network, node: Node) -> tuple[EdgeFormat, ...]:
+    formats = [qnet.tensors[name].format for name in (*node.inputs, node.name)]
+    missing = [name for name, form in zip((*node.inputs, node.name), formats, strict=True) if form is None]
+    if missing:
+        raise InputError(f"edge {missing[0]!r} has no integer format: quantize the network first")
+    return tuple(form for form in formats if form is not None)
+
+
+def _row(layer: LayerTrace, explain: bool) -> dict[str, Any]:
+    low, high = layer.facts.accumulator or (None, None)
+    row: dict[str, Any] = {
+        "layer": layer.name,
+        "kind": layer.kind,
+        "shape": "x".join(map(str, layer.shape)),
+        "overflows": layer.overflows,
+        "saturated": layer.facts.saturated,
+        "accumulator_min": low,
+        "accumulator_max": high,
+    }
+    return {**row, "path": layer.facts.path} if explain else row
