@@ -17,7 +17,7 @@ cdef adder_shape _adder_shape(const float[:, :, :, ::1] x, const float[:, :, :, 
     a.K, a.C, a.R, a.S = w.shape[0] // groups, w.shape[1], w.shape[2], w.shape[3]
     a.P, a.Q = y.shape[2], y.shape[3]
     (a.stride_h, a.stride_w), (a.dilation_h, a.dilation_w) = stride, dilation
-    if x.shape[1] != a.C * groups or y.shape[1] != a.K * groups or y.shape[0] != a.N or (
+    if groups < 1 or x.shape[1] != a.C * groups or y.shape[1] != a.K * groups or y.shape[0] != a.N or (
             (a.P - 1) * a.stride_h + (a.R - 1) * a.dilation_h >= a.H or
             (a.Q - 1) * a.stride_w + (a.S - 1) * a.dilation_w >= a.W):
         raise ValueError("shapes of x, w and y do not fit together")

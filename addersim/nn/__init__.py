@@ -1,0 +1,31 @@
+"""AdderNet in PyTorch: layers, their gradients, models and checkpoints.
+
+The names are loaded at first use, so that :mod:`addersim.nn.catalogue` can be read without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from addersim.nn.checkpoint import load_checkpoint
+    from addersim.nn.gradient import scale_adder_gradients
+    from addersim.nn.layers import AdderConv2d, AdderLinear
+    from addersim.nn.models import MODELS, build_model
+
+_HOME = {
+    "MODELS": "models",
+    "AdderConv2d": "layers",
+    "AdderLinear": "layers",
+    "build_model": "models",
+    "load_checkpoint": "checkpoint",
+    "scale_adder_gradients": "gradient",
+}
+__all__ = ["MODELS", "AdderConv2d", "AdderLinear", "build_model", "load_checkpoint", "scale_adder_gradients"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

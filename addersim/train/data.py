@@ -1,0 +1,148 @@
+"""Find and load a data set: a folder by argument, the one in ``ADDERSIM_DATA``, or a checked download."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from addersim.errors import InputError
+from addersim.train.datasets import DATASETS, IDX_FILES, DatasetCard, dataset_card
+from addersim.train.readers import (
+    Bytes,
+    read_bytes,
+    read_cifar_archive,
+    read_cifar_records,
+    read_idx,
+    read_npz,
+)
+
+VARIABLE = "ADDERSIM_DATA"
+CIFAR_FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
+Arrays = tuple[Bytes, Bytes, Bytes, Bytes]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images (N, C, H, W) and labels (N,), all uint8, and the card that says what they are."""
+
+    card: DatasetCard
+    train_images: Bytes
+    train_labels: Bytes
+    test_images: Bytes
+    test_labels: Bytes
+
+
+def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
+    """Return a data set.
+
+    Parameters
+    ----------
+    name
+        ``fashion_mnist``, ``mnist`` or ``cifar10``.
+    folder
+        Holds the files as published, packed or not (idx; for CIFAR-10 the binary version), or ``<name>.npz``;
+        directly, or in a subfolder named after the set. By default the folder in the environment variable
+        ``ADDERSIM_DATA``, else the user's cache, filled by a download whose checksums are checked.
+        Debian's package dataset-fashion-mnist puts one at /usr/share/datasets/fashion-mnist.
+
+    Raises
+    ------
+    InputError
+        If there are no such files, or one is broken, truncated, or belongs to another set.
+    """
+    card = dataset_card(name)
+    where = folder if folder is not None else os.environ.get(VARIABLE)
+    arrays = _from_folder(card, Path(where)) if where else _from_folder(card, download(card))
+    dataset = Dataset(card, *(np.require(a, requirements=["C", "W"]) for a in arrays))
+    _check(dataset, str(where or "download"))
+    return dataset
+
+
+def _from_folder(card: DatasetCard, folder: Path) -> Arrays:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected the files of {card.name}")
+    read = _read_cifar if card.name == "cifar10" else _read_mnist
+    for place in (folder / card.name, folder / card.name.replace("_", "-"), folder):
+        if (npz := place / f"{card.name}.npz").is_file():
+            return read_npz(npz)
+        if (arrays := read(place)) is not None:
+            return arrays
+    wanted = (
+        "cifar-10-binary.tar.gz or data_batch_1.bin" if card.name == "cifar10" else f"{IDX_FILES[0]}[.gz]"
+    )
+    raise InputError(
+        f"{folder}: no {card.name} here; expected {card.name}.npz or {wanted}, here or in {card.name}/"
+    )
+
+
+def _read_mnist(place: Path) -> Arrays | None:
+    """Return the four idx arrays of a folder, None if it has none of them."""
+    found = [next((f for f in (place / f"{n}.gz", place / n) if f.is_file()), None) for n in IDX_FILES]
+    if not any(found):
+        return None
+    for name, file in zip(IDX_FILES, found, strict=True):
+        if file is None:
+            raise InputError(f"{place}: {name}[.gz] is missing beside the other files of the set")
+    train_x, train_y, test_x, test_y = (read_idx(f, 1 if "labels" in f.name else 3) for f in found if f)
+    return train_x[:, None], train_y, test_x[:, None], test_y
+
+
+def _read_cifar(place: Path) -> Arrays | None:
+    """Return the arrays of the binary CIFAR-10 in a folder or its archive, None if there is neither."""
+    inner = next((p for p in (place / "cifar-10-batches-bin", place) if (p / CIFAR_FILES[0]).is_file()), None)
+    archive = place / "cifar-10-binary.tar.gz"
+    if inner is not None:
+        missing = [name for name in CIFAR_FILES if not (inner / name).is_file()]
+        files = {} if missing else {name: read_bytes(inner / name) for name in CIFAR_FILES}
+    elif archive.is_file():
+        inner, files = archive, read_cifar_archive(archive)
+        missing = [name for name in CIFAR_FILES if name not in files]
+    else:
+        return None
+    if missing:
+        raise InputError(f"{inner}: {missing[0]} is missing beside the other files of the set")
+    batches = [read_cifar_records(files[name], f"{inner}: {name}") for name in CIFAR_FILES]
+    images, labels = (np.concatenate([b[i] for b in batches[:-1]]) for i in (0, 1))
+    return images, labels, *batches[-1]
+
+
+def _check(dataset: Dataset, where: str) -> None:
+    """Refuse arrays that do not fit the card or that are another known set."""
+    card = dataset.card
+    for part in ("train", "test"):
+        images, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
+        if images.dtype != np.uint8 or images.shape[1:] != card.input_shape or not len(images):
+            raise InputError(
+                f"{where}: {part} images are {images.dtype} {images.shape}, expected {card.input_shape}"
+            )
+        if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or labels.max() >= card.classes:
+            raise InputError(
+                f"{where}: {part} labels do not fit {len(images)} images of {card.classes} classes"
+            )
+    digest = hashlib.sha256(dataset.train_labels.tobytes()).hexdigest()
+    for other in DATASETS.values():
+        if other.labels_sha256 == digest and other is not card:
+            raise InputError(f"{where}: these files are {other.name}, expected {card.name}")
+
+
+def download(card: DatasetCard) -> Path:
+    """Return the folder in the user's cache with the published files, fetched if need be and checked."""
+    try:
+        import pooch
+    except ImportError:
+        raise InputError(
+            f"no folder for {card.name}: give one, set {VARIABLE}, or install addersim[data] to download it"
+        ) from None
+    folder = Path(pooch.os_cache("addersim")) / card.name
+    for name, checksum in card.files:
+        try:
+            pooch.retrieve(card.url + name, known_hash=checksum, fname=name, path=folder)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{card.url}{name}: download failed ({error}); give a folder or set {VARIABLE}"
+            ) from None
+    return folder

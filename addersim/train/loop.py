@@ -1,0 +1,238 @@
+"""Train one model by one recipe: SGD, cosine learning rate, adaptive adder gradients, checkpoints."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from addersim.errors import InputError
+from addersim.nn.catalogue import model_card
+from addersim.nn.gradient import scale_adder_gradients
+from addersim.nn.models import build_model
+from addersim.train.batches import batches, normalise
+from addersim.train.data import Dataset, load_dataset
+from addersim.train.files import (
+    Epoch,
+    read_checkpoint,
+    write_card,
+    write_checkpoint,
+    write_epochs,
+    write_weights,
+)
+from addersim.train.progress import Ticker, ticker
+from addersim.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a run left its weights and card, its table of epochs, and its accuracy in percent.
+
+    The accuracy is on the test images, or on the held-out ones if the recipe holds any out.
+    """
+
+    weights: Path
+    card: Path
+    history: tuple[Epoch, ...]
+    accuracy_percent: float
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same from epoch to epoch; the model and the optimiser change inside."""
+
+    recipe: Recipe
+    dataset: Dataset
+    model: nn.Module
+    optimiser: torch.optim.SGD
+    train: tuple[Tensor, Tensor]
+    held_out: tuple[Tensor, Tensor]
+
+
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    data: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    command: str | None = None,
+) -> Result:
+    """Train a model and write ``<model>-<dataset>.safetensors``, its JSON card, and ``epochs.csv``.
+
+    Parameters
+    ----------
+    recipe
+        See :class:`addersim.train.recipe.Recipe`. The same recipe and torch version give the same weights.
+    out
+        Folder for the results. ``checkpoint.pt`` in it is replaced after every epoch.
+    data
+        Folder of the data set, see :func:`addersim.train.data.load_dataset`.
+    resume
+        Go on after the last finished epoch in ``out``; the result is that of an uninterrupted run.
+    progress
+        Show a progress bar with images per second and the time left.
+    command
+        What the card says made the weights.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError
+        If the data cannot be used, model and data do not fit, or ``out`` holds another recipe's checkpoint.
+    """
+    folder = Path(out)
+    dataset = load_dataset(recipe.dataset, data)
+    with _threads(recipe.threads):
+        run = _start(recipe, dataset)
+        history = _resume(run, folder / "checkpoint.pt") if resume else []
+        with ticker(progress, recipe.epochs, _batches_per_epoch(run), len(history)) as tick:
+            for epoch in range(len(history), recipe.epochs):
+                history.append(_epoch(run, epoch, tick))
+                write_checkpoint(folder / "checkpoint.pt", recipe, _state(run), history)
+                write_epochs(folder / "epochs.csv", history)
+        return _finish(run, folder, history, command)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _start(recipe: Recipe, dataset: Dataset) -> _Run:
+    """Return a run before its first epoch, with weights drawn from the recipe's seed."""
+    card = dataset.card
+    if model_card(recipe.model).input_shape != card.input_shape:
+        raise InputError(
+            f"{recipe.model} takes {model_card(recipe.model).input_shape}, {card.name} is {card.input_shape}"
+        )
+    kept = len(dataset.train_images) - recipe.validation_images
+    if kept < 2:
+        raise InputError(f"validation_images = {recipe.validation_images} leaves {kept} images to train on")
+    images, labels = torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_labels).long()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = build_model(recipe.model, card.classes)
+    optimiser = torch.optim.SGD(
+        model.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    return _Run(
+        recipe, dataset, model, optimiser, (images[:kept], labels[:kept]), (images[kept:], labels[kept:])
+    )
+
+
+def _state(run: _Run) -> dict[str, Any]:
+    return {"state_dict": run.model.state_dict(), "optimiser": run.optimiser.state_dict()}
+
+
+def _resume(run: _Run, file: Path) -> list[Epoch]:
+    """Put model and optimiser where the checkpoint left them; return the epochs done. No file: start anew."""
+    if not file.exists():
+        return []
+    state, history = read_checkpoint(file, run.recipe)
+    run.model.load_state_dict(state["state_dict"])
+    run.optimiser.load_state_dict(state["optimiser"])
+    return history
+
+
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """Return ``0.5 * learning_rate * (1 + cos(pi * epoch / epochs))``, as in huawei-noah/AdderNet main.py."""
+    return 0.5 * recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs))
+
+
+def _batches_per_epoch(run: _Run) -> int:
+    return max(1, len(run.train[0]) // run.recipe.batch_size)
+
+
+def _epoch(run: _Run, epoch: int, tick: Ticker) -> Epoch:
+    """Train one epoch. Its random numbers depend on seed and epoch only, which makes resuming exact."""
+    started, recipe = time.perf_counter(), run.recipe
+    rate = learning_rate(recipe, epoch)
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
+    run.model.train()
+    loss_sum = right = seen = 0.0
+    card = run.dataset.card
+    for images, labels in batches(*run.train, recipe.batch_size, recipe.augmentation, card, generator):
+        loss, hits = _step(run, images, labels)
+        loss_sum, right, seen = loss_sum + loss * len(labels), right + hits, seen + len(labels)
+        tick(len(labels))
+    if not math.isfinite(loss_sum):
+        raise InputError(
+            f"the loss became {loss_sum} in epoch {epoch}; lower learning_rate = {recipe.learning_rate}"
+        )
+    held_out = accuracy_percent(run.model, *run.held_out, run.dataset) if len(run.held_out[0]) else None
+    seconds = round(time.perf_counter() - started, 1)
+    return Epoch(epoch, rate, loss_sum / seen, 100 * right / seen, held_out, seconds)
+
+
+def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[float, int]:
+    """Do one optimiser step; return the mean loss and how many images were right."""
+    run.optimiser.zero_grad()
+    logits = run.model(images)
+    loss = F.cross_entropy(logits, labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    scale_adder_gradients(run.model, run.recipe.eta)
+    run.optimiser.step()
+    return loss.item(), int((logits.argmax(1) == labels).sum())
+
+
+def accuracy_percent(
+    model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset, size: int = 500
+) -> float:
+    """Return how many percent of uint8 images the model in evaluation mode gets right."""
+    model.eval()
+    right = 0
+    with torch.inference_mode():
+        for x, y in zip(torch.split(images, size), torch.split(labels, size), strict=True):
+            right += int((model(normalise(x, dataset.card)).argmax(1) == y).sum())
+    return 100 * right / len(images)
+
+
+def _finish(run: _Run, folder: Path, history: Sequence[Epoch], command: str | None) -> Result:
+    """Measure once, on the test images unless some were held out, and write weights and card."""
+    recipe, dataset = run.recipe, run.dataset
+    if recipe.validation_images:
+        on, measured = "validation", run.held_out
+    else:
+        on = "test"
+        measured = torch.from_numpy(dataset.test_images), torch.from_numpy(dataset.test_labels).long()
+    accuracy = accuracy_percent(run.model, *measured, dataset)
+    stem = f"{recipe.model}-{recipe.dataset}"
+    weights, card = folder / f"{stem}.safetensors", folder / f"{stem}.json"
+    write_weights(weights, run.model.state_dict())
+    write_card(
+        card,
+        {
+            "model": recipe.model,
+            "dataset": recipe.dataset,
+            "accuracy_percent": accuracy,
+            "measured_on": f"{len(measured[0])} {on} images, float32",
+            "recipe": recipe.model_dump(),
+            "mean": list(dataset.card.mean),
+            "std": list(dataset.card.std),
+            "command": command or f"addersim train {stem}.toml --out {folder.name}",
+            "licence": f"weights: BSD-3-Clause; data: {dataset.card.licence}",
+            "date": datetime.date.today().isoformat(),
+            "torch": torch.__version__,
+            "seconds": round(sum(row.seconds for row in history)),
+        },
+    )
+    return Result(weights, card, tuple(history), accuracy)

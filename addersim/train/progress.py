@@ -1,0 +1,49 @@
+"""A progress bar for a training run: epoch, images per second, time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Ticker = Callable[[int], None]
+
+
+@contextmanager
+def ticker(shown: bool, epochs: int, batches: int, done: int) -> Iterator[Ticker]:
+    """Yield a function to call with the number of images after every batch.
+
+    Parameters
+    ----------
+    shown
+        False: the function does nothing.
+    epochs, batches
+        How many epochs there are in all, and batches in each.
+    done
+        Epochs that an earlier run has finished.
+    """
+    if not shown:
+        yield lambda _images: None
+        return
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+        BarColumn(),
+        TextColumn("{task.fields[rate]} images/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        total = epochs * batches
+        task = bar.add_task(
+            "train", total=total, completed=done * batches, epoch=done, epochs=epochs, rate="-"
+        )
+
+        def tick(images: int) -> None:
+            step = bar.tasks[0]
+            rate = f"{step.speed * images:.0f}" if step.speed else "-"
+            epoch = min(epochs, int(step.completed) // batches + 1)
+            bar.update(task, advance=1, rate=rate, epoch=epoch)
+
+        yield tick
