@@ -13,7 +13,7 @@ from addersim.dataflows import Dataflow
 from addersim.errors import InputError, nearest
 from addersim.evaluate import evaluate
 from addersim.hardware import Hardware, load_hardware, multiplier_twin
-from addersim.network import QuantizedNetwork
+from addersim.quantized import QuantizedNetwork
 
 Metric = Literal["energy", "arithmetic", "taps", "latency", "area"]
 METRICS: tuple[Metric, ...] = get_args(Metric)

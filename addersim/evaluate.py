@@ -16,6 +16,8 @@ from addersim.ops import OPS, words
 from addersim.primitives import Count, Primitive
 from addersim.traffic import RULES, Move, Step, charge, moves
 
+__all__ = ["Area", "Charge", "Cost", "LayerRun", "evaluate"]
+
 
 def evaluate(
     qnet: Network,
@@ -46,8 +48,9 @@ def evaluate(
     Examples
     --------
     >>> import addersim
-    >>> net = addersim.quantize(addersim.example_network())
-    >>> cost = addersim.evaluate(net.on("adder_16x16"))
+    >>> images, _ = addersim.sample("fashion_sample", limit=4)
+    >>> qnet = addersim.quantize(addersim.example_network(), images)
+    >>> cost = addersim.evaluate(qnet.on("adder_16x16"), "adder_16x16")
     >>> abs(cost.energy_pj - sum(charge.energy_pj for charge in cost.charges)) < 1e-6
     True
     """
@@ -153,7 +156,7 @@ def _assumptions(machine: Hardware, table: CostTable) -> tuple[str, ...]:
         "arithmetic is priced at the widths of the network's datapath, whatever the data: no toggle counts",
         "leakage, clock tree, wires and control are not modelled",
         "pipeline and operand registers are not charged, in energy or area",
-        f"the distance ({machine.circuit} here) is charged as a subtraction and one addition, whatever its circuit",
+        f"a distance ({machine.circuit} here) costs a subtraction and an addition, whatever its circuit",
         "area holds the arithmetic of the arrays only; components without a price are listed as such",
         "output stages overlap the array; pooling and residual additions follow on the vector lanes, one "
         "word per lane and cycle",

@@ -49,11 +49,13 @@ def build(model: type[M], data: Mapping[str, Any], where: str) -> M:
 
 
 def _complaint(model: type[Record], error: ValidationError) -> str:
-    first = error.errors()[0]
+    errors = error.errors()
+    # A misspelt key is both unknown and missing; the former names what the user wrote.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     path, kind = first["loc"], first["type"]
     owner = _owner(model, path[:-1])
     if kind == "extra_forbidden":
-        return f"{owner.__name__} has no {path[-1]!r}{nearest(str(path[-1]), owner.model_fields)}"
+        return f"{owner.__name__} has no {path[-1]!r}{nearest(str(path[-1]), _keys(owner))}"
     if kind == "missing":
         return f"{owner.__name__} needs {path[-1]!r}"
     if kind == "value_error":
@@ -61,11 +63,16 @@ def _complaint(model: type[Record], error: ValidationError) -> str:
     return f"{_dotted(path)} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
+def _keys(model: type[Record]) -> dict[str, Any]:
+    """Return the keys that a file may have, with the types of their values."""
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
 def _owner(model: type[Record], path: Sequence[int | str]) -> type[Record]:
     """Return the model that the last key of ``path`` leads to."""
     for key in path:
-        if isinstance(key, str) and key in model.model_fields:
-            model = next(iter(_models(model.model_fields[key].annotation)), model)
+        if isinstance(key, str) and key in _keys(model):
+            model = next(iter(_models(_keys(model)[key])), model)
     return model
 
 

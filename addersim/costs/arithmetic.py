@@ -12,8 +12,8 @@ from addersim.primitives import NAMES, Primitive
 
 BY_ADDITION: Mapping[str, str] = {
     "subtract": "a subtraction is charged as an addition",
-    "absolute": "an absolute value is charged as an addition of its width, an upper bound, as in QKeras qtools",
-    "shift": "a shift is charged as an addition of its width, an upper bound, as in QKeras qtools",
+    "absolute": "an absolute value is charged as an addition, an upper bound, as in QKeras qtools",
+    "shift": "a shift is charged as an addition, an upper bound, as in QKeras qtools",
     "compare": "a comparison is charged as an addition: the table has no comparator",
 }
 

@@ -1,0 +1,177 @@
+"""evaluate: sums of charges, prices times counts, traffic rules, what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from small_networks import small_network, without_formats
+
+from addersim.charges import UNITS, Cost
+from addersim.costs import COSTS
+from addersim.counts import count
+from addersim.dataflows import DATAFLOWS
+from addersim.errors import InputError
+from addersim.evaluate import evaluate
+from addersim.hardware import load_hardware
+from addersim.ops import OPS
+from addersim.primitives import Primitive
+
+MACHINE = load_hardware("adder_16x16")
+QNET = small_network().on(MACHINE)
+
+
+def words(cost: Cost, layer: str, action: str) -> int:
+    """Return how many words, or bits of DRAM, the named action of a layer moves."""
+    return sum(c.times for c in cost.charges if c.layer == layer and action in c.action)
+
+
+@pytest.mark.parametrize("table", list(COSTS))
+@pytest.mark.parametrize("dataflow", list(DATAFLOWS))
+def test_totals_are_sums_of_charges(table: str, dataflow: str) -> None:
+    cost = evaluate(QNET, MACHINE, dataflow, table)
+    assert cost.energy_pj == pytest.approx(sum(c.energy_pj for c in cost.charges))
+    assert cost.energy_pj == pytest.approx(sum(cost.energy_by_unit.values()))
+    assert cost.cycles == sum(run.cycles for run in cost.layers)
+    assert cost.latency_us == pytest.approx(cost.cycles / 500)
+    assert all(c.energy_pj > 0 and c.times > 0 and c.source for c in cost.charges)
+    assert {c.unit for c in cost.charges} == set(UNITS)
+    frame, layers = cost.to_pandas(), cost.by_layer()
+    assert frame.energy_pj.sum() == pytest.approx(cost.energy_pj)
+    assert layers[[f"{u}_pj" for u in UNITS]].to_numpy().sum() == pytest.approx(cost.energy_pj)
+    assert list(layers.layer) == [node.name for node in QNET.nodes]
+
+
+def test_arithmetic_is_count_times_price() -> None:
+    table = COSTS["qkeras_fit_45nm"]
+    cost = evaluate(QNET, MACHINE, table=table)
+    want = sum(row.times * table.price(row.primitive).energy_pj for row in count(QNET).rows)
+    assert cost.energy_by_unit["arithmetic"] == pytest.approx(want)
+    tap = sum(
+        table.price(p).energy_pj
+        for p in (Primitive("subtract", 7), Primitive("absolute", 6), Primitive("add", 24))
+    )
+    assert cost.tap_energy_pj(["conv2"]) == pytest.approx(8 * 4 * 4 * 36 * tap)
+    assert cost.tap_energy_pj() > cost.tap_energy_pj(["conv2"])
+
+
+@pytest.mark.parametrize("dataflow", list(DATAFLOWS))
+def test_array_words_are_the_schedule_s(dataflow: str) -> None:
+    cost = evaluate(QNET, MACHINE, dataflow)
+    arrays = {"conv1": (8, 8), "conv2": (16, 16), "fc": (8, 8)}
+    for layer, (rows, cols) in arrays.items():
+        node = QNET.node(layer)
+        nest = OPS[node.kind].loops(node, QNET.in_shapes(node), QNET.tensors[layer].shape)
+        assert nest is not None
+        schedule = DATAFLOWS[dataflow](nest, rows, cols)
+        assert words(cost, layer, "inputs: read") == schedule.input_reads
+        assert words(cost, layer, "weights: read") == schedule.weight_reads
+        assert words(cost, layer, "outputs: write") == schedule.output_writes
+        assert words(cost, layer, "read partial sum") == schedule.output_reads
+        run = next(run for run in cost.layers if run.layer == layer)
+        assert (run.array_cycles, run.taps, run.utilisation) == (
+            schedule.cycles,
+            nest.taps,
+            schedule.utilisation,
+        )
+
+
+def test_dram_carries_image_weights_and_output_once() -> None:
+    cost = evaluate(QNET, MACHINE)
+    assert words(cost, "x", "read image") == 3 * 8 * 8 * 8
+    assert words(cost, "conv1", "read weights") == 4 * 27 * 8
+    assert words(cost, "conv2", "read weights") == 8 * 36 * 6
+    assert words(cost, "fc", "write activations") == 10 * 16
+    dram = [c for c in cost.charges if c.unit == "dram"]
+    assert len(dram) == 5
+    assert sum(c.energy_pj for c in dram) == pytest.approx(sum(c.times for c in dram) * 1300 / 64)
+
+
+def buffers(**sizes: int) -> list[dict[str, object]]:
+    default = {"inputs": 65536, "weights": 65536, "outputs": 32768}
+    return [{"name": n, "size_bytes": sizes.get(n, s), "word_bits": 64} for n, s in default.items()]
+
+
+def test_small_buffers_cost_dram_traffic() -> None:
+    base = evaluate(QNET, MACHINE)
+    spilled = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(outputs=191)))
+    assert (
+        words(spilled, "conv1", "write activations") == words(spilled, "conv1", "read activations") == 256 * 6
+    )
+    assert words(spilled, "conv2", "read activations") == 0
+    fits = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(outputs=192)))
+    assert fits.energy_by_unit["dram"] == base.energy_by_unit["dram"]
+    refetched = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=100)))
+    assert words(refetched, "conv1", "read weights") == 8 * 4 * 27 * 8  # 64 pixels in folds of 8 rows
+    once = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=100)), "weight_stationary")
+    assert words(once, "conv1", "read weights") == 4 * 27 * 8
+
+
+def test_words_are_packed_into_accesses() -> None:
+    cost, table = evaluate(QNET, MACHINE), COSTS["horowitz2014_45nm"]
+    read = next(c for c in cost.charges if c.layer == "conv2" and c.action == "inputs: read 6 b")
+    assert read.energy_pj == pytest.approx(read.times * table.memory(65536, 64).energy_pj / 10)
+    narrow = [{**b, "word_bits": 4} for b in buffers()]
+    cost = evaluate(QNET, load_hardware(MACHINE, buffers=narrow))
+    read = next(c for c in cost.charges if c.layer == "conv2" and c.action == "inputs: read 6 b")
+    assert read.energy_pj == pytest.approx(read.times * table.memory(65536, 4).energy_pj * 2)
+
+
+def test_a_slow_dram_port_bounds_the_layer() -> None:
+    slow = evaluate(QNET, load_hardware(MACHINE, dram_bits_per_cycle=1))
+    run = next(run for run in slow.layers if run.layer == "conv2")
+    assert run.cycles == run.dram_cycles == 8 * 36 * 6 > run.array_cycles
+    assert slow.energy_pj == pytest.approx(evaluate(QNET, MACHINE).energy_pj)
+
+
+def test_pooling_takes_the_vector_lanes_and_flatten_nothing() -> None:
+    runs = {run.layer: run for run in evaluate(QNET, MACHINE).layers}
+    assert (runs["pool"].vector_cycles, runs["pool"].array) == (8 * 4 * 4 // 16, None)
+    assert runs["flat"].cycles == 0
+    assert (runs["conv2"].array, runs["fc"].array) == ("adder", "multiplier")
+
+
+def test_areas_are_priced_or_said_to_be_unpriced() -> None:
+    assert evaluate(QNET, MACHINE).area_um2 is None
+    cost, table = evaluate(QNET, MACHINE, table="aladdin_40nm"), COSTS["aladdin_40nm"]
+    adder = [Primitive("subtract", 9), Primitive("absolute", 8), Primitive("add", 24)]
+    multiplier = [Primitive("multiply", 8, 8), Primitive("add", 24)]
+    area = [sum(table.price(p).area_um2 or 0 for p in pe) for pe in (adder, multiplier)]
+    assert cost.area_um2 == pytest.approx(256 * area[0] + 64 * area[1])
+    unpriced = {area.component for area in cost.areas if area.area_um2 is None}
+    assert "weights buffer, bytes" in unpriced and "output stages and vector lanes" in unpriced
+    assert all(area.area_um2 != 0 for area in cost.areas)
+
+
+def test_a_cost_explains_itself() -> None:
+    cost = evaluate(QNET, MACHINE, table="evoapprox_45nm")
+    text = cost.explain()
+    for needed in (*cost.sources, *cost.assumptions, "small on adder_16x16", "leakage"):
+        assert needed in text
+    assert any("ASSUMPTION" in text for text in cost.assumptions)
+    assert "conv2" in cost._repr_html_()
+
+
+def test_a_network_wider_than_the_machine_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"'conv1' accumulates in 20 bits, adder_16x16 in 12; call \.on\(hardware\)"
+    ):
+        evaluate(small_network(), load_hardware(MACHINE, accumulator_bits=12))
+    with pytest.raises(
+        InputError, match=r"'conv1' does not fit adder_16x16: x has 8 bits.*call \.on\(hardware\)"
+    ):
+        evaluate(small_network(), load_hardware(MACHINE, operand_bits=6))
+    with pytest.raises(InputError, match="'conv2' does not fit multiplier_16x16"):
+        evaluate(QNET, "multiplier_16x16")
+
+
+def test_a_network_of_floats_is_refused() -> None:
+    with pytest.raises(InputError, match="quantise the network"):
+        evaluate(without_formats(QNET), MACHINE)
+
+
+def test_importing_evaluate_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'pandas', 'matplotlib'} & set(sys.modules)"
+    code = f"import sys, addersim.evaluate, addersim.compare; sys.exit(str({heavy}) if {heavy} else 0)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
