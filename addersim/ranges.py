@@ -45,12 +45,14 @@ def observe(network: Network, images: Any) -> dict[str, Observed]:
     names = [node.name for node in network.nodes]
     extremes: dict[str, tuple[float, float]] = {}
     samples: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+    rng = np.random.default_rng(0)  # a fixed stride could meet the same channel every time
     for batch in float_batches(network, images, keep=names):
         for name, values in batch.items():
             low, high = extremes.get(name, (np.inf, -np.inf))
             extremes[name] = min(low, float(values.min())), max(high, float(values.max()))
-            total = values.size // len(values) * len(images)
-            samples[name].append(values.ravel()[:: max(1, total // SAMPLE)].astype(np.float32))
+            share = min(values.size, -(-SAMPLE * len(values) // len(images)))
+            chosen = values.ravel() if share == values.size else rng.choice(values.ravel(), share)
+            samples[name].append(chosen.astype(np.float32))
     return {name: Observed(*extremes[name], np.concatenate(samples[name])) for name in names}
 
 

@@ -1,0 +1,5 @@
+"""``python -m addersim``."""
+
+from addersim.cli import main
+
+main()

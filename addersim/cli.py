@@ -1,0 +1,233 @@
+"""The command line: parse, call one function, print. Bad input ends with one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from addersim.errors import InputError
+
+if TYPE_CHECKING:
+    from addersim.outcome import Outcome, Progress
+    from addersim.study import Study
+
+app = typer.Typer(
+    help="Simulate, price and compare adder networks, bit for bit as hardware would compute them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
+Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of a simulation.")]
+DEMO = "lenet5-fashion"
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports") / DEMO,
+    threads: Threads = 2,
+    json_: Json = False,
+) -> None:
+    """Run the shipped LeNet-5 AdderNet beside its multiplier twin and write the report."""
+    report(DEMO, out, [], threads, json_)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights, card and curves.")],
+    data: Annotated[Path | None, typer.Option(help="Folder that holds the data set.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    json_: Json = False,
+) -> None:
+    """Train a network as a recipe says; the shipped recipes made the shipped weights."""
+    from addersim.listing import shipped_recipes
+    from addersim.train import read_recipe
+    from addersim.train import train as run_training
+
+    chosen = read_recipe(shipped_recipes().get(recipe, recipe))
+    command = " ".join(["addersim", *sys.argv[1:]])
+    result = run_training(chosen, out, data, resume, progress=not json_, command=command)
+    if json_:
+        _print_json({"accuracy": result.accuracy_percent / 100, "weights": str(result.weights)})
+    else:
+        print(f"{result.accuracy_percent:.2f} % right; weights in {result.weights}")
+
+
+@app.command()
+def simulate(
+    study: StudyFile,
+    settings: Settings = [],  # noqa: B006  typer copies it
+    threads: Threads = 1,
+    explain: Annotated[bool, typer.Option("--explain", help="Name the loop that ran each layer, and why it is exact.")] = False,
+    json_: Json = False,
+) -> None:
+    """Run a study on integers: a table per layer, accuracy, energy, latency."""
+    from addersim.terminal import print_paths, print_sides
+
+    outcome = _run(_study(study, settings), threads, json_)
+    if json_:
+        _print_json(_figures(outcome, explain))
+    else:
+        print_sides(outcome)
+        if explain:
+            print_paths(outcome)
+
+
+@app.command()
+def compare(study: StudyFile, settings: Settings = [], threads: Threads = 1, json_: Json = False) -> None:  # noqa: B006
+    """Compare a study's network with its twin over all cost tables, everything else equal."""
+    from addersim.terminal import print_comparison
+
+    chosen = _study(study, settings)
+    if chosen.twin is None:
+        raise InputError(f"{study}: compare needs a [twin], the multiplier network")
+    outcome = _run(chosen, threads, json_)
+    if json_:
+        _print_json(_figures(outcome, explain=False))
+    else:
+        print_comparison(outcome)
+
+
+@app.command()
+def report(
+    study: StudyFile,
+    out: Annotated[Path, typer.Option(help="Folder for index.html, the CSV files and the study.")],
+    settings: Settings = [],  # noqa: B006
+    threads: Threads = 1,
+    json_: Json = False,
+) -> None:
+    """Run a study and write one self-contained page, its figures as CSV, and the study file."""
+    from addersim.report import write_report
+    from addersim.terminal import print_comparison, print_sides
+
+    chosen = _study(study, settings)
+    with _steps(json_) as progress:
+        from addersim.outcome import run
+
+        outcome = run(chosen, threads=threads, progress=progress)
+        progress("write the report")
+        page = write_report(outcome, out)
+    if json_:
+        _print_json({**_figures(outcome, explain=False), "report": str(page)})
+        return
+    print_sides(outcome)
+    if outcome.comparison is not None:
+        print_comparison(outcome)
+    print(f"report: {page}")
+
+
+@app.command()
+def sweep(
+    study: StudyFile,
+    settings: Settings = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Write the rows to this CSV file.")] = None,
+    pool: Annotated[str, typer.Option(help="local:N for N processes.")] = "local:2",
+    json_: Json = False,
+) -> None:
+    """Evaluate a study at every point of its [space]."""
+    from addersim.explore import sweep as run_sweep
+    from addersim.network import write_atomically
+    from addersim.terminal import print_frame
+
+    chosen = _study(study, settings)
+    with _steps(json_) as progress:
+        progress("sweep")
+        frame = run_sweep(chosen, pool=pool)
+    if out is not None:
+        write_atomically(out, frame.to_csv(index=False))
+    if json_:
+        _print_json(json.loads(frame.to_json(orient="records")))
+    else:
+        print_frame(frame)
+
+
+@app.command("list")
+def list_(
+    shelf: Annotated[str, typer.Argument(metavar="SHELF", help="costs, hardware, dataflows, ops, models, studies or recipes.")],
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this one in full.")] = None,
+    json_: Json = False,
+) -> None:
+    """Show what is on a shelf, with its source."""
+    from addersim.listing import entries, entry
+    from addersim.terminal import print_entries, print_entry
+
+    if name is None:
+        found = entries(shelf)
+        _print_json(found) if json_ else print_entries(found)
+    else:
+        full = entry(shelf, name)
+        _print_json(full) if json_ else print_entry(full)
+
+
+def _study(study: str, settings: list[str]) -> Study:
+    from addersim.study import Study
+
+    return Study.read(study, settings)
+
+
+def _run(study: Study, threads: int, quiet: bool) -> Outcome:
+    with _steps(quiet) as progress:
+        from addersim.outcome import run
+
+        return run(study, threads=threads, progress=progress)
+
+
+def _figures(outcome: Outcome, explain: bool) -> dict[str, Any]:
+    from addersim.outcome import layer_table, summary
+
+    figures = summary(outcome)
+    for side in outcome.sides:
+        layers = json.loads(layer_table(side, outcome.table).to_json(orient="records"))
+        if explain:
+            layers = [{**row, "path": t.facts.path} for row, t in zip(layers, side.trace.layers, strict=True)]
+        figures[side.label]["layers"] = layers
+    return figures
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+@contextmanager
+def _steps(quiet: bool) -> Iterator[Progress]:
+    """Yield a function that shows the step at work, with a spinner and the time, on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
+        task = bar.add_task("load", total=None)
+        yield lambda step: bar.update(task, description=step)
+
+
+def main() -> None:
+    """Entry point of the command ``addersim``."""
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # anything but a usage error is our own mistake
+            raise
+        _fail(error.format_message())
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> None:
+    print(f"addersim: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,257 @@
+"""run: a study's networks, imported, quantised, simulated, validated, priced and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from addersim import images as pictures
+from addersim.charges import Cost
+from addersim.compare import Comparison, compare
+from addersim.counts import OpCounts, count
+from addersim.errors import InputError
+from addersim.evaluate import evaluate
+from addersim.exported import load_export
+from addersim.hardware import Hardware, multiplier_twin
+from addersim.importer import from_torch
+from addersim.network import Network
+from addersim.ops import OPS
+from addersim.quantize import quantize
+from addersim.quantized import QuantizedNetwork
+from addersim.simulate import Trace, simulate
+from addersim.study import Data, NetworkSource, Study
+from addersim.validate import Validation, validate
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One network of a study, on one machine.
+
+    Attributes
+    ----------
+    label
+        ``"adder"`` or ``"multiplier"``, by the layers it has.
+    float_accuracy, accuracy
+        Fraction of images classified right, by the float network (``None`` if only the quantised one is
+        there) and by the integers.
+    costs
+        Table name to cost of one image.
+    """
+
+    label: str
+    network: Network | None
+    qnet: QuantizedNetwork
+    machine: Hardware
+    trace: Trace
+    validation: Validation | None
+    float_accuracy: float | None
+    accuracy: float
+    counts: OpCounts
+    costs: Mapping[str, Cost]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The result of :func:`run`: the network, its twin if the study has one, and their comparison."""
+
+    study: Study
+    images: int
+    calibration: str
+    sides: tuple[Side, ...]
+    comparison: Comparison | None
+
+    @property
+    def table(self) -> str:
+        """The cost table that headlines use: the study's first."""
+        return next(iter(self.sides[0].costs))
+
+
+def run(study: Study, *, threads: int = 1, progress: Progress = lambda step: None) -> Outcome:
+    """Run a whole study.
+
+    Parameters
+    ----------
+    threads
+        Threads of each simulation.
+    progress
+        Called with the name of every step when it starts.
+
+    Raises
+    ------
+    InputError
+        If anything in the study cannot be used.
+    """
+    machine = study.machine()
+    images, labels = load_images(study.data)
+    calibration, said = load_calibration(study.data)
+    sources = [study.network, *([study.twin] if study.twin else [])]
+    sides = []
+    for source in sources:
+        progress(f"import {source.model or source.file or source.export}")
+        network, qnet = load_network(source)
+        if qnet is None:
+            assert network is not None
+            progress(f"quantise {network.name}")
+            qnet = quantize(network, calibration, **study.quantization.model_dump())
+        sides.append(_side(study, machine, network, qnet, images, labels, threads, progress))
+    comparison = None
+    if len(sides) == 2:
+        progress("compare")
+        if [side.label for side in sides] != ["adder", "multiplier"]:
+            raise InputError(f"{study.path}: [network] has to have adder layers and [twin] none, to be compared")
+        comparison = compare(*(s.qnet for s in sides), hardware=machine, dataflow=study.evaluation.dataflow)
+    return Outcome(study, len(images), said, tuple(sides), comparison)
+
+
+def load_network(source: NetworkSource) -> tuple[Network | None, QuantizedNetwork | None]:
+    """Return (float network, None), or (None, quantised network) where the file holds one."""
+    if source.file is not None:
+        try:
+            return Network.load(source.file), None
+        except InputError as error:
+            if "holds a QuantizedNetwork" not in str(error):
+                raise
+        return None, QuantizedNetwork.load(source.file)
+    if source.export is not None:
+        return from_torch(load_export(source.export), None), None
+    import torch
+
+    from addersim.nn import load_checkpoint
+    from addersim.nn.catalogue import model_card
+
+    assert source.model is not None
+    card = model_card(source.model)
+    module = load_checkpoint(source.model, source.weights)
+    return from_torch(module, torch.zeros(1, *card.input_shape), source.model), None
+
+
+def load_images(data: Data) -> pictures.Labelled:
+    """Return the images and labels to evaluate on."""
+    if data.folder is None:
+        return pictures.sample(data.name or "fashion_sample", data.limit)
+    return pictures.folder(data.folder, mean=data.mean, std=data.std, limit=data.limit)
+
+
+def load_calibration(data: Data) -> tuple[NDArray[np.float32], str]:
+    """Return the calibration images, and a sentence that says what they are."""
+    limit = data.calibration_limit
+    if data.calibration is not None:
+        chosen = pictures.folder(data.calibration, mean=data.mean, std=data.std, limit=limit)[0]
+        return chosen, f"calibrated on {len(chosen)} images of {data.calibration}"
+    if data.folder is not None:
+        chosen = pictures.folder(data.folder, mean=data.mean, std=data.std, limit=limit)[0]
+        return chosen, f"calibrated on the first {len(chosen)} of the evaluated images themselves"
+    chosen = pictures.sample("fashion_calibration", limit)[0]
+    return chosen, f"calibrated on {len(chosen)} training images (the first of Fashion-MNIST's training set)"
+
+
+def _side(
+    study: Study,
+    machine: Hardware,
+    network: Network | None,
+    qnet: QuantizedNetwork,
+    images: NDArray[Any],
+    labels: NDArray[np.int64],
+    threads: int,
+    progress: Progress,
+) -> Side:
+    kinds = {OPS[node.kind].array for node in qnet.nodes} - {None}
+    label = "adder" if "adder" in kinds else "multiplier"
+    own = machine if label == "adder" or machine.pe == "multiplier" else multiplier_twin(machine)
+    placed = qnet.on(own)
+    progress(f"simulate {qnet.name} on {own.name}")
+    trace = simulate(placed, images, threads=threads)
+    validation, float_accuracy = None, None
+    if network is not None:
+        progress(f"compare {qnet.name} with its float model")
+        validation = validate(network, placed, images)
+        float_accuracy = _accuracy(validation.float_logits, labels)
+    tables = study.evaluation.tables
+    costs = {table: evaluate(placed, own, study.evaluation.dataflow, table) for table in tables}
+    counts = count(placed)
+    accuracy = _accuracy(trace.logits_int, labels)
+    return Side(label, network, placed, own, trace, validation, float_accuracy, accuracy, counts, costs)
+
+
+def _accuracy(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
+    if logits.ndim != 2:
+        raise InputError(f"the network's output has shape {logits.shape[1:]}, expected one logit per class")
+    return float(np.mean(logits.argmax(1) == labels))
+
+
+def layer_table(side: Side, table: str) -> Any:
+    """Return a DataFrame with one row per layer: shape, taps, widths, overflows, SQNR, cycles, energy.
+
+    Energy columns are in pJ per image. SQNR is in dB, on the layer's edge behind its output stage.
+    """
+    cost = side.costs[table]
+    bill = cost.by_layer().set_index("layer")
+    sqnr = {layer.name: layer.sqnr_db for layer in side.validation.layers} if side.validation else {}
+    rows = [_row(side, layer.name, sqnr, bill.loc[layer.name]) for layer in side.trace.layers]
+    import pandas as pd
+
+    return pd.DataFrame(rows)
+
+
+def _row(side: Side, name: str, sqnr: Mapping[str, float], bill: Any) -> dict[str, Any]:
+    layer = next(layer for layer in side.trace.layers if layer.name == name)
+    node, form = side.qnet.node(name), side.qnet.tensors[name].format
+    assert form is not None
+    path = node.datapath
+    widths = f"{path.x}/{path.w}/{path.accumulator.format}" if path else ""
+    return {
+        "layer": name,
+        "kind": layer.kind,
+        "shape": "x".join(map(str, layer.shape)),
+        "adder_taps": side.counts.adder_taps.get(name, 0),
+        "multiplier_taps": side.counts.multiplier_taps.get(name, 0),
+        "x/w/acc": widths,
+        "out": str(form.format),
+        "overflows": layer.overflows,
+        "saturated": layer.facts.saturated,
+        "sqnr_db": sqnr.get(name),
+        "cycles": int(bill["cycles"]),
+        "utilisation": float(bill["utilisation"]),
+        "arithmetic_pj": float(bill["arithmetic_pj"]),
+        "buffers_pj": float(bill["buffers_pj"]),
+        "dram_pj": float(bill["dram_pj"]),
+    }
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """Return every headline figure as JSON-ready values, units in the keys."""
+    sides = {side.label: _side_summary(side, outcome.table) for side in outcome.sides}
+    result: dict[str, Any] = {"study": outcome.study.path, "images": outcome.images, "table": outcome.table, **sides}
+    if outcome.comparison is not None:
+        for metric in ("energy", "arithmetic", "taps", "latency", "area"):
+            spread = outcome.comparison.range(metric)  # type: ignore[arg-type]
+            result[f"{metric}_multiplier_over_adder"] = {
+                "by_table": outcome.comparison.ratio(metric),  # type: ignore[arg-type]
+                "range": list(spread) if spread else None,
+            }
+    return result
+
+
+def _side_summary(side: Side, table: str) -> dict[str, Any]:
+    cost = side.costs[table]
+    return {
+        "network": side.qnet.name,
+        "machine": side.machine.name,
+        "float_accuracy": side.float_accuracy,
+        "accuracy": side.accuracy,
+        "adder_taps": sum(side.counts.adder_taps.values()),
+        "multiplier_taps": sum(side.counts.multiplier_taps.values()),
+        "overflows": sum(layer.overflows for layer in side.trace.layers),
+        "saturated_inputs": side.trace.saturated_inputs,
+        "energy_pj": cost.energy_pj,
+        **{f"{unit}_pj": energy for unit, energy in cost.energy_by_unit.items()},
+        "cycles": cost.cycles,
+        "latency_us": cost.latency_us,
+        "area_um2": cost.area_um2,
+    }
