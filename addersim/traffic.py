@@ -17,7 +17,7 @@ from addersim.hardware import Hardware
 from addersim.hardware.machine import Role
 from addersim.loops import LoopNest
 from addersim.network import Network, Node
-from addersim.ops import words
+from addersim.ops import OPS, words
 
 RULES = (
     "weights come from DRAM once per image, or as often as the dataflow reads them where a layer's weights "
@@ -25,6 +25,8 @@ RULES = (
     "the input image and the output cross DRAM once",
     "an activation edge stays on chip if it fits both the input and the output buffer, whose roles then "
     "swap; otherwise it is written to DRAM and read back once",
+    "the unrounded product that a residual addition takes is added as it leaves the array and not stored, "
+    "but for the earlier of two layers that run on the array",
     "a word from DRAM is written into its buffer, a word to DRAM is read from it; both are charged",
     "buffer words are packed: an access of word_bits carries word_bits // bits words, all of them used",
     "padded pixels are read like others; constants of output stages are not counted as traffic",
@@ -61,8 +63,11 @@ def moves(step: Step, qnet: Network, machine: Hardware, computes: bool) -> list[
         found += _weight_moves(step, step.nest, step.schedule, machine)
     elif computes:
         for edge in step.node.inputs:
-            found.append(Move("inputs", "read", words(qnet.tensors[edge].shape), edge_bits(qnet, edge)))
+            if not _in_flight(qnet.node(edge), qnet):
+                found.append(Move("inputs", "read", words(qnet.tensors[edge].shape), edge_bits(qnet, edge)))
         found.append(Move("outputs", "write", *out))
+    if _in_flight(step.node, qnet):
+        return [move for move in found if move.count and (move.where, move.action) != ("outputs", "write")]
     return [move for move in found + _edge_moves(step.node, qnet, machine, out, computes) if move.count]
 
 
@@ -99,6 +104,15 @@ def _edge_moves(
     if not computes or out[0] * out[1] <= 8 * room:
         return []
     return [*write, Move("dram", "read activations", *out), Move("inputs", "fill", *out)]
+
+
+def _in_flight(node: Node, qnet: Network) -> bool:
+    """Whether the node's edge goes from the output stage into a residual addition without being stored."""
+    readers = qnet.consumers(node.name)
+    if node.stage is None or node.stage.finish or len(readers) != 1:
+        return False
+    on_array = [n.name for n in qnet.nodes if n.name in readers[0].inputs and OPS[n.kind].array is not None]
+    return node.name not in on_array[:-1]
 
 
 def edge_bits(qnet: Network, edge: str) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from small_networks import small_network, without_formats
+from small_networks import STAGE, U6, array_node, small_network, without_formats
 
 from addersim.charges import UNITS, Cost
 from addersim.costs import COSTS
@@ -15,8 +17,10 @@ from addersim.dataflows import DATAFLOWS
 from addersim.errors import InputError
 from addersim.evaluate import evaluate
 from addersim.hardware import load_hardware
+from addersim.network import EdgeFormat, Node, Tensor
 from addersim.ops import OPS
 from addersim.primitives import Primitive
+from addersim.quantized import QuantizedNetwork
 
 MACHINE = load_hardware("adder_16x16")
 QNET = small_network().on(MACHINE)
@@ -175,3 +179,27 @@ def test_importing_evaluate_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'pandas', 'matplotlib'} & set(sys.modules)"
     code = f"import sys, addersim.evaluate, addersim.compare; sys.exit(str({heavy}) if {heavy} else 0)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def residual_network() -> QuantizedNetwork:
+    """Return x -> (a, b) -> add: two layers on the array whose products meet in a residual addition."""
+    open_stage = replace(STAGE, finish=False)
+    w = np.ones((4, 1, 1, 4), np.int64)
+    a, b = (replace(array_node(n, "adder_conv2d", "x", w, U6), stage=open_stage) for n in "ab")
+    shifts = {key: np.full(4, 12) for key in ("shift_a_k", "shift_b_k", "shift_k")}
+    nodes = (Node("x", "input"), a, b, Node("add", "add", ("a", "b"), {}, shifts, None, STAGE))
+    nodes += (array_node("fc", "linear", "add", np.ones((2, 1, 1, 4), np.int64), U6),)
+    bits = {"x": 6, "a": 24, "b": 24, "add": 6, "fc": 16}
+    tensors = {n: Tensor((4, 8, 8), EdgeFormat(k, True, 1.0)) for n, k in bits.items()}
+    return QuantizedNetwork("residual", nodes, {**tensors, "fc": Tensor((2, 8, 8), tensors["fc"].format)})
+
+
+def test_products_of_a_residual_addition_are_not_stored_but_for_the_earlier_one() -> None:
+    cost = evaluate(residual_network(), MACHINE)
+    assert words(cost, "a", "outputs: write 24 b") == 4 * 8 * 8
+    assert words(cost, "b", "outputs: write") == 0
+    assert words(cost, "add", "inputs: read 24 b") == 4 * 8 * 8
+    assert words(cost, "add", "outputs: write 6 b") == 4 * 8 * 8
+    spilled = evaluate(residual_network(), load_hardware(MACHINE, buffers=buffers(outputs=192)))
+    assert words(spilled, "a", "write activations") == 4 * 8 * 8 * 24
+    assert words(spilled, "b", "activations") == words(spilled, "add", "activations") == 0
