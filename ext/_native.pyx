@@ -13,11 +13,11 @@ cdef extern from "float_adder.h" nogil:
 cdef adder_shape _adder_shape(const float[:, :, :, ::1] x, const float[:, :, :, ::1] w,
                               const float[:, :, :, ::1] y, tuple stride, tuple dilation, int64_t groups):
     cdef adder_shape a
-    a.N, a.H, a.W, a.groups = x.shape[0], x.shape[2], x.shape[3], groups
-    a.K, a.C, a.R, a.S = w.shape[0] // groups, w.shape[1], w.shape[2], w.shape[3]
+    a.N, a.H, a.W, a.groups = x.shape[0], x.shape[2], x.shape[3], max(groups, 1)
+    a.K, a.C, a.R, a.S = w.shape[0] // a.groups, w.shape[1], w.shape[2], w.shape[3]
     a.P, a.Q = y.shape[2], y.shape[3]
     (a.stride_h, a.stride_w), (a.dilation_h, a.dilation_w) = stride, dilation
-    if groups < 1 or x.shape[1] != a.C * groups or y.shape[1] != a.K * groups or y.shape[0] != a.N or (
+    if x.shape[1] != a.C * groups or y.shape[1] != a.K * groups or y.shape[0] != a.N or (
             (a.P - 1) * a.stride_h + (a.R - 1) * a.dilation_h >= a.H or
             (a.Q - 1) * a.stride_w + (a.S - 1) * a.dilation_w >= a.W):
         raise ValueError("shapes of x, w and y do not fit together")
@@ -41,6 +41,8 @@ def adder_input_grad(const float[:, :, :, ::1] x, const float[:, :, :, ::1] w, c
     """Add sum_k clamp(w - x, -1, 1) * gy_nkpq to gx_nchw, which has the (padded) shape of x_nchw."""
     cdef adder_shape a = _adder_shape(x, w, gy, stride, dilation, groups)
     cdef int failed = 0
+    if gx.nbytes != x.nbytes:
+        raise ValueError("gx must be shaped like x")
     if gy.size:
         with nogil:
             failed = adder_input_grad_f32(&a, &x[0, 0, 0, 0], &w[0, 0, 0, 0], &gy[0, 0, 0, 0], &gx[0, 0, 0, 0])

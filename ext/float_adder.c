@@ -66,13 +66,22 @@ static int locate(const adder_shape *a, int64_t first, int64_t x_at[LANES], int6
     return all - first < LANES ? (int)(all - first) : LANES;
 }
 
+/* Are eight pixels neighbours in memory? Strides, row ends and repeated last pixels break the row. */
+INLINE int in_a_row(const int64_t at[8])
+{
+    int64_t broken = 0;
+    for (int l = 1; l < 8; l++)
+        broken |= at[l] - at[0] - l;
+    return broken == 0;
+}
+
 /* out[j][lane] = x[at[lane] + offset[j]]. Eight lanes in a row of pixels are one vector copy. */
 INLINE void gather(const float *x, const int64_t *offset, int64_t count, const int64_t at[LANES], float *out)
 {
     for (int half = 0; half < LANES; half += 8) {
         const int64_t *a = at + half;
         float *o = out + half;
-        if (a[7] - a[0] == 7)
+        if (in_a_row(a))
             for (int64_t j = 0; j < count; j++, o += LANES)
                 for (int l = 0; l < 8; l++)
                     o[l] = x[a[0] + offset[j] + l];
@@ -164,7 +173,7 @@ INLINE void scatter(const float *in, const int64_t *offset, int64_t count, const
     for (int half = 0; half < LANES; half += 8) {
         const int64_t *a = at + half;
         const float *restrict v = in + half;
-        if (a[7] - a[0] == 7)
+        if (in_a_row(a))
             for (int64_t j = 0; j < count; j++, v += LANES)
                 for (int l = 0; l < 8; l++)
                     gx[a[0] + offset[j] + l] += v[l];

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import addersim.kernels._native as _native
+from addersim.errors import InputError
 from addersim.nn import plain
 from addersim.nn.plain import Geometry
 
@@ -48,7 +49,7 @@ def adder_conv2d(
 
     Raises
     ------
-    ValueError
+    InputError
         If the shapes or types do not fit together.
     """
     y: Tensor = _conv2d(x, w, list(stride), list(padding), list(dilation), groups)
@@ -60,7 +61,7 @@ def adder_linear(x: Tensor, w: Tensor) -> Tensor:
 
     Raises
     ------
-    ValueError
+    InputError
         If the shapes or types do not fit together.
     """
     y: Tensor = _linear(x, w)
@@ -70,21 +71,21 @@ def adder_linear(x: Tensor, w: Tensor) -> Tensor:
 def _geometry(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Geometry:
     """Return the geometry, after checking everything the C loops rely on."""
     if x.dim() != 4 or w.dim() != 4:
-        raise ValueError(f"adder_conv2d: x has {x.dim()} axes and w {w.dim()}, expected N C H W and K C R S")
+        raise InputError(f"adder_conv2d: x has {x.dim()} axes and w {w.dim()}, expected N C H W and K C R S")
     if groups < 1 or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
-        raise ValueError(
+        raise InputError(
             f"adder_conv2d: x {tuple(x.shape)}, w {tuple(w.shape)}, groups={groups} do not fit together"
         )
     if x.dtype != w.dtype or x.device != w.device or not x.dtype.is_floating_point:
-        raise ValueError(
+        raise InputError(
             f"adder_conv2d: x is {x.dtype} on {x.device}, w {w.dtype} on {w.device}; they must agree"
         )
     for name, pair, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
         if len(pair) != 2 or min(pair) < least:
-            raise ValueError(f"adder_conv2d: {name} is {list(pair)}, expected two integers >= {least}")
+            raise InputError(f"adder_conv2d: {name} is {list(pair)}, expected two integers >= {least}")
     how = Geometry((stride[0], stride[1]), (padding[0], padding[1]), (dilation[0], dilation[1]), groups)
     if min(how.output_size(x, w)) < 1:
-        raise ValueError(f"adder_conv2d: the kernel of w {tuple(w.shape)} is larger than x {tuple(x.shape)}")
+        raise InputError(f"adder_conv2d: the kernel of w {tuple(w.shape)} is larger than x {tuple(x.shape)}")
     return how
 
 
@@ -174,7 +175,7 @@ def _as_images(rows: Tensor) -> Tensor:
 
 def _check_linear(x: Tensor, w: Tensor) -> None:
     if w.dim() != 2 or x.dim() < 1 or x.shape[-1] != w.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"adder_linear: x {tuple(x.shape)} and w {tuple(w.shape)}, expected (..., C) and (K, C)"
         )
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from addersim.errors import InputError
 from addersim.nn.layers import AdderConv2d, AdderLinear
 
 
@@ -21,11 +22,11 @@ def scale_adder_gradients(module: nn.Module, eta: float) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         If ``eta`` is not a positive number.
     """
     if not (math.isfinite(eta) and eta > 0):
-        raise ValueError(f"eta must be a positive number, got {eta}")
+        raise InputError(f"eta must be a positive number, got {eta}")
     for layer in module.modules():
         if isinstance(layer, AdderConv2d | AdderLinear) and layer.weight.grad is not None:
             grad = layer.weight.grad

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from addersim.errors import InputError
 from addersim.nn.functional import adder_conv2d, adder_linear
 
 Size = int | tuple[int, int]
@@ -15,7 +16,7 @@ def _pair(name: str, value: Size, least: int) -> tuple[int, int]:
     if not (
         isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, int) and v >= least for v in pair)
     ):
-        raise ValueError(f"{name} must be one or two integers >= {least}, got {value!r}")
+        raise InputError(f"{name} must be one or two integers >= {least}, got {value!r}")
     return pair
 
 
@@ -37,7 +38,7 @@ class AdderConv2d(nn.Module):
 
     Raises
     ------
-    ValueError
+    InputError
         If a size or ``groups`` makes no sense.
     """
 
@@ -57,11 +58,11 @@ class AdderConv2d(nn.Module):
     ) -> None:
         super().__init__()
         if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(
+            raise InputError(
                 f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
             )
         if padding_mode != "zeros":
-            raise ValueError(f"padding_mode must be 'zeros', got {padding_mode!r}")
+            raise InputError(f"padding_mode must be 'zeros', got {padding_mode!r}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = _pair("kernel_size", kernel_size, 1)
         self.stride, self.dilation = _pair("stride", stride, 1), _pair("dilation", dilation, 1)

@@ -208,31 +208,32 @@ def accuracy_percent(
 
 def _finish(run: _Run, folder: Path, history: Sequence[Epoch], command: str | None) -> Result:
     """Measure once, on the test images unless some were held out, and write weights and card."""
-    recipe, dataset = run.recipe, run.dataset
-    if recipe.validation_images:
-        on, measured = "validation", run.held_out
-    else:
-        on = "test"
-        measured = torch.from_numpy(dataset.test_images), torch.from_numpy(dataset.test_labels).long()
+    dataset, stem = run.dataset, f"{run.recipe.model}-{run.recipe.dataset}"
+    test = torch.from_numpy(dataset.test_images), torch.from_numpy(dataset.test_labels).long()
+    on, measured = ("validation", run.held_out) if run.recipe.validation_images else ("test", test)
     accuracy = accuracy_percent(run.model, *measured, dataset)
-    stem = f"{recipe.model}-{recipe.dataset}"
     weights, card = folder / f"{stem}.safetensors", folder / f"{stem}.json"
     write_weights(weights, run.model.state_dict())
-    write_card(
-        card,
-        {
-            "model": recipe.model,
-            "dataset": recipe.dataset,
-            "accuracy_percent": accuracy,
-            "measured_on": f"{len(measured[0])} {on} images, float32",
-            "recipe": recipe.model_dump(),
-            "mean": list(dataset.card.mean),
-            "std": list(dataset.card.std),
-            "command": command or f"addersim train {stem}.toml --out {folder.name}",
-            "licence": f"weights: BSD-3-Clause; data: {dataset.card.licence}",
-            "date": datetime.date.today().isoformat(),
-            "torch": torch.__version__,
-            "seconds": round(sum(row.seconds for row in history)),
-        },
-    )
+    facts = {
+        "accuracy_percent": accuracy,
+        "measured_on": f"{len(measured[0])} {on} images, float32",
+        "command": command or f"addersim train {stem}.toml --out {folder.name}",
+        "seconds": round(sum(row.seconds for row in history)),
+    }
+    write_card(card, _card(run) | facts)
     return Result(weights, card, tuple(history), accuracy)
+
+
+def _card(run: _Run) -> dict[str, Any]:
+    """Return what is known of the weights before they are measured."""
+    card = run.dataset.card
+    return {
+        "model": run.recipe.model,
+        "dataset": run.recipe.dataset,
+        "mean": list(card.mean),
+        "std": list(card.std),
+        "licence": f"weights: BSD-3-Clause; data: {card.licence}",
+        "date": datetime.date.today().isoformat(),
+        "torch": torch.__version__,
+        "recipe": run.recipe.model_dump(),
+    }

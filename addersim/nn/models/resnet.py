@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from addersim.errors import InputError
 from addersim.nn.layers import AdderConv2d
 
 Conv = type[AdderConv2d] | type[nn.Conv2d]
@@ -63,7 +64,7 @@ class _Trunk(nn.Module):
     def __init__(self, depth: int, conv: Conv, pad: bool) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
-            raise ValueError(f"depth must be 6n + 2, got {depth}")
+            raise InputError(f"depth must be 6n + 2, got {depth}")
         blocks = (depth - 2) // 6
         self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
         self.layer1 = _stage(conv, 16, 16, blocks, pad)
