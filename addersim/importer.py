@@ -86,6 +86,9 @@ def _from_program(program: Any, name: str) -> Network:
             if str(fx.target) in IDENTITIES:
                 edges[fx.name] = edges[fx.args[0].name]
                 continue
+            if not any(isinstance(leaf, Edge) for leaf in _flat(list(arguments.values()))):
+                arrays[fx.name] = _constant(fx, arguments)
+                continue
             node = _import(fx, importers, arguments, {n.name for n in nodes}, calls)
             shape = OPS[node.kind].shape(node, *(tensors[i].shape for i in node.inputs))
             nodes.append(node)
@@ -124,7 +127,15 @@ def _import(
     base = place if place and calls[place] == 1 else f"{place}.{call}".lstrip(".")
     name = next(n for n in chain([base], (f"{base}{i}" for i in count(2))) if n not in taken)
     params = {key: np.asarray(value, np.float32) for key, value in imported.params.items()}
-    return Node(name, op.kind, imported.inputs, imported.attrs, params)
+    return Node(name, imported.kind or op.kind, imported.inputs, imported.attrs, params)
+
+
+def _constant(fx: Any, arguments: Mapping[str, Any]) -> NDArray[Any]:
+    """Return what an operator makes of parameters alone, such as a reshaped bias."""
+    import torch
+
+    tensors = {key: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for key, v in arguments.items()}
+    return np.asarray(fx.target(**tensors))
 
 
 def _place(fx: Any) -> str:

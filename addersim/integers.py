@@ -99,7 +99,7 @@ def _scale_node(
     offset_k: Reals,
     fused: Fused | None,
 ) -> Node:
-    bias_k = np.full(len(gain_k), x.zero_point, np.int64)
+    bias_k = np.where(gain_k == 0, 0, x.zero_point).astype(np.int64)
     extremes = np.full_like(bias_k, x.format.min) - bias_k, np.full_like(bias_k, x.format.max) - bias_k
     stage, params = _stage(name, extremes, gain_k * x.step / out.step, offset_k, out, choices, fused)
     return Node(name, "scale", (source,), {}, {"bias_k": bias_k, **params}, None, stage)
@@ -171,7 +171,7 @@ def _stage(
     stage = OutputStage(
         centred=format_for(int(centred[0].min()), int(centred[1].max()), signed=True),
         product=format_for(int(corners.min()), int(corners.max()) + half, signed=True),
-        multiplier_bits=choices.multiplier_bits,
+        multiplier_bits=max(choices.multiplier_bits, int(np.abs(multiplier_k).max()).bit_length()),
         finish=not partial,
         relu=fused is not None and fused.relu,
         style=choices.output_stage,

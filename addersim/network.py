@@ -233,8 +233,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         graph = json.loads(metadata["addersim"])
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: the network's description is not JSON") from error
-    if not isinstance(graph, dict) or graph.get("version") != FORMAT_VERSION:
-        raise InputError(f"{path}: format version {graph.get('version')!r}, expected {FORMAT_VERSION}")
+    version = graph.get("version") if isinstance(graph, dict) else None
+    if version != FORMAT_VERSION:
+        raise InputError(f"{path}: format version {version!r}, expected {FORMAT_VERSION}")
     for key, value in params.items():
         if not np.all(np.isfinite(value)):
             raise InputError(f"{path}: {key} holds NaN or infinity")

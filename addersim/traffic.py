@@ -20,8 +20,8 @@ from addersim.network import Network, Node
 from addersim.ops import OPS, words
 
 RULES = (
-    "weights come from DRAM once per image, or as often as the dataflow reads them where a layer's weights "
-    "exceed the weight buffer",
+    "weights stay in the weight buffer from image to image if those of all layers fit it together; otherwise "
+    "they come from DRAM once per image, or as often as the dataflow reads them where one layer's exceed it",
     "the input image and the output cross DRAM once",
     "an activation edge stays on chip if it fits both the input and the output buffer, whose roles then "
     "swap; otherwise it is written to DRAM and read back once",
@@ -60,7 +60,8 @@ def moves(step: Step, qnet: Network, machine: Hardware, computes: bool) -> list[
     found: list[Move] = []
     if step.nest is not None and step.schedule is not None:
         found += _array_moves(step, step.nest, step.schedule, out)
-        found += _weight_moves(step, step.nest, step.schedule, machine)
+        if not weights_stay(qnet, machine):
+            found += _weight_moves(step, step.nest, step.schedule, machine)
     elif computes:
         for edge in step.node.inputs:
             if not _in_flight(qnet.node(edge), qnet):
@@ -82,6 +83,12 @@ def _array_moves(step: Step, nest: LoopNest, schedule: Schedule, out: tuple[int,
         Move("outputs", "write partial sum", schedule.output_writes - nest.outputs, wide),
         Move("outputs", "read partial sum", schedule.output_reads, wide),
     ]
+
+
+def weights_stay(qnet: Network, machine: Hardware) -> bool:
+    """Return whether the weights of all layers together fit the weight buffer, so that no image pays for them."""
+    bits = sum(n.params["w_krsc"].size * n.datapath.w.bits for n in qnet.nodes if n.datapath is not None)
+    return bits <= 8 * machine.buffer("weights").size_bytes
 
 
 def _weight_moves(step: Step, nest: LoopNest, schedule: Schedule, machine: Hardware) -> list[Move]:

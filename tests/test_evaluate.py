@@ -82,7 +82,7 @@ def test_array_words_are_the_schedule_s(dataflow: str) -> None:
 
 
 def test_dram_carries_image_weights_and_output_once() -> None:
-    cost = evaluate(QNET, MACHINE)
+    cost = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=400)))  # room for one layer, not for all
     assert words(cost, "x", "read image") == 3 * 8 * 8 * 8
     assert words(cost, "conv1", "read weights") == 4 * 27 * 8
     assert words(cost, "conv2", "read weights") == 8 * 36 * 6
@@ -95,6 +95,14 @@ def test_dram_carries_image_weights_and_output_once() -> None:
 def buffers(**sizes: int) -> list[dict[str, object]]:
     default = {"inputs": 65536, "weights": 65536, "outputs": 32768}
     return [{"name": n, "size_bytes": sizes.get(n, s), "word_bits": 64} for n, s in default.items()]
+
+
+@pytest.mark.parametrize(("size_bytes", "stays"), [(644, True), (643, False)])
+def test_weights_that_fit_together_stay_from_image_to_image(size_bytes: int, stays: bool) -> None:
+    """108 + 320 words of 8 bits and 288 of 6 are 644 bytes."""
+    cost = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=size_bytes)))
+    read = [c for c in cost.charges if c.action == "read weights"]
+    assert bool(read) != stays
 
 
 def test_small_buffers_cost_dram_traffic() -> None:
@@ -123,10 +131,10 @@ def test_words_are_packed_into_accesses() -> None:
 
 
 def test_a_slow_dram_port_bounds_the_layer() -> None:
-    slow = evaluate(QNET, load_hardware(MACHINE, dram_bits_per_cycle=1))
+    slow = evaluate(QNET, load_hardware(MACHINE, dram_bits_per_cycle=1, buffers=buffers(weights=400)))
     run = next(run for run in slow.layers if run.layer == "conv2")
     assert run.cycles == run.dram_cycles == 8 * 36 * 6 > run.array_cycles
-    assert slow.energy_pj == pytest.approx(evaluate(QNET, MACHINE).energy_pj)
+    assert slow.energy_pj == pytest.approx(evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=400))).energy_pj)
 
 
 def test_pooling_takes_the_vector_lanes_and_flatten_nothing() -> None:

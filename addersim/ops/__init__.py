@@ -36,11 +36,15 @@ class Edge:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an operation makes of its ATen arguments: the edges it reads, its attributes and parameters."""
+    """What an operation makes of its ATen arguments: the edges it reads, its attributes and parameters.
+
+    ``kind`` names another operation that says the same, where there is one.
+    """
 
     inputs: tuple[str, ...]
     attrs: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    kind: str | None = None
 
 
 @dataclass(frozen=True)

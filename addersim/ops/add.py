@@ -28,8 +28,12 @@ class Add(Op):
 
     def from_aten(self, arguments: Arguments) -> Imported:
         a, b = arguments["self"], arguments["other"]
-        if not isinstance(b, Edge) or arguments.get("alpha", 1) != 1:
-            raise InputError("add takes two tensors of the network, not a constant")
+        if arguments.get("alpha", 1) != 1:
+            raise InputError("add with alpha is not supported")
+        if isinstance(b, np.ndarray) and b.shape == (a.shape[0], *[1] * (len(a.shape) - 1)):
+            return _bias(a, b.reshape(-1))
+        if not isinstance(b, Edge):
+            raise InputError("add takes two tensors of the network or a bias per channel, no other constant")
         return Imported((a.name, b.name))
 
     def shape(self, node: Node, *shapes: Shape) -> Shape:
@@ -61,6 +65,13 @@ class Add(Op):
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:
         yield Node("layer", self.kind, ("x", "x")), ((3, 4, 4),)
+
+
+def _bias(x: Edge, bias_k: Floats) -> Imported:
+    """A bias per channel is a batch norm that only shifts, so it joins the layer in front."""
+    ones = np.ones_like(bias_k)
+    params = {"gamma_k": ones, "beta_k": bias_k, "mean_k": 0 * ones, "var_k": ones}
+    return Imported((x.name,), {"eps": 0.0}, params, "batch_norm")
 
 
 OPS.add(Add.kind, Add())

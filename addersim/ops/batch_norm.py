@@ -47,7 +47,7 @@ class BatchNorm(Op):
                 "gamma_k": np.array([1.5, -0.5, 0.0, 0.8], np.float32),
                 "beta_k": rng.normal(size=4).astype(np.float32),
                 "mean_k": rng.normal(size=4).astype(np.float32),
-                "var_k": np.array([1.0, 0.0, 2.0, 0.3], np.float32),
+                "var_k": np.array([1.0, 0.5, 2.0, 0.3], np.float32),
             }
             yield Node("layer", self.kind, ("x",), {"eps": 1e-5}, params), (shape,)
 
