@@ -108,10 +108,12 @@ def report(
     json_: Json = False,
 ) -> None:
     """Run a study and write one self-contained page, its figures as CSV, and the study file."""
+    from addersim.network import make_folder
     from addersim.report import write_report
     from addersim.terminal import print_comparison, print_sides
 
     chosen = _study(study, settings)
+    make_folder(out)
     with _steps(json_) as progress:
         from addersim.outcome import run
 
@@ -206,7 +208,8 @@ def _steps(quiet: bool) -> Iterator[Progress]:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=quiet or not screen.is_terminal) as bar:
         task = bar.add_task("load", total=None)
         yield lambda step: bar.update(task, description=step)
 

@@ -100,6 +100,16 @@ def compare(
     ------
     InputError
         If ``hardware`` is no adder machine, or a network does not fit.
+
+    Examples
+    --------
+    >>> import addersim
+    >>> images, _ = addersim.sample("fashion_calibration", limit=4)
+    >>> adders, multipliers = addersim.example_network(), addersim.example_network(adder=False)
+    >>> comparison = addersim.compare(addersim.quantize(adders, images), addersim.quantize(multipliers, images))
+    >>> low, high = comparison.range("taps")
+    >>> 1 < low < high
+    True
     """
     machine = load_hardware(hardware)
     if machine.pe != "adder":

@@ -9,8 +9,10 @@ from addersim.network import Network, Node, Tensor
 from addersim.ops import OPS
 
 
-def example_network(seed: int = 0) -> Network:
-    """Return conv1 - norm - relu - pool - conv2 (adder) - norm - relu - flatten - fc on 1 x 28 x 28 images.
+def example_network(seed: int = 0, adder: bool = True) -> Network:
+    """Return conv1 - norm - relu - pool - conv2 - norm - relu - flatten - fc on 1 x 28 x 28 images.
+
+    ``conv2`` is an adder layer, or a multiplier layer of the same weights where ``adder`` is false.
 
     Examples
     --------
@@ -31,7 +33,7 @@ def example_network(seed: int = 0) -> Network:
         Node("norm1", "batch_norm", ("conv1",), {"eps": 1e-5}, _norm(normal(4), 0.0, 1.0)),
         Node("relu1", "relu", ("norm1",)),
         Node("pool", "max_pool", ("relu1",), pool),
-        Node("conv2", "adder_conv2d", ("pool",), {**window, "stride": (2, 2)}, {"w_krsc": normal(8, 3, 3, 4)}),
+        Node("conv2", "adder_conv2d" if adder else "conv2d", ("pool",), {**window, "stride": (2, 2)}, {"w_krsc": normal(8, 3, 3, 4)}),
         Node("norm2", "batch_norm", ("conv2",), {"eps": 1e-5}, _norm(normal(8), -38.0, 40.0)),
         Node("relu2", "relu", ("norm2",)),
         Node("flatten", "flatten", ("relu2",)),

@@ -56,5 +56,6 @@ def _candidates(style: Style, m: int, magnitude: float, shift: int) -> list[tupl
     if style == "shift_only":
         return [(top, s) for s in (shift, shift - 1) if 1 <= s <= MAX_SHIFT] or [(0, 1)]
     powers = [1 << i for i in range(m)]
-    sums = {a + b for a, b in itertools.combinations(powers, 2)} | {a - b for a in powers for b in powers if a > b}
+    sums = {a + b for a, b in itertools.combinations(powers, 2)} | {2 * top - b for b in powers}
+    sums |= {a - b for a in powers for b in powers if a > b}
     return [(v, s) for v in sums | set(powers) for s in (n, n - 1) if s >= 1 and (top <= v < 2 * top or s == MAX_SHIFT)]

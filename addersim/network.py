@@ -173,6 +173,15 @@ class Network:
             raise InputError(f"{path}: the network's description lacks or garbles {error}") from error
 
 
+def make_folder(path: Path) -> Path:
+    """Return ``path`` after making it a folder; raise InputError if that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    return path
+
+
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write ``data`` to a temporary file beside ``path``, then rename it; raise InputError if that fails."""
     payload = data.encode() if isinstance(data, str) else data

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from addersim.errors import InputError
-from addersim.floating import as_images, channels_last, float_batches
+from addersim.floating import as_images, channels_first, channels_last, float_batches
 from addersim.importer import from_torch
 from addersim.network import Network, Node
 from addersim.quantized import QuantizedNetwork
@@ -116,9 +116,9 @@ def validate(module: Any, qnet: QuantizedNetwork, images: Any) -> Validation:
             error.update(_real(qnet, qnet.node(name), trace.edges[name]), edges[pairs[name]])
         logits.append(trace.logits)
         floats.append(edges[pairs[qnet.nodes[-1].name]])
-    integer, real = np.concatenate(logits), np.concatenate(floats).astype(np.float64)
-    same = float(np.mean(integer.argmax(1) == real.argmax(-1 if real.ndim == 2 else 1)))
-    gap = float(np.abs(channels_last(integer) - real).max())
+    integer, real = np.concatenate(logits), channels_first(np.concatenate(floats).astype(np.float64))
+    same = float(np.mean(integer.argmax(1) == real.argmax(1)))
+    gap = float(np.abs(integer - real).max())
     return Validation(tuple(e.result() for e in errors.values()), same, gap, real, integer)
 
 

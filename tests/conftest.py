@@ -1,20 +1,11 @@
 """What several test files need: the shared data where it is, and a small pair of networks."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import addersim
-from addersim.network import Network
-
-
-def multiplier_twin(network: Network) -> Network:
-    """Return the network with every adder layer turned into a multiplier layer of the same weights."""
-    kinds = {"adder_conv2d": "conv2d", "adder_linear": "linear"}
-    nodes = tuple(replace(n, kind=kinds.get(n.kind, n.kind)) for n in network.nodes)
-    return Network(f"{network.name}_conv", nodes, network.tensors)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +36,7 @@ def qnet(example, images):
 def study_file(tmp_path, example):
     """A study of the example network and its multiplier twin, in files of their own."""
     example.save(tmp_path / "net.safetensors")
-    multiplier_twin(example).save(tmp_path / "twin.safetensors")
+    addersim.example_network(adder=False).save(tmp_path / "twin.safetensors")
     text = '[network]\nfile = "net.safetensors"\n[twin]\nfile = "twin.safetensors"\n[data]\nlimit = 16\n'
     path = tmp_path / "study.toml"
     path.write_text(text + '[space]\n"hardware.rows" = [8, 16]\n"quantization.bits" = [4, 8]\n')

@@ -47,7 +47,7 @@ class Flatten(Op):
 def _flat(x: NDArray[Any]) -> NDArray[Any]:
     if x.ndim == 2:
         return x
-    return np.ascontiguousarray(np.moveaxis(x, -1, 1)).reshape(len(x), -1)
+    return np.ascontiguousarray(np.moveaxis(x, -1, 1)).reshape(len(x), words(x.shape[1:]))
 
 
 OPS.add(Flatten.kind, Flatten())

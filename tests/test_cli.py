@@ -1,0 +1,137 @@
+"""The command line, in this process and as users start it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from addersim.cli import main
+
+
+def addersim(*arguments, expect=0):
+    """Run ``addersim`` in this process; return nothing, check the exit code."""
+    old = sys.argv
+    sys.argv = ["addersim", *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main()
+    finally:
+        sys.argv = old
+    assert stop.value.code in (expect, None if expect == 0 else expect)
+
+
+def test_help_names_every_command(capsys):
+    addersim("--help")
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("demo", "train", "simulate", "compare", "report", "sweep", "list"))
+
+
+def test_simulate_prints_a_table_and_json(study_file, capsys):
+    addersim("simulate", study_file, "--explain")
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("conv2", "7,200 a", "57,600 m", "SQNR dB", "arithmetic", "no register can overflow"))
+    addersim("simulate", study_file, "--json", "--explain", "--set", "data.limit=8")
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["images"] == 8
+    assert figures["adder"]["layers"][2]["layer"] == "conv2"
+    assert "path" in figures["adder"]["layers"][2]
+    assert figures["multiplier"]["adder_taps"] == 0
+    assert figures["energy_multiplier_over_adder"]["range"]
+
+
+def test_compare_prints_every_table(study_file, capsys):
+    addersim("compare", study_file, "--set", "data.limit=8")
+    out = capsys.readouterr().out
+    assert all(table in out for table in ("horowitz2014_45nm", "aladdin_40nm", "qkeras_fit_45nm", "evoapprox_45nm", "range"))
+    addersim("compare", study_file, "--json", "--set", "data.limit=8")
+    assert json.loads(capsys.readouterr().out)["taps_multiplier_over_adder"]["by_table"]
+
+
+def test_sweep_writes_csv(study_file, tmp_path, capsys):
+    addersim("sweep", study_file, "--pool", "local:1", "--out", tmp_path / "rows.csv")
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 5
+    assert "hardware.rows" in capsys.readouterr().out
+    addersim("sweep", study_file, "--pool", "local:1", "--json")
+    assert len(json.loads(capsys.readouterr().out)) == 4
+
+
+@pytest.mark.parametrize("shelf", ["costs", "hardware", "dataflows", "ops", "models", "studies", "recipes"])
+def test_list_shows_every_shelf_with_sources(shelf, capsys):
+    addersim("list", shelf, "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found and all(one["name"] and one["description"] and one["source"] for one in found)
+    addersim("list", shelf)
+    assert found[0]["name"] in capsys.readouterr().out
+    addersim("list", shelf, found[0]["name"])
+    assert capsys.readouterr().out.strip()
+    addersim("list", shelf, found[0]["name"], "--json")
+    assert json.loads(capsys.readouterr().out)["name"] == found[0]["name"]
+
+
+def test_report_writes_a_page(study_file, tmp_path, capsys):
+    addersim("report", study_file, "--out", tmp_path / "page", "--set", "data.limit=8")
+    assert (tmp_path / "page" / "index.html").exists()
+    assert "report:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["list", "cost"], "no shelf 'cost'; did you mean 'costs'"),
+        (["list", "hardware", "adder_16x1"], "unknown machine 'adder_16x1'; did you mean 'adder_16x16'"),
+        (["list", "studies", "x"], "nothing called 'x' is shipped"),
+        (["simulate", "nowhere.toml"], "nowhere.toml: no such file"),
+        (["simulate", "STUDY", "--set", "hardware.row=1"], "did you mean 'rows'"),
+        (["simulate", "STUDY", "--bogus"], "No such option: --bogus"),
+        (["simulate"], "Missing argument"),
+        (["nonsense"], "No such command"),
+        (["sweep", "STUDY", "--pool", "x"], "expected local:N"),
+        (["compare", "STUDY", "--set", "twin.file=none.safetensors"], "none.safetensors: no such file"),
+        (["train", "nowhere.toml", "--out", "x"], "nowhere.toml"),
+        (["report", "STUDY", "--out", "FILE/below"], "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(arguments, message, study_file, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    places = {"STUDY": study_file, "FILE/below": tmp_path / "file" / "below"}
+    addersim(*(places.get(a, a) for a in arguments), expect=2)
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("addersim: ") and captured.err.count("\n") == 1
+
+
+def test_a_twin_without_a_network_to_compare(study_file, tmp_path, capsys):
+    text = study_file.read_text().split("[twin]")[0]
+    (tmp_path / "alone.toml").write_text(text + "[data]\nlimit = 8\n")
+    addersim("compare", tmp_path / "alone.toml", expect=2)
+    assert "compare needs a [twin]" in capsys.readouterr().err
+
+
+def test_python_dash_m():
+    done = subprocess.run([sys.executable, "-m", "addersim", "--help"], capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout
+
+
+def test_help_loads_no_heavy_package():
+    code = (
+        "import sys\nsys.argv = ['addersim', '--help']\n"
+        "from addersim.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print({'numpy', 'torch', 'pandas', 'matplotlib', 'pydantic'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
+    assert done.stderr.strip() == "set()"
+
+
+def test_the_demo(tmp_path, capsys):
+    """The main job, on all embedded images: at most half a point is lost at int8."""
+    addersim("demo", "--out", tmp_path / "page", "--json")
+    figures = json.loads(capsys.readouterr().out)
+    for side in ("adder", "multiplier"):
+        assert figures[side]["overflows"] == 0
+        assert figures[side]["float_accuracy"] - figures[side]["accuracy"] <= 0.005
+    assert figures["images"] == 2000
+    assert Path(figures["report"]).stat().st_size > 50_000

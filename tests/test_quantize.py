@@ -1,0 +1,264 @@
+"""Quantisation: formats, gains, the exact clamp, fusion, and what is refused."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import addersim
+from addersim.datapath import STYLES, Stage, exact_datapath
+from addersim.errors import InputError
+from addersim.fixed import IntFormat, Overflow
+from addersim.floating import run_float
+from addersim.fuse import fuse
+from addersim.gains import encode_gains
+from addersim.network import EdgeFormat, Network, Node, Tensor
+from addersim.ops import OPS
+from addersim.ranges import Observed, edge_format, observe
+
+RULES = ["mse", "quantile", "max"]
+
+
+def chain(*nodes: Node, shape=(4, 6, 6)) -> Network:
+    """Return a network of nodes that may name earlier ones; the first reads the input ``x``."""
+    everything = (Node("x", "input", attrs={"shape": shape}), *nodes)
+    tensors: dict[str, Tensor] = {}
+    for node in everything:
+        tensors[node.name] = Tensor(OPS[node.kind].shape(node, *(tensors[i].shape for i in node.inputs)))
+    return Network("chain", everything, tensors)
+
+
+def layer(name, source, kind="adder_conv2d", C=4, K=4, R=3, seed=0, spread=1.0):
+    w = np.random.default_rng(seed).normal(size=(K, R, R, C)).astype(np.float32) * np.float32(spread)
+    attrs = {"stride": (1, 1), "padding": (R // 2, R // 2), "dilation": (1, 1), "groups": 1}
+    return Node(name, kind, (source,), attrs, {"w_krsc": w})
+
+
+def norm(name, source, K=4, mean=-30.0, gamma=1.0):
+    ones = np.ones(K, np.float32)
+    return Node(name, "batch_norm", (source,), {"eps": 1e-5}, {
+        "gamma_k": ones * np.float32(gamma), "beta_k": 0.3 * ones, "mean_k": np.float32(mean) * ones, "var_k": 20 * ones,
+    })
+
+
+def images(n=6, shape=(4, 6, 6), seed=1):
+    return np.random.default_rng(seed).normal(size=(n, *shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("m", [4, 8])
+@pytest.mark.parametrize("style", STYLES)
+def test_gains_are_the_nearest_of_their_kind(style, m):
+    gains = np.concatenate([10.0 ** np.linspace(-4, 1.5, 60), -(10.0 ** np.linspace(-3, 1, 20))])
+    multiplier, shift = encode_gains(gains, style, m, "layer")
+    assert np.all((shift >= 1) & (shift <= 31))
+    powers = [1 << i for i in range(m + 1)]
+    if style == "multiplier_shift":
+        allowed = range(1 << (m - 1), 1 << m)
+    elif style == "shift_only":
+        allowed = [1 << (m - 1)]
+    else:
+        sums = {a + b for a, b in itertools.combinations(powers[:-1], 2)} | {a - b for a in powers for b in powers if a > b}
+        allowed = sorted({v for v in sums | set(powers) if v < 1 << m})
+    for gain, M, n in zip(gains, multiplier.tolist(), shift.tolist(), strict=True):
+        assert np.sign(M) == np.sign(gain)
+        # doubling every candidate with its shift covers all magnitudes of this word
+        values = np.array([v * 2.0**-s for v in allowed for s in range(-6, 32)])
+        best = values[np.argmin(np.abs(values - abs(gain)))]
+        if n > 1:
+            assert abs(abs(M) / 2.0**n - abs(gain)) <= abs(best - abs(gain)) * (1 + 1e-9) + 1e-12
+
+
+def test_gains_at_the_ends():
+    multiplier, shift = encode_gains(np.array([0.0, 1e-12, 300.0]), "multiplier_shift", 8, "layer")
+    assert (multiplier[0], shift[0]) == (0, 1)
+    assert (multiplier[1], shift[1]) == (0, 31)
+    assert (multiplier[2], shift[2]) == (600, 1)  # wider than 8 bits, and counted so
+    for bad in (np.inf, np.nan, 1e9):
+        with pytest.raises(InputError, match="layer 'fc': its output stage needs a gain"):
+            encode_gains(np.array([bad]), "multiplier_shift", 8, "fc")
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_zero_always_has_an_exact_code(rule, bits):
+    values = images().ravel()
+    for low, centred in ((values.min(), False), (values.min(), True), (0.0, False)):
+        sample = np.clip(values, low, None)
+        form = edge_format("edge", Observed(float(sample.min()), float(sample.max()), sample), bits, rule=rule, centred=centred)
+        assert form.real(form.quantise(np.zeros(1)))[0] == 0
+        assert form.signed == (low < 0 and not centred)
+        assert form.bits == bits
+
+
+def test_mse_range_beats_its_rivals_and_powers_of_two_are_such():
+    sample = np.abs(images(200).ravel())
+    seen = Observed(0.0, float(sample.max()), sample)
+
+    def error(form: EdgeFormat) -> float:
+        return float(np.mean((form.real(form.quantise(sample)) - sample) ** 2))
+
+    forms = {rule: edge_format("edge", seen, 3, rule=rule) for rule in RULES}
+    assert error(forms["mse"]) <= min(error(forms["max"]), error(forms["quantile"]))
+    power = edge_format("edge", seen, 8, power_of_two=True)
+    assert np.log2(power.step) == round(np.log2(power.step))
+
+
+def test_dead_edges_and_missing_images_are_refused():
+    with pytest.raises(InputError, match="edge 'a' carries only zeros"):
+        edge_format("a", Observed(0.0, 0.0, np.zeros(3, np.float32)), 8)
+    network = chain(layer("a", "x"))
+    with pytest.raises(InputError, match="at least one image"):
+        addersim.quantize(network, images(0))
+    with pytest.raises(InputError, match=r"images have shape \(2, 3, 6, 6\)"):
+        addersim.quantize(network, images(2, (3, 6, 6)))
+    broken = images(2)
+    broken[1, 0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="image 1 holds NaN"):
+        addersim.quantize(network, broken)
+
+
+def test_observation_sees_every_channel():
+    """Channels whose number divides a stride must not hide each other."""
+    x = np.zeros((50, 4, 6, 6), np.float32)
+    x[:, 2] = 5.0
+    seen = observe(chain(layer("a", "x")), x)
+    assert seen["x"].high == 5.0
+    assert 0.2 < np.mean(seen["x"].sample > 0) < 0.3
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 8), st.floats(0.1, 30))
+def test_the_clamp_with_bias_compensation_is_exact(seed, bits, spread):
+    """For inputs in the edge's range, ``-sum |x - w| = -sum |x - w'| - sum |w - w'|``."""
+    rng = np.random.default_rng(seed)
+    form = EdgeFormat(bits, False, 0.1, int(rng.integers(0, 2)) * (2 ** (bits - 1) - 1))
+    low, high = form.range
+    x, w = rng.uniform(low, high, 40), rng.normal(size=40) * spread
+    clamped = np.clip(w, low, high)
+    np.testing.assert_allclose(np.abs(x - w).sum(), np.abs(x - clamped).sum() + np.abs(w - clamped).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [0.5, 10.0])
+@pytest.mark.parametrize("relu", [True, False])
+def test_large_weights_cost_nothing(spread, relu):
+    """Weights far outside the input's range are clamped to it, and the layer adds no error of its own."""
+    nodes = [layer("a", "x", "conv2d"), *([Node("r", "relu", ("a",))] if relu else [])]
+    network = chain(*nodes, layer("b", nodes[-1].name, spread=spread))
+    qnet = addersim.quantize(network, images(), bits=12, residual_bits=12, range="max")
+    assert addersim.validate(network, qnet, images()).worst.sqnr_db > 28
+    codes = qnet.node("b").params["w_krsc"]
+    form = qnet.tensors[qnet.node("b").inputs[0]].format.format
+    assert form.min <= codes.min() and codes.max() <= form.max
+
+
+def test_layers_fuse_with_norm_and_rectifier():
+    network = chain(layer("a", "x"), norm("n", "a"), Node("r", "relu", ("n",)), layer("b", "r"), norm("m", "b"))
+    fused = fuse(network)
+    assert [(f.root.name, f.norm and f.norm.name, f.relu, f.end) for f in fused] == [
+        ("x", None, False, "x"), ("a", "n", True, "r"), ("b", "m", False, "m"),
+    ]
+
+
+def residual(identity_first: bool) -> Network:
+    inputs = ("r", "m") if identity_first else ("m", "r")
+    return chain(
+        layer("a", "x", "conv2d"), Node("r", "relu", ("a",)), layer("b", "r"), norm("m", "b"),
+        Node("s", "add", inputs), Node("t", "relu", ("s",)), layer("c", "t"), norm("p", "c"),
+    )
+
+
+@pytest.mark.parametrize("identity_first", [True, False])
+def test_residual_additions_round_once(identity_first):
+    network = residual(identity_first)
+    qnet = addersim.quantize(network, images())
+    kinds = [node.kind for node in qnet.nodes]
+    assert kinds == ["input", "conv2d", "adder_conv2d", "scale", "add", "adder_conv2d"]
+    assert not qnet.node("b").stage.finish and not qnet.node("s.identity0" if identity_first else "s.identity1").stage.finish
+    assert qnet.node("s").stage.finish and qnet.node("s").stage.relu
+    expected = run_float(network, images())
+    assert np.abs(addersim.simulate(qnet, images()).logits - expected).max() < 0.15 * expected.std()
+
+
+def test_residual_bits_and_narrow_inputs():
+    qnet = addersim.quantize(residual(False), images(), bits=4, residual_bits=8)
+    assert qnet.tensors["a"].format.bits == 8  # the addition reads it
+    assert qnet.node("b").inputs == ("a.4bit",) and qnet.tensors["a.4bit"].format.bits == 4
+    assert qnet.node("c").inputs == ("s",) and qnet.tensors["s"].format.bits == 4
+    assert not any(node.name.endswith("bit") for node in addersim.quantize(residual(False), images()).nodes)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_output_stages_use_only_what_they_say(style):
+    qnet = addersim.quantize(residual(True), images(), output_stage=style)
+    names = {row.primitive.name for row in addersim.count(qnet).rows if row.part != "tap"}
+    assert ("multiply" in names) == (style == "multiplier_shift")
+    for node in qnet.nodes:
+        for M in np.abs(node.params.get("multiplier_k", np.zeros(0, np.int64))).tolist():
+            if style == "shift_only":
+                assert bin(M).count("1") <= 1
+            elif style == "shift_add":
+                assert M == 0 or min(bin(M).count("1"), bin(M + (M & -M)).count("1") + 1) <= 2
+
+
+def test_no_register_of_an_exact_network_overflows():
+    for bits in (2, 5, 8):
+        qnet = addersim.quantize(residual(True), images(), bits=bits)
+        loud = images() * 100  # far outside the calibrated range: the input clamps, nothing wraps
+        assert not any(layer.overflows for layer in addersim.simulate(qnet, loud).layers)
+
+
+def test_negative_gammas_and_biases():
+    network = chain(layer("a", "x", "conv2d"), norm("n", "a", mean=0.1, gamma=-2.0), layer("b", "n"), norm("m", "b", gamma=-1.0))
+    qnet = addersim.quantize(network, images())
+    expected = run_float(network, images())
+    assert np.all(qnet.node("b").params["multiplier_k"] < 0)
+    assert np.abs(addersim.simulate(qnet, images()).logits - expected).max() < 0.15 * expected.std()
+
+
+def test_the_bias_may_be_preloaded():
+    """With the bias in the accumulator and wrapping, only the centred value has to fit: same logits, fewer bits."""
+    network = chain(layer("a", "x", "conv2d"), Node("r", "relu", ("a",)), layer("b", "r"), norm("m", "b"))
+    qnet = addersim.quantize(network, images())
+    node = qnet.node("b")
+    width = node.stage.centred.bits
+    narrow = replace(node.datapath, preload_bias=True, accumulator=Stage(IntFormat(width + 1, True), Overflow.WRAP))
+    changed = qnet.with_datapaths({"b": narrow})
+    np.testing.assert_array_equal(
+        addersim.simulate(changed, images()).logits_int, addersim.simulate(qnet, images()).logits_int
+    )
+
+
+def test_a_given_datapath_reaches_every_adder_layer():
+    u8 = IntFormat(8, False)
+    path = exact_datapath("adder", u8, u8, 36, tree_inputs=4, sign="negative")
+    network = chain(layer("a", "x", "conv2d"), Node("r", "relu", ("a",)), layer("b", "r"), norm("m", "b"))
+    qnet = addersim.quantize(network, images(), datapath=path)
+    assert qnet.node("b").datapath.sign == "negative" and qnet.node("b").datapath.tree_inputs == 4
+    plain = addersim.simulate(addersim.quantize(network, images()), images()).logits_int
+    np.testing.assert_array_equal(addersim.simulate(qnet, images()).logits_int, plain)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"bits": 1}, "bits = 1 is out of range, expected 2 to 16"),
+        ({"residual_bits": 17}, "residual_bits = 17"),
+        ({"range": "mze"}, "did you mean 'mse'"),
+        ({"output_stage": "shift"}, "output_stage = 'shift'"),
+        ({"quantile": 0.0}, "quantile = 0.0"),
+        ({"multiplier_bits": 2}, "multiplier_bits = 2"),
+    ],
+)
+def test_arguments_out_of_range(arguments, message):
+    with pytest.raises(InputError, match=message):
+        addersim.quantize(chain(layer("a", "x")), images(), **arguments)
+
+
+def test_lenet_at_int8_is_close_to_its_floats(example, qnet):
+    x = addersim.sample("fashion_calibration", limit=64)[0]
+    validation = addersim.validate(example, qnet, x)
+    assert validation.agreement > 0.95
+    assert validation.worst.sqnr_db > 20  # calibrated on 24 images, so a few logits meet their clamp

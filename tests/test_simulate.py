@@ -1,0 +1,143 @@
+"""Whole networks: both kernels, every edge; threads, batches, integers as input; what is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import addersim
+from addersim.datapath import with_accumulator
+from addersim.errors import InputError
+from addersim.fixed import Overflow
+from addersim.kernels import reference
+from addersim.simulate import simulate
+
+
+def test_the_result_does_not_depend_on_threads_or_batches(qnet, images):
+    whole = simulate(qnet, images, keep="*")
+    threaded = simulate(qnet, np.concatenate([images] * 4), threads=3)
+    np.testing.assert_array_equal(threaded.logits_int, np.concatenate([whole.logits_int] * 4))
+    single = [simulate(qnet, image[None]).logits_int for image in images[:5]]
+    np.testing.assert_array_equal(np.concatenate(single), whole.logits_int[:5])
+    assert threaded.layers[0].facts.saturated == 4 * whole.layers[0].facts.saturated
+
+
+def test_reference_and_native_agree_on_every_edge(qnet, images):
+    ours, theirs = (simulate(qnet, images, keep="*", kernels=k) for k in (reference, addersim.kernels.native))
+    assert set(ours.edges) == {node.name for node in qnet.nodes}
+    for name, edge in ours.edges.items():
+        np.testing.assert_array_equal(edge, theirs.edges[name])
+    assert [layer.facts.accumulator for layer in ours.layers] == [layer.facts.accumulator for layer in theirs.layers]
+
+
+def test_torch_tensors_and_codes_are_the_same_images(qnet, images):
+    import torch
+
+    expected = simulate(qnet, images).logits_int
+    np.testing.assert_array_equal(simulate(qnet, torch.tensor(images)).logits_int, expected)
+    codes = qnet.input.format.quantise(images)
+    np.testing.assert_array_equal(simulate(qnet, codes).logits_int, expected)
+    np.testing.assert_array_equal(simulate(qnet, codes.astype(np.int8)).logits_int, expected)
+
+
+def test_edges_come_out_channels_first(qnet, images):
+    trace = simulate(qnet, images, keep=["conv1"])
+    assert list(trace.edges) == ["conv1"]
+    assert trace.edges["conv1"].shape == (len(images), 4, 24, 24)
+    assert trace.logits.dtype == np.float64
+    np.testing.assert_array_equal(trace.logits, trace.logits_int * qnet.output.format.step)
+
+
+def test_no_images(qnet):
+    trace = simulate(qnet, np.zeros((0, 1, 28, 28), np.float32))
+    assert trace.logits_int.shape == (0, 10)
+
+
+def test_narrow_accumulators_are_counted_and_explained(qnet, images):
+    path = qnet.node("conv2").datapath
+    narrow = qnet.with_datapaths({"conv2": with_accumulator(path, path.accumulator.format.bits - 3, Overflow.SATURATE)})
+    trace = simulate(narrow, images, explain=True)
+    layer = next(layer for layer in trace.layers if layer.name == "conv2")
+    assert layer.overflows == layer.facts.events["accumulator"] > 0
+    table = trace.to_pandas().set_index("layer")
+    assert table.loc["conv2", "overflows"] == layer.overflows
+    assert "step by step" in table.loc["conv2", "path"] and "no register can overflow" in table.loc["conv1", "path"]
+    assert "path" not in simulate(qnet, images).to_pandas()
+    assert "<table" in trace._repr_html_()
+
+
+def test_saturated_inputs_are_counted(qnet, images):
+    assert simulate(qnet, images).saturated_inputs == 0
+    loud = images.copy()
+    loud[0, 0, 0, :3] = 1e4
+    assert simulate(qnet, loud).saturated_inputs == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[:, :, :-1], r"images have shape \(24, 1, 27, 28\)"),
+        (lambda x: x[0], r"images have shape \(1, 28, 28\)"),
+        (lambda x: np.where(x == x.max(), np.nan, x), "holds NaN or infinity"),
+        (lambda x: np.full(x.shape, 300, np.int64), "images hold codes 300 to 300, the input edge is s8"),
+        (lambda x: x.astype(str), "expected"),
+    ],
+)
+def test_images_that_cannot_be_used(qnet, images, change, message):
+    with pytest.raises(InputError, match=message):
+        simulate(qnet, change(images))
+
+
+def test_other_arguments_that_cannot_be_used(qnet, images):
+    with pytest.raises(InputError, match="no edge 'conv3'; did you mean 'conv"):
+        simulate(qnet, images, keep=["conv3"])
+    with pytest.raises(InputError, match="threads = 0"):
+        simulate(qnet, images, threads=0)
+
+
+def test_a_machine_that_is_too_narrow_names_the_layer(qnet):
+    narrow = addersim.hardware.load_hardware("adder_16x16", operand_bits=4)
+    with pytest.raises(InputError, match="layer 'conv1' does not fit"):
+        qnet.on(narrow)
+    with pytest.raises(InputError, match="layer 'conv2'.*multipliers only"):
+        qnet.on("multiplier_16x16")
+
+
+def test_on_a_machine_with_a_narrow_accumulator_nothing_is_silent(qnet, images):
+    placed = qnet.on(addersim.hardware.load_hardware("adder_16x16", accumulator_bits=12))
+    assert placed.node("conv2").datapath.accumulator.format.bits == 12
+    trace = simulate(placed, images)
+    assert sum(layer.overflows for layer in trace.layers) > 0
+    with pytest.raises(InputError, match=r"call \.on\(hardware\)"):
+        addersim.evaluate(qnet, addersim.hardware.load_hardware("adder_16x16", accumulator_bits=12))
+
+
+def test_the_whole_network_of_the_demo_on_64_images():
+    """Reference and native agree in every integer of every edge, for the adder network and its twin."""
+    from addersim.outcome import load_network
+    from addersim.study import Study
+
+    study = Study.read("lenet5-fashion")
+    x, calibration = addersim.sample("fashion_sample", 64)[0], addersim.sample("fashion_calibration", 100)[0]
+    for source in (study.network, study.twin):
+        network, _ = load_network(source)
+        qnet = addersim.quantize(network, calibration)
+        native = simulate(qnet, x, keep="*", threads=2)
+        expected = simulate(qnet, x, keep="*", kernels=reference)
+        for name, edge in expected.edges.items():
+            np.testing.assert_array_equal(native.edges[name], edge)
+        assert not any(layer.overflows for layer in native.layers)
+
+
+def test_stepwise_and_running_sums_agree_on_a_whole_network(qnet, images):
+    """One leaf register of one bit more makes no difference in value, but a tree takes the stepwise loop."""
+    from addersim.datapath import exact_datapath
+
+    path = qnet.node("conv2").datapath
+    tree = exact_datapath("adder", path.x, path.w, 36, tree_inputs=2)
+    saturating = replace(tree, accumulator=with_accumulator(tree, 30).accumulator)
+    narrow_but_enough = replace(saturating, order="crs")
+    changed = qnet.with_datapaths({"conv2": narrow_but_enough})
+    np.testing.assert_array_equal(simulate(changed, images).logits_int, simulate(qnet, images).logits_int)
+    assert json.loads(json.dumps(narrow_but_enough.to_dict()))["order"] == "crs"
