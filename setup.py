@@ -1,7 +1,7 @@
 """Build the one compiled module, addersim.kernels._native, from ext/."""
 
 import os
-from glob import glob
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -11,8 +11,8 @@ FLAGS = ["-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
 
 native = Extension(
     "addersim.kernels._native",
-    sources=["ext/_native.pyx", *sorted(glob("ext/*.c"))],
-    depends=sorted(glob("ext/*.h")),
+    sources=["ext/_native.pyx", *sorted(map(str, Path("ext").glob("*.c")))],
+    depends=sorted(map(str, Path("ext").glob("*.h"))),
     include_dirs=["ext"],
     extra_compile_args=[*FLAGS, "-std=c11", "-Wall", "-Wextra", "-fno-strict-aliasing"],
     extra_link_args=["-fsanitize=undefined"] if DEBUG else [],

@@ -36,7 +36,28 @@ _HOMES = {
     "sweep": "explore",
     "validate": "validate",
 }
-__all__ = sorted(_HOMES)
+__all__ = [
+    "Comparison",
+    "Cost",
+    "InputError",
+    "Network",
+    "OpCounts",
+    "QuantizedNetwork",
+    "Study",
+    "Trace",
+    "Validation",
+    "compare",
+    "count",
+    "evaluate",
+    "example_network",
+    "from_torch",
+    "load_checkpoint",
+    "quantize",
+    "sample",
+    "simulate",
+    "sweep",
+    "validate",
+]
 
 if TYPE_CHECKING:
     from addersim.compare import Comparison, compare

@@ -69,7 +69,9 @@ def simulate(
     study: StudyFile,
     settings: Settings = [],  # noqa: B006  typer copies it
     threads: Threads = 1,
-    explain: Annotated[bool, typer.Option("--explain", help="Name the loop that ran each layer, and why it is exact.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Name the loop that ran each layer, and why it is exact.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Run a study on integers: a table per layer, accuracy, energy, latency."""
@@ -156,7 +158,9 @@ def sweep(
 
 @app.command("list")
 def list_(
-    shelf: Annotated[str, typer.Argument(metavar="SHELF", help="costs, hardware, dataflows, ops, models, studies or recipes.")],
+    shelf: Annotated[
+        str, typer.Argument(metavar="SHELF", help="costs, hardware, dataflows, ops, models, studies or recipes.")
+    ],
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this one in full.")] = None,
     json_: Json = False,
 ) -> None:

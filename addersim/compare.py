@@ -146,9 +146,7 @@ def _ratio(metric: Metric, adder: Cost, multiplier: Cost) -> float | None:
     return None if not ours or theirs is None else theirs / ours
 
 
-def _assumptions(
-    costs: Mapping[str, tuple[Cost, Cost]], machine: Hardware, twin: Hardware
-) -> tuple[str, ...]:
+def _assumptions(costs: Mapping[str, tuple[Cost, Cost]], machine: Hardware, twin: Hardware) -> tuple[str, ...]:
     adder, multiplier = next(iter(costs.values()))
     held = (
         f"equal on both sides: array {machine.rows} x {machine.cols}, operand and accumulator widths, "

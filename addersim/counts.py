@@ -63,7 +63,15 @@ class OpCounts:
         columns = ["layer", "part", "primitive", "bits", "other_bits", "floating", "times"]
         return pd.DataFrame(
             [
-                (r.layer, r.part, r.primitive.name, r.primitive.bits, r.primitive.other_bits, r.primitive.floating, r.times)
+                (
+                    r.layer,
+                    r.part,
+                    r.primitive.name,
+                    r.primitive.bits,
+                    r.primitive.other_bits,
+                    r.primitive.floating,
+                    r.times,
+                )
                 for r in self.rows
             ],
             columns=columns,

@@ -80,7 +80,11 @@ class OutputStage:
 
 def stage_from_dict(d: dict[str, Any]) -> OutputStage:
     """Return the stage that :meth:`OutputStage.to_dict` wrote."""
-    own = {"centred": IntFormat(*d["centred"]), "product": IntFormat(*d["product"]), "rounding": Rounding(d["rounding"])}
+    own = {
+        "centred": IntFormat(*d["centred"]),
+        "product": IntFormat(*d["product"]),
+        "rounding": Rounding(d["rounding"]),
+    }
     return OutputStage(**{**d, **own})
 
 

@@ -25,7 +25,9 @@ def as_images(images: Any, shape: Shape) -> NDArray[Any]:
     """
     array = np.asarray(images)
     if array.dtype.kind not in "iuf" or array.shape[1:] != shape or array.ndim != len(shape) + 1:
-        raise InputError(f"images have shape {array.shape} and type {array.dtype}, expected (N, {', '.join(map(str, shape))})")
+        raise InputError(
+            f"images have shape {array.shape} and type {array.dtype}, expected (N, {', '.join(map(str, shape))})"
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
         raise InputError(f"image {bad} holds NaN or infinity")

@@ -49,7 +49,8 @@ def normalise(images_nchw: NDArray[np.uint8], mean: Sequence[float], std: Sequen
         raise InputError(f"mean and std have {len(mean)} and {len(std)} numbers for images of {channels} channels")
     shape = (1, -1, 1, 1)
     scaled = images_nchw.astype(np.float32) / np.float32(255)
-    return (scaled - np.float32(mean).reshape(shape)) / np.float32(std).reshape(shape)
+    mean_c, std_c = (np.asarray(v, np.float32).reshape(shape) for v in (mean, std))
+    return np.asarray((scaled - mean_c) / std_c, np.float32)
 
 
 def folder(
@@ -75,7 +76,12 @@ def folder(
     classes = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     if not classes:
         raise InputError(f"{root}: expected images.npy and labels.npy, or one folder of images per class")
-    found = [(p, k) for k, c in enumerate(classes) for p in sorted(c.iterdir()) if p.suffix.lower() in {".png", ".jpg", ".jpeg"}]
+    found = [
+        (p, k)
+        for k, c in enumerate(classes)
+        for p in sorted(c.iterdir())
+        if p.suffix.lower() in {".png", ".jpg", ".jpeg"}
+    ]
     if not found:
         raise InputError(f"{root}: no .png or .jpg file in its class folders")
     pixels = [_pixels(p) for p, _ in found[:limit]]
@@ -91,7 +97,10 @@ def _arrays(root: Path, mean: Sequence[float], std: Sequence[float], limit: int 
     except (OSError, ValueError) as error:
         raise InputError(f"{root}: images.npy or labels.npy cannot be read: {error}") from error
     if images.ndim != 4 or labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
-        raise InputError(f"{root}: images.npy has shape {images.shape}, labels.npy {labels.shape} {labels.dtype}; expected N C H W and N integers")
+        raise InputError(
+            f"{root}: images.npy has shape {images.shape}, labels.npy {labels.shape} {labels.dtype}; "
+            "expected N C H W and N integers"
+        )
     chosen = np.asarray(images[:limit])
     values = normalise(chosen, mean, std) if chosen.dtype == np.uint8 else chosen.astype(np.float32)
     return values, np.asarray(labels[:limit], np.int64)

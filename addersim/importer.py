@@ -45,7 +45,8 @@ def from_torch(module: Any, example: Any, name: str | None = None) -> Network:
     Examples
     --------
     >>> import torch, addersim
-    >>> net = addersim.from_torch(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU()), torch.zeros(1, 1, 5, 5))
+    >>> module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU())
+    >>> net = addersim.from_torch(module, torch.zeros(1, 1, 5, 5))
     >>> [node.kind for node in net.nodes]
     ['input', 'conv2d', 'relu']
     """

@@ -37,7 +37,9 @@ def layer_node(
     norm = _norm(fused)
     if OPS[root.kind].array == "adder":
         w_krsc, w_form, step_k, low_k, high_k = _adder_weights(root, x)
-        lost_k = np.abs(root.params["w_krsc"] - np.clip(root.params["w_krsc"], *x.range)).astype(np.float64).sum((1, 2, 3))
+        lost_k = (
+            np.abs(root.params["w_krsc"] - np.clip(root.params["w_krsc"], *x.range)).astype(np.float64).sum((1, 2, 3))
+        )
         bias_k = np.rint((norm["mean"] + lost_k) / step_k).astype(np.int64)
         gain_k, offset_k = norm["gain"] * step_k / out.step, norm["beta"]
     else:

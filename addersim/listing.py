@@ -75,12 +75,19 @@ def _text(thing: Any) -> str:
 
 
 def _dataflows() -> list[Entry]:
-    return [{"name": n, "description": _text(f).split("\n")[0], "source": "closed form in its file"} for n, f in DATAFLOWS.items()]
+    return [
+        {"name": n, "description": _text(f).split("\n")[0], "source": "closed form in its file"}
+        for n, f in DATAFLOWS.items()
+    ]
 
 
 def _ops() -> list[Entry]:
     return [
-        {"name": name, "description": _text(type(op)).split("\n")[0], "source": ", ".join(op.aten) or "made by quantize"}
+        {
+            "name": name,
+            "description": _text(type(op)).split("\n")[0],
+            "source": ", ".join(op.aten) or "made by quantize",
+        }
         for name, op in OPS.items()
     ]
 

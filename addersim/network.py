@@ -62,7 +62,7 @@ class EdgeFormat:
     def quantise(self, values: NDArray[Any]) -> NDArray[np.int64]:
         """Return ``clamp(rint(values / step) + zero_point)``; ties to even, in float64."""
         codes = np.rint(np.asarray(values, np.float64) / self.step) + self.zero_point
-        return np.clip(codes, self.format.min, self.format.max).astype(np.int64)
+        return np.asarray(np.clip(codes, self.format.min, self.format.max), np.int64)
 
     def real(self, codes: NDArray[Any]) -> NDArray[np.float64]:
         """Return ``(codes - zero_point) * step``."""
@@ -147,9 +147,7 @@ class Network:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network as safetensors, first under a temporary name; same network, same bytes."""
-        params = {
-            f"{n.name}/{key}": np.ascontiguousarray(value) for n in self.nodes for key, value in n.params.items()
-        }
+        params = {f"{n.name}/{key}": np.ascontiguousarray(value) for n in self.nodes for key, value in n.params.items()}
         graph = json.dumps(_graph(self), sort_keys=True, separators=(",", ":"))
         write_atomically(Path(path), safetensors_bytes(params, metadata={"addersim": graph}))
 

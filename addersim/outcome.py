@@ -230,9 +230,9 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     result: dict[str, Any] = {"study": outcome.study.path, "images": outcome.images, "table": outcome.table, **sides}
     if outcome.comparison is not None:
         for metric in ("energy", "arithmetic", "taps", "latency", "area"):
-            spread = outcome.comparison.range(metric)  # type: ignore[arg-type]
+            spread = outcome.comparison.range(metric)
             result[f"{metric}_multiplier_over_adder"] = {
-                "by_table": outcome.comparison.ratio(metric),  # type: ignore[arg-type]
+                "by_table": outcome.comparison.ratio(metric),
                 "range": list(spread) if spread else None,
             }
     return result

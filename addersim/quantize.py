@@ -186,7 +186,9 @@ def _narrow(build: _Build, source: str, float_edge: str, bits: int) -> str:
     if name not in build.tensors:
         c = build.choices
         centred = build.format(source).zero_point != 0
-        form = edge_format(float_edge, build.observed[float_edge], bits, rule=c.range, quantile=c.quantile, centred=centred)
+        form = edge_format(
+            float_edge, build.observed[float_edge], bits, rule=c.range, quantile=c.quantile, centred=centred
+        )
         build.put(narrow_node(name, source, build.format(source), form, c), form, float_edge)
     return name
 

@@ -17,8 +17,8 @@ from addersim.fixed import Ints
 from addersim.floating import as_images, channels_first, channels_last
 from addersim.kernels import native
 from addersim.network import EdgeFormat, Network, Node
-from addersim.quantized import QuantizedNetwork
 from addersim.ops import OPS, Facts
+from addersim.quantized import QuantizedNetwork
 
 BATCH = 32
 
@@ -130,7 +130,9 @@ def simulate(
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(lambda batch: _run(qnet, batch, kept, kernels), batches))
     layers = [
-        LayerTrace(n.name, n.kind, qnet.tensors[n.name].shape, reduce(Facts.merged, (facts[n.name] for _, facts in parts)))
+        LayerTrace(
+            n.name, n.kind, qnet.tensors[n.name].shape, reduce(Facts.merged, (facts[n.name] for _, facts in parts))
+        )
         for n in qnet.nodes[1:]
     ]
     last = qnet.nodes[-1].name

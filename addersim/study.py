@@ -277,5 +277,3 @@ def _resolve(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         named = [at(t) if isinstance(t, str) and t.endswith(".toml") else t for t in tables]
         content = {**content, "evaluation": {**content["evaluation"], "tables": named}}
     return content
-
-

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from addersim.outcome import Outcome, Side, layer_table
 
+
 def print_sides(outcome: Outcome) -> None:
     """Print, per network, what its integers went through and what they cost, layer by layer; then the totals."""
     screen = Console()
@@ -65,10 +66,16 @@ def _totals(outcome: Outcome) -> Table:
     grid = _grid("one image", [""], [side.label for side in outcome.sides])
     costs = [side.costs[outcome.table] for side in outcome.sides]
     rows: list[tuple[str, list[str]]] = [
-        ("accuracy, float", ["-" if s.float_accuracy is None else f"{100 * s.float_accuracy:.2f} %" for s in outcome.sides]),
+        (
+            "accuracy, float",
+            ["-" if s.float_accuracy is None else f"{100 * s.float_accuracy:.2f} %" for s in outcome.sides],
+        ),
         ("accuracy, integers", [f"{100 * s.accuracy:.2f} %" for s in outcome.sides]),
         ("energy", [f"{c.energy_pj / 1000:,.1f} nJ" for c in costs]),
-        *((f"  {unit}", [f"{c.energy_by_unit[unit] / 1000:,.1f} nJ" for c in costs]) for unit in costs[0].energy_by_unit),
+        *(
+            (f"  {unit}", [f"{c.energy_by_unit[unit] / 1000:,.1f} nJ" for c in costs])
+            for unit in costs[0].energy_by_unit
+        ),
         ("latency", [f"{c.latency_us:,.2f} us" for c in costs]),
         ("cycles", [f"{c.cycles:,}" for c in costs]),
         ("array area (arithmetic)", [_area(c.area_um2) for c in costs]),
@@ -86,7 +93,13 @@ def print_comparison(outcome: Outcome) -> None:
     """Print multiplier / adder per table and metric, with the range over tables."""
     comparison = outcome.comparison
     assert comparison is not None
-    metrics = {"energy": "energy", "arithmetic": "arithmetic", "taps": "adder taps", "latency": "latency", "area": "area"}
+    metrics = {
+        "energy": "energy",
+        "arithmetic": "arithmetic",
+        "taps": "adder taps",
+        "latency": "latency",
+        "area": "area",
+    }
     grid = _grid("multiplier / adder: above 1 the adders win", ["table"], list(metrics.values()))
     ratios = [comparison.ratio(metric) for metric in metrics]  # type: ignore[arg-type]
     for table in comparison.costs:

@@ -99,9 +99,7 @@ def _weight_moves(step: Step, nest: LoopNest, schedule: Schedule, machine: Hardw
     return [Move("dram", "read weights", fetched, bits), Move("weights", "fill", fetched, bits)]
 
 
-def _edge_moves(
-    node: Node, qnet: Network, machine: Hardware, out: tuple[int, int], computes: bool
-) -> list[Move]:
+def _edge_moves(node: Node, qnet: Network, machine: Hardware, out: tuple[int, int], computes: bool) -> list[Move]:
     if node.name == qnet.nodes[0].name:
         return [Move("dram", "read image", *out), Move("inputs", "fill", *out)]
     write = [Move("outputs", "drain", *out), Move("dram", "write activations", *out)]

@@ -32,7 +32,9 @@ def test_help_names_every_command(capsys):
 def test_simulate_prints_a_table_and_json(study_file, capsys):
     addersim("simulate", study_file, "--explain")
     out = capsys.readouterr().out
-    assert all(word in out for word in ("conv2", "7,200 a", "57,600 m", "SQNR dB", "arithmetic", "no register can overflow"))
+    assert all(
+        word in out for word in ("conv2", "7,200 a", "57,600 m", "SQNR dB", "arithmetic", "no register can overflow")
+    )
     addersim("simulate", study_file, "--json", "--explain", "--set", "data.limit=8")
     figures = json.loads(capsys.readouterr().out)
     assert figures["images"] == 8
@@ -45,7 +47,9 @@ def test_simulate_prints_a_table_and_json(study_file, capsys):
 def test_compare_prints_every_table(study_file, capsys):
     addersim("compare", study_file, "--set", "data.limit=8")
     out = capsys.readouterr().out
-    assert all(table in out for table in ("horowitz2014_45nm", "aladdin_40nm", "qkeras_fit_45nm", "evoapprox_45nm", "range"))
+    assert all(
+        table in out for table in ("horowitz2014_45nm", "aladdin_40nm", "qkeras_fit_45nm", "evoapprox_45nm", "range")
+    )
     addersim("compare", study_file, "--json", "--set", "data.limit=8")
     assert json.loads(capsys.readouterr().out)["taps_multiplier_over_adder"]["by_table"]
 
@@ -122,7 +126,9 @@ def test_help_loads_no_heavy_package():
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print({'numpy', 'torch', 'pandas', 'matplotlib', 'pydantic'} & set(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
     assert done.stderr.strip() == "set()"
 
 

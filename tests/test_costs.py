@@ -109,9 +109,7 @@ def test_evoapprox_keeps_the_ratios_of_its_headers() -> None:
 
 
 def test_floats_are_priced_at_their_rows_only() -> None:
-    fp32 = {
-        name: HOROWITZ.price(Primitive(name, 32, floating=True)).energy_pj for name in ("add", "multiply")
-    }
+    fp32 = {name: HOROWITZ.price(Primitive(name, 32, floating=True)).energy_pj for name in ("add", "multiply")}
     assert fp32 == {"add": 0.9, "multiply": 3.7}
     with pytest.raises(InputError, match="no price for fp24 add; known: fp16, fp32"):
         HOROWITZ.price(Primitive("add", 24, floating=True))
@@ -171,9 +169,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, old: str, new: str, m
 def test_a_table_is_found_by_name_path_or_value(tmp_path: Path) -> None:
     path = tmp_path / "copy.toml"
     path.write_text(GOOD.read_text())
-    assert (
-        load_table(path) == load_table(str(path)) == load_table(HOROWITZ) == load_table("horowitz2014_45nm")
-    )
+    assert load_table(path) == load_table(str(path)) == load_table(HOROWITZ) == load_table("horowitz2014_45nm")
     with pytest.raises(InputError, match="did you mean 'horowitz2014_45nm'"):
         load_table("horowitz2014")
     with pytest.raises(InputError, match="cannot be read"):

@@ -64,7 +64,9 @@ def test_tree_additions_by_walking_the_tree(qnet, tree_inputs):
     """conv2 has 4 channels, 3 x 3 taps and 200 outputs."""
     path = qnet.node("conv2").datapath
     changed = qnet.with_datapaths({"conv2": exact_datapath("adder", path.x, path.w, 36, tree_inputs=tree_inputs)})
-    rows = [r for r in addersim.count(changed).rows if r.layer == "conv2" and r.part == "tap" and r.primitive.name == "add"]
+    rows = [
+        r for r in addersim.count(changed).rows if r.layer == "conv2" and r.part == "tap" and r.primitive.name == "add"
+    ]
     walked = 0
     for _ in itertools.product(range(200), range(9)):
         for first in range(0, 4, tree_inputs):

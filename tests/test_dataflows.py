@@ -74,9 +74,7 @@ def walk_ws_fold(rows: int, cols: int, pixels: int) -> int:
 def walk(name: str, loops: LoopNest, rows: int, cols: int) -> tuple[int, int, int, int, int]:
     """Return cycles, input, weight reads, output writes, reads, fold by fold and word by word."""
     cycles = inputs = weights = writes = reads = 0
-    across, width = (
-        (loops.pixels, loops.depth) if name == "output_stationary" else (loops.depth, loops.pixels)
-    )
+    across, width = (loops.pixels, loops.depth) if name == "output_stationary" else (loops.depth, loops.pixels)
     fold = {"output_stationary": walk_os_fold, "weight_stationary": walk_ws_fold}[name](rows, cols, width)
     for _ in range(loops.groups):
         for r, c in itertools.product(range(0, across, rows), range(0, loops.K // loops.groups, cols)):

@@ -53,8 +53,7 @@ def test_arithmetic_is_count_times_price() -> None:
     want = sum(row.times * table.price(row.primitive).energy_pj for row in count(QNET).rows)
     assert cost.energy_by_unit["arithmetic"] == pytest.approx(want)
     tap = sum(
-        table.price(p).energy_pj
-        for p in (Primitive("subtract", 7), Primitive("absolute", 6), Primitive("add", 24))
+        table.price(p).energy_pj for p in (Primitive("subtract", 7), Primitive("absolute", 6), Primitive("add", 24))
     )
     assert cost.tap_energy_pj(["conv2"]) == pytest.approx(8 * 4 * 4 * 36 * tap)
     assert cost.tap_energy_pj() > cost.tap_energy_pj(["conv2"])
@@ -108,9 +107,7 @@ def test_weights_that_fit_together_stay_from_image_to_image(size_bytes: int, sta
 def test_small_buffers_cost_dram_traffic() -> None:
     base = evaluate(QNET, MACHINE)
     spilled = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(outputs=191)))
-    assert (
-        words(spilled, "conv1", "write activations") == words(spilled, "conv1", "read activations") == 256 * 6
-    )
+    assert words(spilled, "conv1", "write activations") == words(spilled, "conv1", "read activations") == 256 * 6
     assert words(spilled, "conv2", "read activations") == 0
     fits = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(outputs=192)))
     assert fits.energy_by_unit["dram"] == base.energy_by_unit["dram"]
@@ -134,7 +131,9 @@ def test_a_slow_dram_port_bounds_the_layer() -> None:
     slow = evaluate(QNET, load_hardware(MACHINE, dram_bits_per_cycle=1, buffers=buffers(weights=400)))
     run = next(run for run in slow.layers if run.layer == "conv2")
     assert run.cycles == run.dram_cycles == 8 * 36 * 6 > run.array_cycles
-    assert slow.energy_pj == pytest.approx(evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=400))).energy_pj)
+    assert slow.energy_pj == pytest.approx(
+        evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=400))).energy_pj
+    )
 
 
 def test_pooling_takes_the_vector_lanes_and_flatten_nothing() -> None:
@@ -166,13 +165,9 @@ def test_a_cost_explains_itself() -> None:
 
 
 def test_a_network_wider_than_the_machine_is_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"'conv1' accumulates in 20 bits, adder_16x16 in 12; call \.on\(hardware\)"
-    ):
+    with pytest.raises(InputError, match=r"'conv1' accumulates in 20 bits, adder_16x16 in 12; call \.on\(hardware\)"):
         evaluate(small_network(), load_hardware(MACHINE, accumulator_bits=12))
-    with pytest.raises(
-        InputError, match=r"'conv1' does not fit adder_16x16: x has 8 bits.*call \.on\(hardware\)"
-    ):
+    with pytest.raises(InputError, match=r"'conv1' does not fit adder_16x16: x has 8 bits.*call \.on\(hardware\)"):
         evaluate(small_network(), load_hardware(MACHINE, operand_bits=6))
     with pytest.raises(InputError, match="'conv2' does not fit multiplier_16x16"):
         evaluate(QNET, "multiplier_16x16")

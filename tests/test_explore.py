@@ -12,7 +12,12 @@ from addersim.study import Study
 def test_a_grid_equals_one_evaluation_at_a_time(study_file):
     study = Study.read(study_file)
     frame = addersim.sweep(study, pool="local:1")
-    assert list(zip(frame["hardware.rows"], frame["quantization.bits"], strict=True)) == [(8, 4), (8, 8), (16, 4), (16, 8)]
+    assert list(zip(frame["hardware.rows"], frame["quantization.bits"], strict=True)) == [
+        (8, 4),
+        (8, 8),
+        (16, 4),
+        (16, 8),
+    ]
     network, _ = load_network(study.network)
     for _, row in frame.iterrows():
         machine = addersim.hardware.load_hardware("adder_16x16", rows=int(row["hardware.rows"]))

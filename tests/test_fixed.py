@@ -56,9 +56,7 @@ def test_requantise_equals_apytypes(mode, overflow, bits):
     form = IntFormat(bits, signed=True)
     values = np.arange(-64, 64)
     ours = requantise(values, 2, mode, form, overflow)
-    theirs = [
-        APyFixed(int(v), int_bits=5, frac_bits=2).cast(bits, 0, MODES[mode], OVERFLOWS[overflow]) for v in values
-    ]
+    theirs = [APyFixed(int(v), int_bits=5, frac_bits=2).cast(bits, 0, MODES[mode], OVERFLOWS[overflow]) for v in values]
     np.testing.assert_array_equal(ours, [int(float(t)) for t in theirs])
 
 

@@ -113,9 +113,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, old: str, new: str, m
 def test_overrides_are_checked_like_files() -> None:
     assert load_hardware("adder_16x16", rows=4, clock_mhz=250).rows == 4
     assert load_hardware("adder_16x16").rows == 16
-    with pytest.raises(
-        InputError, match="overrides of adder_16x16: Hardware has no 'colls'; did you mean 'cols'"
-    ):
+    with pytest.raises(InputError, match="overrides of adder_16x16: Hardware has no 'colls'; did you mean 'cols'"):
         load_hardware("adder_16x16", colls=4)
     with pytest.raises(InputError, match="cols = 'x'"):
         load_hardware("adder_16x16", cols="x")

@@ -49,10 +49,10 @@ def test_folders_that_cannot_be_used(tmp_path):
     with pytest.raises(InputError, match=r"expected images\.npy and labels\.npy"):
         folder(tmp_path / "nowhere")
     (tmp_path / "class").mkdir()
-    with pytest.raises(InputError, match="no .png or .jpg file"):
+    with pytest.raises(InputError, match=r"no \.png or \.jpg file"):
         folder(tmp_path)
     np.save(tmp_path / "images.npy", np.zeros((2, 1, 4, 4)))
-    with pytest.raises(InputError, match="labels.npy cannot be read"):
+    with pytest.raises(InputError, match=r"labels\.npy cannot be read"):
         folder(tmp_path)
     np.save(tmp_path / "labels.npy", np.zeros(3, int))
     with pytest.raises(InputError, match=r"images.npy has shape \(2, 1, 4, 4\)"):

@@ -29,7 +29,14 @@ FLOORS = [
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 SIDE = {"nn", "train"}  # they stand beside; what they may import is listed here
 SIDE_MAY = {"errors", "fixed", "kernels", "network", "toml", "nn", "train"}
-BORROWED = {("importer", "nn"), ("exported", "nn"), ("outcome", "nn"), ("study", "nn"), ("listing", "nn"), ("cli", "train")}
+BORROWED = {
+    ("importer", "nn"),
+    ("exported", "nn"),
+    ("outcome", "nn"),
+    ("study", "nn"),
+    ("listing", "nn"),
+    ("cli", "train"),
+}
 
 
 def imported(file: Path) -> set[str]:
@@ -46,7 +53,9 @@ def imported(file: Path) -> set[str]:
         if id(node) in skipped:
             continue
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("addersim"):
-            names += [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "addersim" else [node.module]
+            names += (
+                [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "addersim" else [node.module]
+            )
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names if alias.name.startswith("addersim.")]
     return {name.split(".")[1] for name in names}

@@ -49,13 +49,24 @@ def datapaths(draw):
     tree_inputs = draw(st.integers(1, 5))
     cut = None
     if draw(st.booleans()):
-        cut = Cut(draw(st.integers(0, 3)), draw(st.sampled_from(ROUNDINGS)), IntFormat(draw(st.integers(2, 6)), signed),
-                  draw(st.sampled_from(OVERFLOWS)))
+        cut = Cut(
+            draw(st.integers(0, 3)),
+            draw(st.sampled_from(ROUNDINGS)),
+            IntFormat(draw(st.integers(2, 6)), signed),
+            draw(st.sampled_from(OVERFLOWS)),
+        )
     return Datapath(
-        kind=kind, x=x, w=w, difference=stages(draw, True) if kind == "adder" else None, leaf=stages(draw, signed),
-        accumulator=stages(draw, signed or draw(st.booleans())), tree_inputs=tree_inputs,
-        tree=tuple(stages(draw, signed) for _ in range((tree_inputs - 1).bit_length())), cut=cut,
-        order=draw(st.sampled_from(["".join(p) for p in itertools.permutations("rsc")])), sign=sign,
+        kind=kind,
+        x=x,
+        w=w,
+        difference=stages(draw, True) if kind == "adder" else None,
+        leaf=stages(draw, signed),
+        accumulator=stages(draw, signed or draw(st.booleans())),
+        tree_inputs=tree_inputs,
+        tree=tuple(stages(draw, signed) for _ in range((tree_inputs - 1).bit_length())),
+        cut=cut,
+        order=draw(st.sampled_from(["".join(p) for p in itertools.permutations("rsc")])),
+        sign=sign,
         weight_shift=draw(st.integers(0, 1)) if kind == "adder" else 0,
     )
 
@@ -65,8 +76,14 @@ def layers(draw):
     """Operands, window and pad code of a small layer for the datapath."""
     datapath = draw(datapaths())
     groups = draw(st.sampled_from([1, 1, 2]))
-    window = Window(draw(st.integers(1, 3)), draw(st.integers(1, 2)), (draw(st.integers(1, 2)), draw(st.integers(1, 2))),
-                    (draw(st.integers(0, 1)), draw(st.integers(0, 2))), (draw(st.integers(1, 2)), 1), groups)
+    window = Window(
+        draw(st.integers(1, 3)),
+        draw(st.integers(1, 2)),
+        (draw(st.integers(1, 2)), draw(st.integers(1, 2))),
+        (draw(st.integers(0, 1)), draw(st.integers(0, 2))),
+        (draw(st.integers(1, 2)), 1),
+        groups,
+    )
     C, K = groups * draw(st.integers(1, 6)), groups * draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     x = rng.integers(datapath.x.min, datapath.x.max, (draw(st.integers(1, 2)), 5, 4, C), endpoint=True)
@@ -146,7 +163,7 @@ def test_extreme_operands_fill_but_do_not_overflow_the_exact_datapath():
             datapath = exact_datapath(kind, form, form, 9, tree_inputs=4, sign=sign)
             ends = np.array([form.min, form.max])
             x = np.repeat(ends, 9).reshape(2, 3, 3, 1)
-            acc, events = both(x, x.copy(), np.zeros(2, np.int64), datapath)
+            _, events = both(x, x.copy(), np.zeros(2, np.int64), datapath)
             assert not any(events.values())
             narrower = with_accumulator(datapath, datapath.accumulator.format.bits - 1)
             _, events = both(x, x.copy(), np.zeros(2, np.int64), narrower)

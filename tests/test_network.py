@@ -19,7 +19,9 @@ def equal(a: Network, b: Network) -> bool:
             (m.name, m.kind, m.inputs, dict(m.attrs), m.datapath, m.stage)
             == (n.name, n.kind, n.inputs, dict(n.attrs), n.datapath, n.stage)
             and m.params.keys() == n.params.keys()
-            and all(np.array_equal(m.params[k], n.params[k]) and m.params[k].dtype == n.params[k].dtype for k in m.params)
+            and all(
+                np.array_equal(m.params[k], n.params[k]) and m.params[k].dtype == n.params[k].dtype for k in m.params
+            )
             for m, n in zip(a.nodes, b.nodes, strict=True)
         )
     )
@@ -78,9 +80,11 @@ def test_hostile_descriptions(tmp_path, graph):
 
 
 def test_nan_in_a_weight_is_named(tmp_path, example):
-    broken = [n for n in example.nodes if n.name == "conv2"][0].params["w_krsc"].copy()
+    broken = example.node("conv2").params["w_krsc"].copy()
     broken[0, 0, 0, 0] = np.nan
-    nodes = tuple(n if n.name != "conv2" else Node(n.name, n.kind, n.inputs, n.attrs, {"w_krsc": broken}) for n in example.nodes)
+    nodes = tuple(
+        n if n.name != "conv2" else Node(n.name, n.kind, n.inputs, n.attrs, {"w_krsc": broken}) for n in example.nodes
+    )
     Network("broken", nodes, example.tensors).save(tmp_path / "net.safetensors")
     with pytest.raises(InputError, match=r"conv2/w_krsc holds NaN"):
         Network.load(tmp_path / "net.safetensors")

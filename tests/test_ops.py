@@ -48,7 +48,11 @@ def torch_result(node: Node, x: torch.Tensor) -> torch.Tensor:
             w_gkd = w.reshape(a["groups"], len(w) // a["groups"], -1)
             y = -(columns[:, :, None] - w_gkd[None, ..., None]).abs().sum(3).flatten(1, 2)
             y = y if bias is None else y + bias[:, None]
-            size = [(x.shape[2 + i] + 2 * a["padding"][i] - a["dilation"][i] * (w.shape[2 + i] - 1) - 1) // a["stride"][i] + 1 for i in (0, 1)]
+            size = [
+                (x.shape[2 + i] + 2 * a["padding"][i] - a["dilation"][i] * (w.shape[2 + i] - 1) - 1) // a["stride"][i]
+                + 1
+                for i in (0, 1)
+            ]
             return y.unflatten(2, size)
         case "linear":
             return F.linear(x, p["w_krsc"][:, 0, 0], bias)

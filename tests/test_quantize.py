@@ -39,9 +39,18 @@ def layer(name, source, kind="adder_conv2d", C=4, K=4, R=3, seed=0, spread=1.0):
 
 def norm(name, source, K=4, mean=-30.0, gamma=1.0):
     ones = np.ones(K, np.float32)
-    return Node(name, "batch_norm", (source,), {"eps": 1e-5}, {
-        "gamma_k": ones * np.float32(gamma), "beta_k": 0.3 * ones, "mean_k": np.float32(mean) * ones, "var_k": 20 * ones,
-    })
+    return Node(
+        name,
+        "batch_norm",
+        (source,),
+        {"eps": 1e-5},
+        {
+            "gamma_k": ones * np.float32(gamma),
+            "beta_k": 0.3 * ones,
+            "mean_k": np.float32(mean) * ones,
+            "var_k": 20 * ones,
+        },
+    )
 
 
 def images(n=6, shape=(4, 6, 6), seed=1):
@@ -60,7 +69,9 @@ def test_gains_are_the_nearest_of_their_kind(style, m):
     elif style == "shift_only":
         allowed = [1 << (m - 1)]
     else:
-        sums = {a + b for a, b in itertools.combinations(powers[:-1], 2)} | {a - b for a in powers for b in powers if a > b}
+        sums = {a + b for a, b in itertools.combinations(powers[:-1], 2)} | {
+            a - b for a in powers for b in powers if a > b
+        }
         allowed = sorted({v for v in sums | set(powers) if v < 1 << m})
     for gain, M, n in zip(gains, multiplier.tolist(), shift.tolist(), strict=True):
         assert np.sign(M) == np.sign(gain)
@@ -87,7 +98,9 @@ def test_zero_always_has_an_exact_code(rule, bits):
     values = images().ravel()
     for low, centred in ((values.min(), False), (values.min(), True), (0.0, False)):
         sample = np.clip(values, low, None)
-        form = edge_format("edge", Observed(float(sample.min()), float(sample.max()), sample), bits, rule=rule, centred=centred)
+        form = edge_format(
+            "edge", Observed(float(sample.min()), float(sample.max()), sample), bits, rule=rule, centred=centred
+        )
         assert form.real(form.quantise(np.zeros(1)))[0] == 0
         assert form.signed == (low < 0 and not centred)
         assert form.bits == bits
@@ -158,15 +171,23 @@ def test_layers_fuse_with_norm_and_rectifier():
     network = chain(layer("a", "x"), norm("n", "a"), Node("r", "relu", ("n",)), layer("b", "r"), norm("m", "b"))
     fused = fuse(network)
     assert [(f.root.name, f.norm and f.norm.name, f.relu, f.end) for f in fused] == [
-        ("x", None, False, "x"), ("a", "n", True, "r"), ("b", "m", False, "m"),
+        ("x", None, False, "x"),
+        ("a", "n", True, "r"),
+        ("b", "m", False, "m"),
     ]
 
 
 def residual(identity_first: bool) -> Network:
     inputs = ("r", "m") if identity_first else ("m", "r")
     return chain(
-        layer("a", "x", "conv2d"), Node("r", "relu", ("a",)), layer("b", "r"), norm("m", "b"),
-        Node("s", "add", inputs), Node("t", "relu", ("s",)), layer("c", "t"), norm("p", "c"),
+        layer("a", "x", "conv2d"),
+        Node("r", "relu", ("a",)),
+        layer("b", "r"),
+        norm("m", "b"),
+        Node("s", "add", inputs),
+        Node("t", "relu", ("s",)),
+        layer("c", "t"),
+        norm("p", "c"),
     )
 
 
@@ -176,7 +197,10 @@ def test_residual_additions_round_once(identity_first):
     qnet = addersim.quantize(network, images())
     kinds = [node.kind for node in qnet.nodes]
     assert kinds == ["input", "conv2d", "adder_conv2d", "scale", "add", "adder_conv2d"]
-    assert not qnet.node("b").stage.finish and not qnet.node("s.identity0" if identity_first else "s.identity1").stage.finish
+    assert (
+        not qnet.node("b").stage.finish
+        and not qnet.node("s.identity0" if identity_first else "s.identity1").stage.finish
+    )
     assert qnet.node("s").stage.finish and qnet.node("s").stage.relu
     expected = run_float(network, images())
     assert np.abs(addersim.simulate(qnet, images()).logits - expected).max() < 0.15 * expected.std()
@@ -211,7 +235,9 @@ def test_no_register_of_an_exact_network_overflows():
 
 
 def test_negative_gammas_and_biases():
-    network = chain(layer("a", "x", "conv2d"), norm("n", "a", mean=0.1, gamma=-2.0), layer("b", "n"), norm("m", "b", gamma=-1.0))
+    network = chain(
+        layer("a", "x", "conv2d"), norm("n", "a", mean=0.1, gamma=-2.0), layer("b", "n"), norm("m", "b", gamma=-1.0)
+    )
     qnet = addersim.quantize(network, images())
     expected = run_float(network, images())
     assert np.all(qnet.node("b").params["multiplier_k"] < 0)

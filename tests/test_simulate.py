@@ -100,7 +100,7 @@ def test_a_machine_that_is_too_narrow_names_the_layer(qnet):
     narrow = addersim.hardware.load_hardware("adder_16x16", operand_bits=4)
     with pytest.raises(InputError, match="layer 'conv1' does not fit"):
         qnet.on(narrow)
-    with pytest.raises(InputError, match="layer 'conv2'.*multipliers only"):
+    with pytest.raises(InputError, match=r"layer 'conv2'.*multipliers only"):
         qnet.on("multiplier_16x16")
 
 

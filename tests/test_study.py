@@ -26,7 +26,12 @@ def test_defaults_and_paths(study_file):
 
 
 def test_overrides_take_toml_values_and_bare_words(study_file):
-    settings = ["hardware.rows=32", "evaluation.dataflow=weight_stationary", 'quantization.range="max"', "data.limit = 3"]
+    settings = [
+        "hardware.rows=32",
+        "evaluation.dataflow=weight_stationary",
+        'quantization.range="max"',
+        "data.limit = 3",
+    ]
     study = Study.read(study_file, settings)
     assert (study.machine().rows, study.evaluation.dataflow) == (32, "weight_stationary")
     assert (study.quantization.range, study.data.limit) == ("max", 3)
@@ -43,7 +48,9 @@ def test_a_machine_of_the_users_own(tmp_path, study_file):
         if key != "buffers"
     )
     for buffer in HARDWARE["edge_small"].buffers:
-        text += f'\n[[buffers]]\nname = "{buffer.name}"\nsize_bytes = {buffer.size_bytes}\nword_bits = {buffer.word_bits}'
+        text += (
+            f'\n[[buffers]]\nname = "{buffer.name}"\nsize_bytes = {buffer.size_bytes}\nword_bits = {buffer.word_bits}'
+        )
     (tmp_path / "chip.toml").write_text(text)
     study = Study.read(study_file, ["hardware.name=chip.toml", "hardware.cols=5"])
     assert (study.machine().rows, study.machine().cols) == (4, 5)
@@ -82,7 +89,10 @@ def test_bad_keys_and_values(study_file, setting, message):
         ("", "Study needs 'network'"),
         ('[network]\nmodel = "lenet6"', "network.model: unknown model 'lenet6'; did you mean"),
         ('[network]\nmodel = "lenet5_adder"\n[data]\nname = "a"\nfolder = "b"', "one of name and folder"),
-        ('[network]\nmodel = "lenet5_adder"\n[space]\n"hardware.rowz" = [1]', "no key 'hardware.rowz'; did you mean 'hardware.rows'"),
+        (
+            '[network]\nmodel = "lenet5_adder"\n[space]\n"hardware.rowz" = [1]',
+            "no key 'hardware.rowz'; did you mean 'hardware.rows'",
+        ),
         ('[network]\nfile = "a"\nweights = "b"', "weights goes with model"),
     ],
 )

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
+from test_quantize import images as residual_images
+from test_quantize import residual
 
 import addersim
 from addersim.datapath import with_accumulator
 from addersim.errors import InputError
 from addersim.floating import channels_last, float_batches
 from addersim.network import Network
-from test_quantize import images as residual_images
-from test_quantize import residual
 
 
 def test_sqnr_is_its_definition(example, qnet, images):

@@ -56,9 +56,7 @@ def _polynomial_price(table: Rows, fit: Polynomial, primitive: Primitive, bits: 
     return Price(energy_pj, None, f"{chain}; {remark}" if remark else chain)
 
 
-def _chain(
-    table: Rows, rows: Sequence[Row], law: str, primitive: Primitive, energy_pj: float, remark: str
-) -> str:
+def _chain(table: Rows, rows: Sequence[Row], law: str, primitive: Primitive, energy_pj: float, remark: str) -> str:
     shown = ", ".join(f"{row.bits} b {row.energy_pj:g} pJ" for row in rows)
     chain = f"{table.source.short}: {rows[0].name} {shown}"
     if primitive.bits not in {row.bits for row in rows} or primitive.other_bits not in {0, primitive.bits}:

@@ -126,9 +126,7 @@ def _check(machine: Hardware, layer: str, kind: Kind, datapath: Datapath) -> Non
     widest = machine.operand_bits
     for name, form in (("x", datapath.x), ("w", datapath.w)):
         if form.bits > widest:
-            raise InputError(
-                f"{where}: {name} has {form.bits} bits; expected operand_bits = {widest} or fewer"
-            )
+            raise InputError(f"{where}: {name} has {form.bits} bits; expected operand_bits = {widest} or fewer")
     difference = datapath.difference
     if difference is not None and difference.format.bits > widest + 1:
         raise InputError(f"{where}: x - w has {difference.format.bits} bits; expected {widest + 1} or fewer")

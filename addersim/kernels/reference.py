@@ -139,7 +139,7 @@ def max_pool(x_nhwc: Ints, window: Window) -> Ints:
     least = np.iinfo(np.int64).min
     padded_nhwc = np.pad(x_nhwc, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=least)
     taps = [padded_nhwc[:, window.rows(r, P), window.columns(s, Q)] for r in range(window.R) for s in range(window.S)]
-    return np.maximum.reduce(taps)
+    return np.asarray(np.maximum.reduce(taps))
 
 
 def sum_pool(x_nhwc: Ints, window: Window, pad_code: int, factor_pq: Ints) -> Ints:

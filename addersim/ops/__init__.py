@@ -112,7 +112,9 @@ class Op:
         """Return the operation's real-valued result; arrays are channels-last."""
         raise ValueError(f"{self.kind} has no float form")
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         """Return the integers of the output edge; ``formats`` are those of the inputs, then the output's."""
         raise ValueError(f"{self.kind} has no integer form")
 

@@ -44,7 +44,9 @@ class Add(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return np.asarray(xs[0] + xs[1])
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         stage, params, out = node.stage, node.params, formats[-1]
         assert stage is not None
         p, overflows = kernels.add(xs[0], xs[1], params["shift_a_k"], params["shift_b_k"], stage.product)
@@ -59,7 +61,9 @@ class Add(Op):
             return float_counts(node, "other", outputs, "add")
         unequal = np.mean(node.params["shift_a_k"] != node.params["shift_b_k"])
         p = node.stage.product.bits
-        rows = counts(node, "other", round(outputs * unequal), ("shift", p)) + counts(node, "other", outputs, ("add", p))
+        rows = counts(node, "other", round(outputs * unequal), ("shift", p)) + counts(
+            node, "other", outputs, ("add", p)
+        )
         finish = finish_counts(node, node.stage, outputs, tensor.format.bits)
         return rows + [Count(c.layer, "other", c.primitive, c.times) for c in finish]
 

@@ -34,7 +34,9 @@ class ArrayLayer(Op):
             K=K, C=C, P=P, Q=Q, R=window.R, S=window.S, H=H, W=W, groups=window.groups, stride=window.stride
         )
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         datapath, params = node.datapath, node.params
         assert datapath is not None and node.stage is not None
         x_nhwc = xs[0] if xs[0].ndim == 4 else xs[0][:, None, None, :]
@@ -65,10 +67,12 @@ class ArrayLayer(Op):
 def _taps(node: Node, path: Datapath, nest: LoopNest) -> list[Count]:
     """Return subtractions, absolute values or products, tree additions level by level, accumulations."""
     x, w = path.x.bits, path.w.bits + path.weight_shift
-    leaf = [("multiply", x, w)] if path.difference is None else [
-        ("subtract", path.difference.format.bits), ("absolute", path.leaf.format.bits)
-    ]
-    rows = counts(node, "tap", nest.taps, *leaf)  # type: ignore[arg-type]
+    leaf = (
+        [("multiply", x, w)]
+        if path.difference is None
+        else [("subtract", path.difference.format.bits), ("absolute", path.leaf.format.bits)]
+    )
+    rows = counts(node, "tap", nest.taps, *leaf)
     channels, T = nest.C // nest.groups, path.tree_inputs
     places = nest.outputs * nest.R * nest.S
     groups = [min(T, channels - first) for first in range(0, channels, T)]
@@ -89,7 +93,9 @@ def stage_counts(node: Node, stage: OutputStage, outputs: int, out_bits: int) ->
         rows += counts(node, "output", outputs, ("multiply", t, stage.multiplier_bits))
     else:
         two = stage.style == "shift_add"
-        rows += counts(node, "output", outputs * (1 + two), ("shift", t)) + counts(node, "output", outputs * two, ("add", p))
+        rows += counts(node, "output", outputs * (1 + two), ("shift", t)) + counts(
+            node, "output", outputs * two, ("add", p)
+        )
     rows += counts(node, "output", outputs if np.any(node.params["offset_k"]) else 0, ("add", p))
     return rows + (finish_counts(node, stage, outputs, out_bits) if stage.finish else [])
 
@@ -123,7 +129,5 @@ def patches(x_nhwc: Floats, window: Window) -> Floats:
     """Return the zero-padded input under every kernel tap as (N, P, Q, R, S, C)."""
     (py, px), (P, Q) = window.padding, window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
     padded = np.pad(x_nhwc, ((0, 0), (py, py), (px, px), (0, 0)))
-    taps = [
-        [padded[:, window.rows(r, P), window.columns(s, Q)] for s in range(window.S)] for r in range(window.R)
-    ]
+    taps = [[padded[:, window.rows(r, P), window.columns(s, Q)] for s in range(window.S)] for r in range(window.R)]
     return np.stack([np.stack(row, axis=3) for row in taps], axis=3)

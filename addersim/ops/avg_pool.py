@@ -55,7 +55,9 @@ class AvgPool(Op):
         y = sum(taps) * (factor_pq[:, :, None] / pixels).astype(xs[0].dtype)
         return np.asarray(y[:, 0, 0, :] if node.attrs["squeeze"] else y)
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         factor_pq, _ = window_factors(node, xs[0].shape[1:3])
         # A pixel that does not count must add nothing at all, not even the zero point.
         pad_code = formats[0].zero_point if node.attrs["count_include_pad"] else 0
@@ -82,7 +84,10 @@ class AvgPool(Op):
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:
         for kernel, stride, padding, include in ((2, 2, 0, True), (3, 2, 1, True), (3, 2, 1, False)):
             attrs = {"kernel": (kernel,) * 2, "stride": (stride,) * 2, "padding": (padding,) * 2, "dilation": (1, 1)}
-            yield Node("layer", self.kind, ("x",), {**attrs, "count_include_pad": include, "squeeze": False}), ((3, 7, 6),)
+            yield (
+                Node("layer", self.kind, ("x",), {**attrs, "count_include_pad": include, "squeeze": False}),
+                ((3, 7, 6),),
+            )
 
 
 def _whole_windows(shape: Shape, arguments: Arguments) -> dict[str, object]:

@@ -34,7 +34,9 @@ class Concat(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return np.concatenate(xs, axis=-1)
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         return np.concatenate(xs, axis=-1), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:

@@ -57,13 +57,19 @@ def window_arguments(arguments: Arguments, weight: Any) -> Imported:
     if arguments.get("bias") is not None:
         params["bias_k"] = arguments["bias"]
     x = arguments.get("input", arguments.get("x"))
-    return Imported((x.name,), attrs, params)  # type: ignore[union-attr]
+    return Imported((x.name,), attrs, params)
 
 
 def window_examples(kind: str) -> Iterable[tuple[Node, tuple[Shape, ...]]]:
     """Yield plain, strided and padded, dilated, grouped and depthwise layers."""
     rng = np.random.default_rng(7)
-    cases = [(3, 4, 3, 1, 0, 1, 1), (4, 6, 3, 2, 1, 1, 1), (4, 4, 2, 1, 2, 2, 1), (4, 6, 3, 1, 1, 1, 2), (4, 4, 3, 1, 1, 1, 4)]
+    cases = [
+        (3, 4, 3, 1, 0, 1, 1),
+        (4, 6, 3, 2, 1, 1, 1),
+        (4, 4, 2, 1, 2, 2, 1),
+        (4, 6, 3, 1, 1, 1, 2),
+        (4, 4, 3, 1, 1, 1, 4),
+    ]
     for i, (C, K, R, stride, padding, dilation, groups) in enumerate(cases):
         attrs = {"stride": (stride,) * 2, "padding": (padding,) * 2, "dilation": (dilation,) * 2, "groups": groups}
         params = {"w_krsc": rng.normal(size=(K, R, R, C // groups)).astype(np.float32)}

@@ -26,7 +26,9 @@ class Flatten(Op):
         target = arguments.get("size", arguments.get("shape"))
         if target is not None and [int(n) for n in target][1:] not in ([-1], [words(x.shape)]):
             raise InputError(f"a view to {list(target)} is not supported, only one that flattens each image")
-        if target is None and (arguments.get("start_dim", 0) != 1 or arguments.get("end_dim", -1) not in (-1, len(x.shape))):
+        if target is None and (
+            arguments.get("start_dim", 0) != 1 or arguments.get("end_dim", -1) not in (-1, len(x.shape))
+        ):
             raise InputError("flatten is supported from axis 1 to the last")
         return Imported((x.name,))
 
@@ -36,7 +38,9 @@ class Flatten(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return _flat(xs[0])
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         return _flat(xs[0]), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:

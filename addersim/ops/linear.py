@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import numpy as np
 
 from addersim.errors import InputError
 from addersim.loops import Window
 from addersim.network import Node, Shape
-from addersim.ops import OPS, Arguments, Floats, Imported
+from addersim.ops import OPS, Arguments, ArrayKind, Floats, Imported
 from addersim.ops.array_layer import ArrayLayer
 
 
@@ -18,7 +19,7 @@ class Linear(ArrayLayer):
 
     kind = "linear"
     aten = ("aten.linear.default",)
-    array = "multiplier"
+    array: ClassVar[ArrayKind | None] = "multiplier"
 
     def window(self, node: Node) -> Window:
         return Window(1, 1)

@@ -34,7 +34,9 @@ class MaxPool(Op):
         taps = [padded[:, window.rows(r, P), window.columns(s, Q)] for r in range(window.R) for s in range(window.S)]
         return np.asarray(np.maximum.reduce(taps))
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         return kernels.max_pool(xs[0], pool_window(node)), Facts()
 
     def primitives(self, node: Node, network: Network, array: ArrayKind | None) -> list[Count]:
@@ -65,8 +67,8 @@ def pool_attributes(arguments: Arguments) -> dict[str, tuple[int, int]]:
 
 def pool_window(node: Node) -> Window:
     """Return the sliding window of a pooling node."""
-    a = node.attrs
-    return Window(*a["kernel"], stride=a["stride"], padding=a["padding"], dilation=a["dilation"])
+    (R, S), a = node.attrs["kernel"], node.attrs
+    return Window(R, S, a["stride"], a["padding"], a["dilation"])
 
 
 OPS.add(MaxPool.kind, MaxPool())

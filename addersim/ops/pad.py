@@ -36,7 +36,9 @@ class Pad(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return np.pad(xs[0], _amounts(node, xs[0].ndim))
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         return np.pad(xs[0], _amounts(node, xs[0].ndim), constant_values=formats[0].zero_point), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:

@@ -28,7 +28,9 @@ class Relu(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return np.maximum(xs[0], 0)
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         return np.maximum(xs[0], formats[0].zero_point), Facts()
 
     def primitives(self, node: Node, network: Network, array: ArrayKind | None) -> list[Count]:

@@ -21,7 +21,9 @@ class Scale(Op):
 
     kind = "scale"
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         return output_stage(node, formats[-1], kernels, xs[0], node.params["bias_k"], negate=False)
 
     def primitives(self, node: Node, network: Network, array: ArrayKind | None) -> list[Count]:

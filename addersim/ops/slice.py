@@ -40,7 +40,9 @@ class Slice(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return _cut(node, xs[0])
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         return _cut(node, xs[0]), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:

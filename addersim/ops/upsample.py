@@ -25,7 +25,7 @@ class Upsample(Op):
         x = arguments["input"] if "input" in arguments else arguments["self"]
         scales, size = arguments.get("scale_factors"), arguments.get("output_size")
         H, W = x.shape[1:]
-        wanted = [size[0] / H, size[1] / W] if size is not None else [float(s) for s in scales]
+        wanted = [size[0] / H, size[1] / W] if size is not None else [float(s) for s in scales or ()]
         if any(f != int(f) for f in wanted):
             raise InputError(f"nearest upsampling by {wanted} is not supported, only by whole factors")
         return Imported((x.name,), {"factors": pair(wanted)})
@@ -37,7 +37,9 @@ class Upsample(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return _repeat(node, xs[0])
 
-    def fixed_run(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
+    def fixed_run(
+        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
+    ) -> tuple[Ints, Facts]:
         return _repeat(node, xs[0]), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:
