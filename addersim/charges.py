@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from addersim.datapath import Kind
 from addersim.hardware import Hardware
+from addersim.tabular import Tabular
 
 Unit = Literal["arithmetic", "buffers", "dram"]
 UNITS: tuple[Unit, ...] = ("arithmetic", "buffers", "dram")
@@ -70,8 +71,8 @@ class LayerRun:
         return max(self.array_cycles + self.vector_cycles, self.dram_cycles)
 
 
-@dataclass(frozen=True)
-class Cost:
+@dataclass(frozen=True, repr=False)
+class Cost(Tabular):
     """The bill for one image: charges, run times, areas, and what they rest on."""
 
     network: str
@@ -155,6 +156,3 @@ class Cost:
         ]
         lines += [f"source: {source}" for source in self.sources]
         return "\n".join(lines + [f"assumption: {text}" for text in self.assumptions])
-
-    def _repr_html_(self) -> str:
-        return str(self.by_layer().to_html(index=False))

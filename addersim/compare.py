@@ -14,13 +14,14 @@ from addersim.errors import InputError, nearest
 from addersim.evaluate import evaluate
 from addersim.hardware import Hardware, load_hardware, multiplier_twin
 from addersim.quantized import QuantizedNetwork
+from addersim.tabular import Tabular
 
 Metric = Literal["energy", "arithmetic", "taps", "latency", "area"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Tabular):
     """Adder and multiplier costs of one image, per cost table.
 
     Ratios are multiplier / adder: above 1 the adders win, below 1 they lose.
@@ -71,9 +72,6 @@ class Comparison:
             for metric in METRICS
         ]
         return pd.DataFrame(rows, columns=["table", "metric", "adder", "multiplier", "ratio", "unit"])
-
-    def _repr_html_(self) -> str:
-        return str(self.to_pandas().to_html(index=False))
 
 
 def compare(

@@ -9,12 +9,13 @@ from typing import Any, Literal
 from addersim.network import Network
 from addersim.ops import OPS
 from addersim.primitives import Count, Name
+from addersim.tabular import Tabular
 
 Convention = Literal["exact", "paper"]
 
 
-@dataclass(frozen=True)
-class OpCounts:
+@dataclass(frozen=True, repr=False)
+class OpCounts(Tabular):
     """The counts of a network, one row per (layer, part, primitive).
 
     Attributes
@@ -76,9 +77,6 @@ class OpCounts:
             ],
             columns=columns,
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.to_pandas().to_html(index=False))
 
 
 def count(network: Network, convention: Convention = "exact") -> OpCounts:

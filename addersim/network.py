@@ -22,6 +22,7 @@ from safetensors.numpy import save as safetensors_bytes
 from addersim.datapath import Datapath, OutputStage, from_dict, stage_from_dict
 from addersim.errors import InputError
 from addersim.fixed import IntFormat
+from addersim.tabular import Tabular
 
 Shape = tuple[int, ...]
 FORMAT_VERSION = 1
@@ -90,8 +91,8 @@ class Node:
     stage: OutputStage | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Network:
+@dataclass(frozen=True, eq=False, repr=False)
+class Network(Tabular):
     """Nodes in execution order; the first has kind ``"input"``, the last one makes the output.
 
     Examples
@@ -144,6 +145,23 @@ class Network:
         """Return the network with the datapaths of the named nodes exchanged."""
         nodes = tuple(replace(n, datapath=datapaths.get(n.name, n.datapath)) for n in self.nodes)
         return replace(self, nodes=nodes)
+
+    def to_pandas(self) -> Any:
+        """Return one row per node: name, kind, inputs, shape, format, parameters."""
+        import pandas as pd
+
+        rows = [
+            {
+                "name": node.name,
+                "kind": node.kind,
+                "inputs": ", ".join(node.inputs),
+                "shape": "x".join(map(str, self.tensors[node.name].shape)),
+                "format": str(form.format) if (form := self.tensors[node.name].format) else "float",
+                "parameters": sum(value.size for value in node.params.values()),
+            }
+            for node in self.nodes
+        ]
+        return pd.DataFrame(rows)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network as safetensors, first under a temporary name; same network, same bytes."""

@@ -19,6 +19,7 @@ from addersim.kernels import native
 from addersim.network import EdgeFormat, Network, Node
 from addersim.ops import OPS, Facts
 from addersim.quantized import QuantizedNetwork
+from addersim.tabular import Tabular
 
 BATCH = 32
 
@@ -38,8 +39,8 @@ class LayerTrace:
         return sum(self.facts.events.values()) + self.facts.stage_overflows
 
 
-@dataclass(frozen=True)
-class Trace:
+@dataclass(frozen=True, repr=False)
+class Trace(Tabular):
     """The result of :func:`simulate`.
 
     Attributes
@@ -73,9 +74,6 @@ class Trace:
         import pandas as pd
 
         return pd.DataFrame([_row(layer, self.explain) for layer in self.layers])
-
-    def _repr_html_(self) -> str:
-        return str(self.to_pandas().to_html(index=False))
 
 
 def simulate(

@@ -14,6 +14,7 @@ from addersim.importer import from_torch
 from addersim.network import Network, Node
 from addersim.quantized import QuantizedNetwork
 from addersim.simulate import BATCH, simulate
+from addersim.tabular import Tabular
 
 LOW_SQNR_DB = 10.0
 
@@ -32,8 +33,8 @@ class LayerError:
     largest_error: float
 
 
-@dataclass(frozen=True, eq=False)
-class Validation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Validation(Tabular):
     """The result of :func:`validate`.
 
     Attributes
@@ -69,9 +70,6 @@ class Validation:
         import pandas as pd
 
         return pd.DataFrame([vars(layer) for layer in self.layers])
-
-    def _repr_html_(self) -> str:
-        return str(self.to_pandas().to_html(index=False))
 
 
 def validate(module: Any, qnet: QuantizedNetwork, images: Any) -> Validation:

@@ -1,0 +1,129 @@
+"""What every performance figure of the README is measured with: peers interleaved in one run, one core.
+
+    make bench                       # or: python benchmarks/bench.py --rounds 9
+
+Each line is the median over rounds; a ratio is the median of the ratios within a round, so that a busy
+machine disturbs both sides alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[threads] = "1"
+
+import torch
+import torch.nn.functional as F
+
+import addersim
+from addersim.nn import AdderConv2d, load_checkpoint
+from addersim.study import Study
+
+Contest = Mapping[str, Callable[[], object]]
+
+
+def interleave(contest: Contest, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of every contestant in every round; the first call of each is not timed."""
+    for run in contest.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in contest}
+    for _ in range(rounds):
+        for name, run in contest.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def show(title: str, seconds: Mapping[str, list[float]], per: int = 1) -> None:
+    """Print medians in ms, and each contestant's time as a multiple of the first one's."""
+    first = next(iter(seconds.values()))
+    print(f"\n{title}")
+    for name, times in seconds.items():
+        ratio = statistics.median(t / f for t, f in zip(times, first, strict=True))
+        print(f"  {name:44s} {1e3 * statistics.median(times) / per:10.3f} ms {ratio:8.2f} x")
+
+
+def simulation(rounds: int) -> None:
+    """A whole LeNet-5 AdderNet on integers beside PyTorch's float twin, batch 32."""
+    x = addersim.sample("fashion_sample", 32)[0]
+    adder, twin = load_checkpoint("lenet5_adder"), load_checkpoint("lenet5_conv")
+    calibration = addersim.sample("fashion_calibration", 100)[0]
+    qnet = addersim.quantize(addersim.from_torch(adder, x[:1]), calibration)
+    tensor = torch.tensor(x)
+
+    def floats() -> None:
+        with torch.no_grad():
+            twin(tensor)
+
+    contest = {"addersim, int8, exact": lambda: addersim.simulate(qnet, x), "PyTorch, fp32 CNN twin": floats}
+    show("LeNet-5, one image (batch 32, one core)", interleave(contest, rounds), per=32)
+
+
+def naive(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """The expression of the published code, as autograd sees it."""
+    columns = F.unfold(x, 3, padding=1)
+    return -(columns[:, None] - w.flatten(1)[None, :, :, None]).abs().sum(2)
+
+
+def training(rounds: int) -> None:
+    """Forward and backward of one adder layer of ResNet-20, batch 32."""
+    for C, size in ((16, 32), (64, 8)):
+        x, layer = torch.randn(32, C, size, size), AdderConv2d(C, C, 3, padding=1, bias=False)
+
+        def run(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor = x) -> None:
+            forward(x.clone().requires_grad_()).sum().backward()
+
+        contest = {
+            "addersim.nn.AdderConv2d": lambda run=run, layer=layer: run(layer),
+            "torch conv2d": lambda run=run, w=layer.weight: run(lambda x: F.conv2d(x, w, padding=1)),
+            "the published expression": lambda run=run, w=layer.weight: run(lambda x: naive(x, w)),
+        }
+        show(f"forward + backward, {C} channels, {size} x {size}, batch 32", interleave(contest, max(1, rounds // 3)))
+
+
+def sweep() -> None:
+    """Points per second of a grid over an array's rows and columns."""
+    with tempfile.TemporaryDirectory() as folder:
+        addersim.example_network().save(Path(folder) / "net.safetensors")
+        (Path(folder) / "study.toml").write_text('[network]\nfile = "net.safetensors"\n')
+        study = Study.read(Path(folder) / "study.toml")
+        sides = list(range(1, 21))
+        start = time.perf_counter()
+        rows = addersim.sweep(study, {"hardware.rows": sides, "hardware.cols": sides}, pool="local:1")
+        print(f"\nsweep: {len(rows) / (time.perf_counter() - start):.0f} points/s, one process")
+
+
+def help_time(rounds: int) -> None:
+    """Seconds of ``addersim --help``."""
+    command = [sys.executable, "-m", "addersim", "--help"]
+    contest = {"addersim --help": lambda: subprocess.run(command, capture_output=True, check=True)}
+    show("command line", interleave(contest, rounds))
+
+
+def main() -> None:
+    """Run every contest."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    simulation(rounds)
+    training(rounds)
+    sweep()
+    help_time(rounds)
+
+
+if __name__ == "__main__":
+    main()
