@@ -1,0 +1,110 @@
+"""Where energy and time go: what each chart of an outcome shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from markupsafe import Markup
+
+from addersim.charges import UNITS, Cost, LayerRun
+from addersim.outcome import Outcome, Side
+from addersim.report.bars import Bars, draw
+
+NAMES = {"arithmetic": "arithmetic", "buffers": "buffers", "dram": "DRAM"}
+PARTS = {"tap": "taps", "output": "output stages", "other": "other"}
+Values = Callable[[Side, str], Sequence[float]]
+
+
+def energy_total(outcome: Outcome) -> Markup:
+    """Return the whole bill of one image: arithmetic, buffers, DRAM."""
+    groups = {s.label: {s.label: _by_unit(s.costs[outcome.table])} for s in outcome.sides}
+    label = "Energy of one image in nanojoules, stacked from arithmetic, buffers and DRAM"
+    return draw(Bars("energy-total", label, tuple(NAMES.values()), groups, "nJ per image"))
+
+
+def arithmetic_total(outcome: Outcome) -> Markup:
+    """Return the arithmetic alone: taps, output stages, other."""
+    groups = {s.label: {s.label: _by_part(s.costs[outcome.table])} for s in outcome.sides}
+    label = "Energy of arithmetic alone in nanojoules, stacked from taps, output stages and other operations"
+    return draw(Bars("arithmetic-total", label, tuple(PARTS.values()), groups, "nJ per image, arithmetic only"))
+
+
+def energy_layers(outcome: Outcome) -> Markup:
+    """Return the bill layer by layer."""
+    groups = _by_layer(outcome, lambda side, layer: _by_unit(side.costs[outcome.table], layer))
+    label = "Energy per layer in nanojoules, stacked from arithmetic, buffers and DRAM"
+    return draw(Bars("energy-layers", label, tuple(NAMES.values()), groups, "nJ per image"))
+
+
+def arithmetic_layers(outcome: Outcome) -> Markup:
+    """Return the arithmetic layer by layer."""
+    groups = _by_layer(outcome, lambda side, layer: _by_part(side.costs[outcome.table], layer))
+    label = "Energy of arithmetic per layer in nanojoules, stacked from taps, output stages and other operations"
+    return draw(Bars("arithmetic-layers", label, tuple(PARTS.values()), groups, "nJ per image, arithmetic only"))
+
+
+def latency_layers(outcome: Outcome) -> Markup:
+    """Return the time of each layer: computing, then waiting for DRAM."""
+
+    def times(side: Side, layer: str) -> Sequence[float]:
+        run = _run(side, outcome.table, layer)
+        if run is None:
+            return (0.0, 0.0)
+        computing = run.array_cycles + run.vector_cycles
+        clock = side.machine.clock_mhz
+        return (computing / clock, (run.cycles - computing) / clock)
+
+    label = "Time per layer in microseconds, stacked from computing and waiting for DRAM"
+    groups = _by_layer(outcome, times)
+    return draw(Bars("latency-layers", label, ("computing", "waiting for DRAM"), groups, "µs per image"))
+
+
+def utilisation_layers(outcome: Outcome) -> Markup:
+    """Return the share of the array's elements at work in each layer that runs on an array."""
+
+    def shares(side: Side, layer: str) -> Sequence[float]:
+        run = _run(side, outcome.table, layer)
+        return (100 * run.utilisation if run is not None and run.array else 0.0,)
+
+    groups, label = _by_layer(outcome, shares), "Utilisation of the arrays per layer in per cent"
+    return draw(Bars("utilisation-layers", label, ("array",), groups, "% of the elements at work", 100))
+
+
+def sqnr_layers(outcome: Outcome) -> Markup | None:
+    """Return the signal-to-noise ratio behind each layer, or nothing if no network has a float model."""
+    groups: dict[str, dict[str, Sequence[float]]] = {}
+    for side in outcome.sides:
+        for layer in side.validation.layers if side.validation else ():
+            if math.isfinite(layer.sqnr_db):
+                groups.setdefault(layer.name, {})[side.label] = (layer.sqnr_db,)
+    if not groups:
+        return None
+    return draw(Bars("sqnr-layers", "SQNR behind each layer in decibels", ("SQNR",), groups, "dB"))
+
+
+def _by_layer(outcome: Outcome, values: Values) -> dict[str, dict[str, Sequence[float]]]:
+    """Return group and bars of every layer in which at least one network has something to show."""
+    names = dict.fromkeys(run.layer for side in outcome.sides for run in side.costs[outcome.table].layers)
+    groups: dict[str, dict[str, Sequence[float]]] = {}
+    for layer in names:
+        bars = {s.label: values(s, layer) for s in outcome.sides if _run(s, outcome.table, layer) is not None}
+        if any(sum(bar) > 0 for bar in bars.values()):
+            groups[layer] = bars
+    return groups
+
+
+def _run(side: Side, table: str, layer: str) -> LayerRun | None:
+    return next((run for run in side.costs[table].layers if run.layer == layer), None)
+
+
+def _by_unit(cost: Cost, layer: str | None = None) -> list[float]:
+    """Return nJ of arithmetic, buffers and DRAM, of one layer or of all."""
+    chosen = [c for c in cost.charges if layer in (None, c.layer)]
+    return [sum(c.energy_pj for c in chosen if c.unit == unit) / 1000 for unit in UNITS]
+
+
+def _by_part(cost: Cost, layer: str | None = None) -> list[float]:
+    """Return nJ of taps, output stages and other arithmetic, of one layer or of all."""
+    chosen = [c for c in cost.charges if c.unit == "arithmetic" and layer in (None, c.layer)]
+    return [sum(c.energy_pj for c in chosen if c.action.split()[0] == part) / 1000 for part in PARTS]

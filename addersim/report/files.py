@@ -1,0 +1,39 @@
+"""The figures of a report for other programs: CSV and JSON, units in the names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from addersim.compare import Comparison
+from addersim.outcome import Outcome, summary
+from addersim.report.layers import layers
+
+RENAMED = {"x/w/acc": "x_w_acc_bits", "out": "out_bits", "utilisation": "utilisation_fraction"}
+
+
+def layers_csv(outcome: Outcome) -> str:
+    """Return one row per layer of each network, by the study's first cost table."""
+    import pandas as pd
+
+    frames = []
+    for side in outcome.sides:
+        frame = layers(side, outcome.table)
+        frame.insert(0, "network", side.qnet.name)
+        frame.insert(1, "arithmetic", side.label)
+        frame.insert(2, "table", side.costs[outcome.table].table)
+        frames.append(frame.rename(columns=RENAMED))
+    return str(pd.concat(frames, ignore_index=True).to_csv(index=False, lineterminator="\n"))
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """Return one row per cost table and metric: adder, multiplier, their ratio, the unit."""
+    return str(comparison.to_pandas().to_csv(index=False, lineterminator="\n"))
+
+
+def summary_json(outcome: Outcome) -> str:
+    """Return the headline figures; the study and its cost table by name, not by place."""
+    figures = summary(outcome)
+    figures["study"] = Path(outcome.study.path).name
+    figures["table"] = outcome.sides[0].costs[outcome.table].table
+    return json.dumps(figures, indent=2, allow_nan=False) + "\n"

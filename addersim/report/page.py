@@ -1,0 +1,104 @@
+"""The page: everything it shows, put into its template."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+import addersim
+from addersim import images as pictures
+from addersim.outcome import Outcome
+from addersim.report import charts, tables, words
+from addersim.report.cards import cards
+from addersim.report.headline import headline, integers, second_line
+from addersim.report.histograms import IMAGES, histograms
+from addersim.report.ratio_chart import ratio_chart
+from addersim.report.sources import assumptions, footnotes
+from addersim.report.study_text import command, said_without_folders
+
+
+def page(outcome: Outcome) -> str:
+    """Return the whole page as HTML."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
+    folder = files("addersim.report")
+    template = environment.from_string(folder.joinpath("page.html").read_text(encoding="utf-8"))
+    css = Markup(folder.joinpath("page.css").read_text(encoding="utf-8"))
+    return template.render(css=css, **_content(outcome)) + "\n"
+
+
+def _content(outcome: Outcome) -> dict[str, Any]:
+    notes, comparison = footnotes(outcome), outcome.comparison
+    bill = outcome.sides[0].costs[outcome.table]
+    sentence = words.unbroken(headline(outcome))
+    return {
+        "name": outcome.study.title or outcome.sides[0].qnet.name,
+        "title": outcome.study.title or sentence,
+        "lead": sentence if outcome.study.title else "",
+        "second": words.unbroken(second_line(outcome)),
+        "facts": _facts(outcome),
+        "cards": cards(outcome),
+        "unbroken": words.unbroken,
+        "table": bill.table,
+        "notes": notes,
+        "note_of": {note.table: note.number for note in notes if note.table},
+        "charts": _charts(outcome),
+        "histograms": histograms(outcome),
+        "histogram_images": min(IMAGES, outcome.images),
+        "grids": _grids(outcome),
+        "twin": comparison is not None,
+        "tables_compared": len(comparison.costs) if comparison else 0,
+        "adder": any(side.label == "adder" for side in outcome.sides),
+        "assumptions": [said_without_folders(text, outcome.study) for text in assumptions(outcome)],
+        "command": command(outcome.study),
+        "study_file": Path(outcome.study.path).name,
+        "version": addersim.__version__,
+    }
+
+
+def _facts(outcome: Outcome) -> list[tuple[str, str]]:
+    """Return what was run on what, as pairs of a name and a sentence."""
+    data, machine, study = outcome.study.data, outcome.sides[0].machine, outcome.study
+    whole = pictures.SAMPLES[data.name or "fashion_sample"][0] if data.folder is None else Path(data.folder).name
+    buffers = ", ".join(f"{b.name} {b.size_bytes // 1024:,} KB" for b in machine.buffers)
+    said = f"{machine.name}: {machine.description}; {machine.clock_mhz:g} MHz; buffers for {buffers}"
+    return [
+        ("Images", f"{outcome.images:,} of {whole}; {said_without_folders(outcome.calibration, study)}"),
+        ("Operands", f"{integers(outcome.sides[0])}, accumulators of {machine.accumulator_bits} bits"),
+        ("Machine", said),
+        ("Dataflow", outcome.sides[0].costs[outcome.table].dataflow.replace("_", " ")),
+    ]
+
+
+def _charts(outcome: Outcome) -> dict[str, Markup | None]:
+    drawn: dict[str, Markup | None] = {
+        "energy_total": charts.energy_total(outcome),
+        "arithmetic_total": charts.arithmetic_total(outcome),
+        "energy_layers": charts.energy_layers(outcome),
+        "arithmetic_layers": charts.arithmetic_layers(outcome),
+        "latency_layers": charts.latency_layers(outcome),
+        "utilisation_layers": charts.utilisation_layers(outcome),
+        "sqnr_layers": charts.sqnr_layers(outcome),
+    }
+    if outcome.comparison is not None:
+        drawn["ratios"] = ratio_chart(outcome.comparison)
+    return drawn
+
+
+def _grids(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "accuracy": tables.accuracy_grid(outcome),
+        "layers": [tables.layer_grid(side, outcome.table) for side in outcome.sides],
+        "ratios": tables.ratio_grid(outcome, outcome.comparison) if outcome.comparison else None,
+        "bills": tables.bill_grid(outcome),
+    }
+
+
+def _shown(value: Any) -> Any:
+    """Return what the template prints for ``value``: text without characters that cannot be shown."""
+    return words.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value

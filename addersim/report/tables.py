@@ -1,0 +1,133 @@
+"""Tables of the page: heads and rows of text, numbers formatted for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from addersim.charges import Cost
+from addersim.compare import Comparison, Metric
+from addersim.outcome import Outcome, Side
+from addersim.report import words
+from addersim.report.headline import range_of
+from addersim.report.layers import layers
+from addersim.report.ratio_chart import TITLES
+
+ENERGIES = {"arithmetic, nJ": "arithmetic_pj", "buffers, nJ": "buffers_pj", "DRAM, nJ": "dram_pj"}
+TEXT = ("layer", "kind", "output", "x/w/acc", "out")  # columns of text; the others are numbers
+STAY = ("layer", "overflows", "saturated")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A caption, column heads, rows of cells; the first ``text`` columns are text, the others numbers."""
+
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text: int = 1
+    total: bool = False
+
+
+def accuracy_grid(outcome: Outcome) -> Grid:
+    """Return float and integer accuracy of each network, their difference and its standard error."""
+    rows = []
+    for side in outcome.sides:
+        real = side.float_accuracy
+        error = math.sqrt(side.accuracy * (1 - side.accuracy) / outcome.images)
+        agreement = side.validation.agreement if side.validation else None
+        rows.append(
+            [
+                side.qnet.name,
+                side.label,
+                words.DASH if real is None else words.percent(real, 2),
+                words.percent(side.accuracy, 2),
+                words.DASH if real is None else words.points(side.accuracy - real),
+                f"± {100 * error:.2f}",
+                words.DASH if agreement is None else words.percent(agreement, 2),
+                f"{outcome.images:,}",
+            ]
+        )
+    heads = ["network", "kind", "float", "integers", "difference, points", "standard error, points"]
+    heads += ["same class as float", "images"]
+    return Grid("Images classified right", heads, rows, text=2)
+
+
+def layer_grid(side: Side, table: str) -> Grid:
+    """Return everything about each layer of one network; columns without an entry are left out."""
+    frame = layers(side, table)
+    records = frame.to_dict("records")
+    columns = {
+        "layer": [*frame["layer"], "all"],
+        "kind": [*frame["kind"], ""],
+        "output": [*(shape.replace("x", "×") for shape in frame["shape"]), ""],
+        "x/w/acc": [*frame["x/w/acc"], ""],
+        "out": [*frame["out"], ""],
+        "adder taps": _counts(frame["adder_taps"]),
+        "MACs": _counts(frame["multiplier_taps"]),
+        "overflows": [*_whole(frame["overflows"])],
+        "saturated": [*_whole(frame["saturated"])],
+        "SQNR, dB": [*map(words.decibels, frame["sqnr_db"]), ""],
+        "cycles": _counts(frame["cycles"]),
+        "array used, %": [*(_share(record["utilisation"]) for record in records), ""],
+        **{head: _nanojoules(frame[key]) for head, key in ENERGIES.items()},
+    }
+    kept = {head: cells for head, cells in columns.items() if head in STAY or set(cells) - {"", words.DASH}}
+    rows = list(zip(*kept.values(), strict=True))
+    caption = f"{side.qnet.name} on {side.machine.name}"
+    return Grid(caption, list(kept), rows, text=sum(head in TEXT for head in kept), total=True)
+
+
+def _whole(column: Any) -> list[str]:
+    return [f"{int(value):,}" for value in (*column, column.sum())]
+
+
+def _counts(column: Any) -> list[str]:
+    return [text if text != "0" else words.DASH for text in _whole(column)]
+
+
+def _share(fraction: float) -> str:
+    return f"{100 * fraction:.1f}" if fraction else words.DASH
+
+
+def _nanojoules(column: Any) -> list[str]:
+    return words.aligned([value / 1000 for value in (*column, column.sum())])
+
+
+def ratio_grid(outcome: Outcome, comparison: Comparison) -> Grid:
+    """Return multiplier / adder per cost table and quantity, with the range over the tables."""
+    metrics: list[Metric] = list(TITLES)
+    columns = [comparison.ratio(metric) for metric in metrics]
+    rows = [[table, *(words.ratio(column[table]) for column in columns)] for table in comparison.costs]
+    rows.append(["range", *(words.ratios(range_of(metric, outcome)) for metric in metrics)])
+    heads = ["cost table", "energy, all", "arithmetic", "adder layers' taps", "latency", "array area"]
+    return Grid("Multiplier / adder", heads, rows, total=True)
+
+
+def bill_grid(outcome: Outcome) -> Grid:
+    """Return the totals of every network by every cost table."""
+    bills = [(cost.table, side.label, cost) for side in outcome.sides for cost in side.costs.values()]
+    if outcome.comparison:
+        for adder, multiplier in outcome.comparison.costs.values():
+            bills += [(adder.table, "adder", adder), (adder.table, "multiplier", multiplier)]
+    distinct = {(table, label): cost for table, label, cost in bills}
+    order = list(dict.fromkeys(table for table, _, _ in bills))
+    keys = sorted(distinct, key=lambda key: (order.index(key[0]), key[1]))
+    costs = [distinct[key] for key in keys]
+    energies = [words.aligned(column) for column in zip(*map(_energies, costs), strict=True)]
+    rows = [
+        [*key, *(column[i] for column in energies), words.number(cost.latency_us), _area(cost)]
+        for i, (key, cost) in enumerate(zip(keys, costs, strict=True))
+    ]
+    heads = ["cost table", "network", *ENERGIES, "total, nJ", "latency, µs", "array area, mm²"]
+    return Grid("One image by every cost table", heads, rows, text=2)
+
+
+def _energies(cost: Cost) -> list[float]:
+    return [value / 1000 for value in (*cost.energy_by_unit.values(), cost.energy_pj)]
+
+
+def _area(cost: Cost) -> str:
+    return words.DASH if cost.area_um2 is None else words.number(cost.area_um2 / 1e6)
