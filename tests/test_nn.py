@@ -117,8 +117,7 @@ def test_many_lanes_of_several_images_and_channels():
     x, w = torch.randn(3, 6, 14, 14), torch.randn(17, 6, 5, 5)
     gy = torch.randn(3, 17, 10, 10)
     got, expected = (
-        gradients(lambda x, w: adder_conv2d(x, w), x.to(t), w.to(t), gy)
-        for t in (torch.float32, torch.float64)
+        gradients(lambda x, w: adder_conv2d(x, w), x.to(t), w.to(t), gy) for t in (torch.float32, torch.float64)
     )
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
@@ -140,9 +139,7 @@ def test_strided_and_expanded_inputs():
     gy = torch.ones(()).expand(2, 4, 6, 6)
     w = w[:1].expand(4, 3, 4, 4)[..., 1:, 1:]
     got = gradients(adder_conv2d, x, w, gy)
-    for a, b in zip(
-        got, gradients(adder_conv2d, x.contiguous(), w.contiguous(), gy.contiguous()), strict=True
-    ):
+    for a, b in zip(got, gradients(adder_conv2d, x.contiguous(), w.contiguous(), gy.contiguous()), strict=True):
         assert torch.equal(a, b)
 
 
@@ -243,11 +240,7 @@ def test_catalogue_and_builders_agree_and_list_without_torch():
 
 def test_adder_layers_are_where_they_belong():
     def kinds(name):
-        return [
-            type(m).__name__
-            for m in build_model(name).modules()
-            if hasattr(m, "weight") and m.weight.dim() > 1
-        ]
+        return [type(m).__name__ for m in build_model(name).modules() if hasattr(m, "weight") and m.weight.dim() > 1]
 
     assert kinds("lenet5_adder") == ["Conv2d", "AdderConv2d", "AdderLinear", "AdderLinear", "Linear"]
     assert kinds("lenet5_conv") == ["Conv2d", "Conv2d", "Linear", "Linear", "Linear"]
@@ -285,9 +278,7 @@ def test_export_with_any_number_of_images_and_compile_without_a_break():
 
 def test_adaptive_learning_rate():
     torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(1, 2, 3, bias=False), AdderConv2d(2, 3, 3), nn.Flatten(), AdderLinear(12, 5)
-    )
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), AdderConv2d(2, 3, 3), nn.Flatten(), AdderLinear(12, 5))
     model(torch.randn(4, 1, 6, 6)).square().sum().backward()
     before = [p.grad.clone() for p in model.parameters()]
     scale_adder_gradients(model, 0.2)
@@ -325,15 +316,10 @@ def check_loads(model, name, file):
 
 def test_checkpoint_layouts_met_in_the_wild(lenet, tmp_path):
     state = lenet.state_dict()
-    adders = {
-        f"{name}.weight" for name, m in lenet.named_modules() if isinstance(m, AdderConv2d | AdderLinear)
-    }
-    renamed = {
-        "module." + (k.replace(".weight", ".adder") if k in adders else k): v for k, v in state.items()
-    }
+    adders = {f"{name}.weight" for name, m in lenet.named_modules() if isinstance(m, AdderConv2d | AdderLinear)}
+    renamed = {"module." + (k.replace(".weight", ".adder") if k in adders else k): v for k, v in state.items()}
     flat = {
-        k.replace("conv2.weight", "conv2.pat"): v.flatten(2) if k == "conv2.weight" else v
-        for k, v in state.items()
+        k.replace("conv2.weight", "conv2.pat"): v.flatten(2) if k == "conv2.weight" else v for k, v in state.items()
     }
     for i, content in enumerate((state, renamed, {"state_dict": renamed, "epoch": 3}, flat)):
         torch.save(content, tmp_path / f"{i}.pth")
@@ -434,14 +420,14 @@ def test_shipped_weights_are_named_when_there_are_none():
         load_checkpoint("lenet5_adder", dataset="cifar10")
 
 
-@pytest.mark.parametrize(("name", "floor"), [("lenet5_adder", 90.5), ("lenet5_conv", 91.0)])
-def test_shipped_lenets_on_the_shipped_images(name, floor):
+@pytest.mark.parametrize(("name", "right"), [("lenet5_adder", 1843), ("lenet5_conv", 1851)])
+def test_shipped_lenets_on_the_shipped_images(name, right):
     folder = Path(plain.__file__).parent.parent / "weights"
     with np.load(folder / "fashion_sample.npz") as sample:
         images, labels = torch.from_numpy(sample["images"]), torch.from_numpy(sample["labels"])
     with torch.no_grad():
         logits = load_checkpoint(name)((images / 255 - 0.2860) / 0.3530)
-    assert 100 * (logits.argmax(1) == labels).float().mean() >= floor - 1  # floor is for all 10,000 images
+    assert abs(int((logits.argmax(1) == labels).sum()) - right) <= 2  # another processor may round a tie away
 
 
 @pytest.fixture(scope="module")

@@ -67,9 +67,7 @@ BASE = 'model = "lenet5_adder"\ndataset = "fashion_mnist"\nepochs = 3\n'
 
 
 def test_recipe_is_read_with_the_published_defaults(tmp_path):
-    got = read_recipe(
-        write(tmp_path / "r.toml", BASE + "learning_rate = 1\naugmentation = { flip = true }\n")
-    )
+    got = read_recipe(write(tmp_path / "r.toml", BASE + "learning_rate = 1\naugmentation = { flip = true }\n"))
     assert (got.epochs, got.learning_rate, got.momentum, got.weight_decay, got.eta) == (
         3,
         1.0,
@@ -109,9 +107,7 @@ def test_missing_recipe(tmp_path):
         read_recipe(tmp_path / "none.toml")
 
 
-@pytest.mark.parametrize(
-    "file", sorted(f.name for f in files("addersim.train").joinpath("recipes").iterdir())
-)
+@pytest.mark.parametrize("file", sorted(f.name for f in files("addersim.train").joinpath("recipes").iterdir()))
 def test_shipped_recipes_are_valid_and_named_after_what_they_make(file):
     got = read_recipe(files("addersim.train").joinpath("recipes", file))
     assert file == f"{got.model}-{got.dataset}.toml" and got.validation_images == 0
@@ -156,9 +152,7 @@ def test_a_packed_bomb_stops_at_the_limit(tmp_path, monkeypatch):
 
 
 def save_npz(file, arrays):
-    np.savez(
-        file, **dict(zip(("train_images", "train_labels", "test_images", "test_labels"), arrays, strict=True))
-    )
+    np.savez(file, **dict(zip(("train_images", "train_labels", "test_images", "test_labels"), arrays, strict=True)))
 
 
 def test_npz_folder(images, tmp_path):
@@ -245,7 +239,7 @@ def test_download_checks_and_explains(tmp_path, monkeypatch):
     pooch = pytest.importorskip("pooch")
     calls = []
 
-    def retrieve(url, known_hash, fname, path):  # noqa: ARG001  the names are pooch's
+    def retrieve(url, known_hash, fname, path):
         calls.append((url, known_hash, fname))
         raise ValueError("hash does not match")
 
@@ -306,9 +300,7 @@ def test_a_run_learns_and_leaves_its_files(finished, folder):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1"] and float(rows[1]["loss"]) < float(rows[0]["loss"])
     card = json.loads(finished.card.read_text())
-    assert (
-        card["accuracy_percent"] == finished.accuracy_percent and card["command"] == "addersim train r.toml"
-    )
+    assert card["accuracy_percent"] == finished.accuracy_percent and card["command"] == "addersim train r.toml"
     assert card["measured_on"].startswith("50 test images") and Recipe(**card["recipe"]) == recipe()
     model, test = load_checkpoint("lenet5_adder", finished.weights), load_dataset("fashion_mnist", folder)
     with torch.no_grad():

@@ -26,20 +26,12 @@ MNIST_INPUT, CIFAR_INPUT = (1, 28, 28), (3, 32, 32)
 CATALOGUE: dict[str, ModelCard] = {
     card.name: card
     for card in (
-        ModelCard(
-            "lenet5_adder", "LeNet-5-BN, adder layers except the first and the last", LENET, MNIST_INPUT
-        ),
+        ModelCard("lenet5_adder", "LeNet-5-BN, adder layers except the first and the last", LENET, MNIST_INPUT),
         ModelCard("lenet5_conv", "LeNet-5-BN, the multiplier twin of lenet5_adder", LENET, MNIST_INPUT),
-        ModelCard(
-            "resnet20_adder", "ResNet-20, adder layers except the first and the last", ADDER, CIFAR_INPUT
-        ),
+        ModelCard("resnet20_adder", "ResNet-20, adder layers except the first and the last", ADDER, CIFAR_INPUT),
         ModelCard("resnet20_conv", "ResNet-20, the multiplier twin of resnet20_adder", ADDER, CIFAR_INPUT),
-        ModelCard(
-            "resnet20_conv_a", "ResNet-20, convolutions, shortcuts without weights", AKAMASTER, CIFAR_INPUT
-        ),
-        ModelCard(
-            "resnet32_adder", "ResNet-32, adder layers except the first and the last", ADDER, CIFAR_INPUT
-        ),
+        ModelCard("resnet20_conv_a", "ResNet-20, convolutions, shortcuts without weights", AKAMASTER, CIFAR_INPUT),
+        ModelCard("resnet32_adder", "ResNet-32, adder layers except the first and the last", ADDER, CIFAR_INPUT),
         ModelCard("resnet32_conv", "ResNet-32, the multiplier twin of resnet32_adder", ADDER, CIFAR_INPUT),
     )
 }

@@ -118,9 +118,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
         raise InputError(f"{where}: missing {_some(missing)}")
     if extra := set(state) - set(wanted):
         raise InputError(f"{where}: unexpected {_some(extra)}")
-    model.load_state_dict(
-        {key: _fitting(key, value, wanted[key], where) for key, value in state.items()}, False
-    )
+    model.load_state_dict({key: _fitting(key, value, wanted[key], where) for key, value in state.items()}, False)
 
 
 def _fitting(key: str, value: Tensor, wanted: Tensor, where: str) -> Tensor:

@@ -73,13 +73,9 @@ def _geometry(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints,
     if x.dim() != 4 or w.dim() != 4:
         raise InputError(f"adder_conv2d: x has {x.dim()} axes and w {w.dim()}, expected N C H W and K C R S")
     if groups < 1 or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
-        raise InputError(
-            f"adder_conv2d: x {tuple(x.shape)}, w {tuple(w.shape)}, groups={groups} do not fit together"
-        )
+        raise InputError(f"adder_conv2d: x {tuple(x.shape)}, w {tuple(w.shape)}, groups={groups} do not fit together")
     if x.dtype != w.dtype or x.device != w.device or not x.dtype.is_floating_point:
-        raise InputError(
-            f"adder_conv2d: x is {x.dtype} on {x.device}, w {w.dtype} on {w.device}; they must agree"
-        )
+        raise InputError(f"adder_conv2d: x is {x.dtype} on {x.device}, w {w.dtype} on {w.device}; they must agree")
     for name, pair, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
         if len(pair) != 2 or min(pair) < least:
             raise InputError(f"adder_conv2d: {name} is {list(pair)}, expected two integers >= {least}")
@@ -107,9 +103,7 @@ def _conv2d(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, g
     if not _fast(x, w):
         return plain.forward(x, w, how)
     y = x.new_empty(x.shape[0], w.shape[0], *how.output_size(x, w))
-    _native.adder_forward(
-        _pad(x, how).numpy(), w.contiguous().numpy(), y.numpy(), how.stride, how.dilation, groups
-    )
+    _native.adder_forward(_pad(x, how).numpy(), w.contiguous().numpy(), y.numpy(), how.stride, how.dilation, groups)
     return y
 
 
@@ -122,8 +116,7 @@ def _(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups:
 @torch.library.custom_op(
     "addersim::adder_conv2d_input_grad",
     mutates_args=(),
-    schema="(Tensor gy, Tensor x, Tensor w, int[] stride, int[] padding, int[] dilation, int groups)"
-    " -> Tensor",
+    schema="(Tensor gy, Tensor x, Tensor w, int[] stride, int[] padding, int[] dilation, int groups) -> Tensor",
 )
 def _conv2d_input_grad(
     gy: Tensor, x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int
@@ -144,7 +137,7 @@ def _(_gy: Tensor, x: Tensor, *_: object) -> Tensor:
     return x.new_empty(x.shape)
 
 
-def _conv2d_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001  torch names them
+def _conv2d_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, w, *ctx.geometry = inputs
     ctx.save_for_backward(x, w)
 
@@ -175,9 +168,7 @@ def _as_images(rows: Tensor) -> Tensor:
 
 def _check_linear(x: Tensor, w: Tensor) -> None:
     if w.dim() != 2 or x.dim() < 1 or x.shape[-1] != w.shape[1]:
-        raise InputError(
-            f"adder_linear: x {tuple(x.shape)} and w {tuple(w.shape)}, expected (..., C) and (K, C)"
-        )
+        raise InputError(f"adder_linear: x {tuple(x.shape)} and w {tuple(w.shape)}, expected (..., C) and (K, C)")
 
 
 @torch.library.custom_op("addersim::adder_linear", mutates_args=(), schema="(Tensor x, Tensor w) -> Tensor")
@@ -206,7 +197,7 @@ def _(_gy: Tensor, x: Tensor, *_: object) -> Tensor:
     return x.new_empty(x.shape)
 
 
-def _linear_setup(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG001  torch names them
+def _linear_setup(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 

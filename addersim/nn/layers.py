@@ -13,9 +13,7 @@ Size = int | tuple[int, int]
 
 def _pair(name: str, value: Size, least: int) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else value
-    if not (
-        isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, int) and v >= least for v in pair)
-    ):
+    if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, int) and v >= least for v in pair)):
         raise InputError(f"{name} must be one or two integers >= {least}, got {value!r}")
     return pair
 
@@ -58,9 +56,7 @@ class AdderConv2d(nn.Module):
     ) -> None:
         super().__init__()
         if groups < 1 or in_channels % groups or out_channels % groups:
-            raise InputError(
-                f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}"
-            )
+            raise InputError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
         if padding_mode != "zeros":
             raise InputError(f"padding_mode must be 'zeros', got {padding_mode!r}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
@@ -125,6 +121,4 @@ class AdderLinear(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the arguments, for ``print(model)``."""
-        return (
-            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
-        )
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

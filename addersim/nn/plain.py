@@ -29,9 +29,7 @@ class Geometry:
     def output_size(self, x: Tensor, w: Tensor) -> Pair:
         """Return (P, Q) = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1."""
         p, q = (
-            (x.shape[2 + i] + 2 * self.padding[i] - self.dilation[i] * (w.shape[2 + i] - 1) - 1)
-            // self.stride[i]
-            + 1
+            (x.shape[2 + i] + 2 * self.padding[i] - self.dilation[i] * (w.shape[2 + i] - 1) - 1) // self.stride[i] + 1
             for i in (0, 1)
         )
         return p, q
@@ -61,9 +59,7 @@ def input_grad(gy_nkpq: Tensor, x_nchw: Tensor, w_kcrs: Tensor, how: Geometry) -
 def _matrices(x: Tensor, w: Tensor, how: Geometry) -> tuple[Tensor, Tensor]:
     """Return the receptive fields (N, groups, CRS, PQ) and the weights (groups, K/groups, CRS)."""
     cols = F.unfold(x, (w.shape[2], w.shape[3]), how.dilation, how.padding, how.stride)
-    return cols.reshape(len(x), how.groups, -1, cols.shape[2]), w.reshape(
-        how.groups, len(w) // how.groups, -1
-    )
+    return cols.reshape(len(x), how.groups, -1, cols.shape[2]), w.reshape(how.groups, len(w) // how.groups, -1)
 
 
 def _pieces(cols: Tensor, w: Tensor) -> Iterator[tuple[slice, slice]]:

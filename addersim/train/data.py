@@ -71,12 +71,8 @@ def _from_folder(card: DatasetCard, folder: Path) -> Arrays:
             return read_npz(npz)
         if (arrays := read(place)) is not None:
             return arrays
-    wanted = (
-        "cifar-10-binary.tar.gz or data_batch_1.bin" if card.name == "cifar10" else f"{IDX_FILES[0]}[.gz]"
-    )
-    raise InputError(
-        f"{folder}: no {card.name} here; expected {card.name}.npz or {wanted}, here or in {card.name}/"
-    )
+    wanted = "cifar-10-binary.tar.gz or data_batch_1.bin" if card.name == "cifar10" else f"{IDX_FILES[0]}[.gz]"
+    raise InputError(f"{folder}: no {card.name} here; expected {card.name}.npz or {wanted}, here or in {card.name}/")
 
 
 def _read_mnist(place: Path) -> Arrays | None:
@@ -116,13 +112,9 @@ def _check(dataset: Dataset, where: str) -> None:
     for part in ("train", "test"):
         images, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
         if images.dtype != np.uint8 or images.shape[1:] != card.input_shape or not len(images):
-            raise InputError(
-                f"{where}: {part} images are {images.dtype} {images.shape}, expected {card.input_shape}"
-            )
+            raise InputError(f"{where}: {part} images are {images.dtype} {images.shape}, expected {card.input_shape}")
         if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or labels.max() >= card.classes:
-            raise InputError(
-                f"{where}: {part} labels do not fit {len(images)} images of {card.classes} classes"
-            )
+            raise InputError(f"{where}: {part} labels do not fit {len(images)} images of {card.classes} classes")
     digest = hashlib.sha256(dataset.train_labels.tobytes()).hexdigest()
     for other in DATASETS.values():
         if other.labels_sha256 == digest and other is not card:
@@ -142,7 +134,5 @@ def download(card: DatasetCard) -> Path:
         try:
             pooch.retrieve(card.url + name, known_hash=checksum, fname=name, path=folder)
         except (OSError, ValueError) as error:
-            raise InputError(
-                f"{card.url}{name}: download failed ({error}); give a folder or set {VARIABLE}"
-            ) from None
+            raise InputError(f"{card.url}{name}: download failed ({error}); give a folder or set {VARIABLE}") from None
     return folder

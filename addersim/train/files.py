@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from addersim.errors import InputError
@@ -55,7 +55,7 @@ def write_epochs(file: Path, history: Sequence[Epoch]) -> None:
 def write_weights(file: Path, state: Mapping[str, Tensor]) -> None:
     """Write a state dict as safetensors, without the batch counters, which inference does not need."""
     kept = {k: v.detach().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    write_whole(file, lambda partial: save_file(kept, partial))
+    write_whole(file, lambda partial: partial.write_bytes(save(kept)))  # save_file makes it private
 
 
 def write_card(file: Path, card: Mapping[str, Any]) -> None:
@@ -72,10 +72,7 @@ def write_checkpoint(file: Path, recipe: Recipe, state: Mapping[str, Any], histo
 def read_checkpoint(file: Path, recipe: Recipe) -> tuple[dict[str, Any], list[Epoch]]:
     """Return what :func:`write_checkpoint` wrote; InputError if it is broken or of another recipe."""
     content = read_pickle(file)
-    if (
-        not isinstance(content, dict)
-        or not {"state_dict", "optimiser", "recipe", "history"} <= content.keys()
-    ):
+    if not isinstance(content, dict) or not {"state_dict", "optimiser", "recipe", "history"} <= content.keys():
         raise InputError(f"{file}: not a checkpoint of a training run")
     theirs = content["recipe"]
     for key, ours in recipe.model_dump().items():

@@ -132,9 +132,7 @@ def _start(recipe: Recipe, dataset: Dataset) -> _Run:
     optimiser = torch.optim.SGD(
         model.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
-    return _Run(
-        recipe, dataset, model, optimiser, (images[:kept], labels[:kept]), (images[kept:], labels[kept:])
-    )
+    return _Run(recipe, dataset, model, optimiser, (images[:kept], labels[:kept]), (images[kept:], labels[kept:]))
 
 
 def _state(run: _Run) -> dict[str, Any]:
@@ -175,9 +173,7 @@ def _epoch(run: _Run, epoch: int, tick: Ticker) -> Epoch:
         loss_sum, right, seen = loss_sum + loss * len(labels), right + hits, seen + len(labels)
         tick(len(labels))
     if not math.isfinite(loss_sum):
-        raise InputError(
-            f"the loss became {loss_sum} in epoch {epoch}; lower learning_rate = {recipe.learning_rate}"
-        )
+        raise InputError(f"the loss became {loss_sum} in epoch {epoch}; lower learning_rate = {recipe.learning_rate}")
     held_out = accuracy_percent(run.model, *run.held_out, run.dataset) if len(run.held_out[0]) else None
     seconds = round(time.perf_counter() - started, 1)
     return Epoch(epoch, rate, loss_sum / seen, 100 * right / seen, held_out, seconds)
@@ -194,9 +190,7 @@ def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[float, int]:
     return loss.item(), int((logits.argmax(1) == labels).sum())
 
 
-def accuracy_percent(
-    model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset, size: int = 500
-) -> float:
+def accuracy_percent(model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset, size: int = 500) -> float:
     """Return how many percent of uint8 images the model in evaluation mode gets right."""
     model.eval()
     right = 0

@@ -36,9 +36,7 @@ def ticker(shown: bool, epochs: int, batches: int, done: int) -> Iterator[Ticker
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         total = epochs * batches
-        task = bar.add_task(
-            "train", total=total, completed=done * batches, epoch=done, epochs=epochs, rate="-"
-        )
+        task = bar.add_task("train", total=total, completed=done * batches, epoch=done, epochs=epochs, rate="-")
 
         def tick(images: int) -> None:
             step = bar.tasks[0]

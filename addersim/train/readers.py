@@ -45,9 +45,7 @@ def read_idx(file: Path, axes: int) -> Bytes:
     """
     content = read_bytes(file)
     if content[:4] != bytes((0, 0, 8, axes)):
-        raise InputError(
-            f"{file}: starts with {content[:4].hex()}, expected an idx file of bytes with {axes} axes"
-        )
+        raise InputError(f"{file}: starts with {content[:4].hex()}, expected an idx file of bytes with {axes} axes")
     if len(content) < 4 + 4 * axes:
         raise InputError(f"{file}: truncated header, {len(content)} bytes")
     sizes = [int(n) for n in np.frombuffer(content, ">u4", axes, offset=4)]
@@ -84,9 +82,7 @@ def _nchw(images: Bytes, file: Path) -> Bytes:
 def read_cifar_records(content: bytes, where: str) -> tuple[Bytes, Bytes]:
     """Return images (N, 3, 32, 32) and labels (N,) of a ``.bin`` file: label, red, green, blue plane."""
     if not content or len(content) % CIFAR_RECORD:
-        raise InputError(
-            f"{where}: {len(content)} bytes, expected a multiple of {CIFAR_RECORD}; is it truncated?"
-        )
+        raise InputError(f"{where}: {len(content)} bytes, expected a multiple of {CIFAR_RECORD}; is it truncated?")
     records = np.frombuffer(content, np.uint8).reshape(-1, CIFAR_RECORD)
     return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
 

@@ -32,9 +32,7 @@ class PadShortcut(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3x3 layers with batch norm, and the shortcut around them; ReLU after the sum."""
 
-    def __init__(
-        self, conv: Conv, inputs: int, outputs: int, stride: int, downsample: nn.Module | None
-    ) -> None:
+    def __init__(self, conv: Conv, inputs: int, outputs: int, stride: int, downsample: nn.Module | None) -> None:
         super().__init__()
         self.conv1 = conv(inputs, outputs, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
