@@ -12,7 +12,7 @@
 
 #define LANES 16
 #define ROWS 4 /* output channels that share one read of xs: ROWS * LANES sums fit 8 of 16 AVX registers */
-#define TAPS 2
+#define TAPS 2 /* gradients of two taps share one read of gs */
 #define INLINE static inline __attribute__((always_inline))
 
 typedef struct {
@@ -34,7 +34,7 @@ static void release(scratch *s)
 static int reserve(scratch *s, const adder_shape *a)
 {
     s->taps = a->C * a->R * a->S;
-    s->xs = malloc(sizeof(float) * LANES * (size_t)(s->taps + TAPS));
+    s->xs = calloc((size_t)(s->taps + TAPS) * LANES, sizeof(float)); /* an odd last tap reads one row more */
     s->gs = malloc(sizeof(float) * LANES * (size_t)a->K);
     s->wt = malloc(sizeof(float) * (size_t)(a->K * s->taps));
     s->tap = malloc(sizeof(int64_t) * (size_t)s->taps);
@@ -54,7 +54,7 @@ static int reserve(scratch *s, const adder_shape *a)
 }
 
 /* Offsets of the first input pixel and of the output pixel of lanes first .. first + LANES - 1, group 0.
- * Lanes beyond the last output pixel repeat it; their results are not stored. Returns the live lanes. */
+ * Lanes beyond the last output pixel repeat it; their sums are not stored, their gy is 0. Returns the live lanes. */
 static int locate(const adder_shape *a, int64_t first, int64_t x_at[LANES], int64_t y_at[LANES])
 {
     const int64_t PQ = a->P * a->Q, all = a->N * PQ;
