@@ -18,9 +18,10 @@ from addersim.errors import InputError
 from addersim.network import Network
 from addersim.outcome import Outcome, run, summary
 from addersim.report import words, write_report
+from addersim.report.charts import Groups, gathered
 from addersim.report.headline import headline
 from addersim.report.sources import all_costs, assumptions
-from addersim.report.study_text import toml
+from addersim.report.study_text import command, study_text, toml
 from addersim.study import Study
 
 HOSTILE = "<script>alert('$x^2$')</script> & \"co\""
@@ -171,6 +172,14 @@ def test_study_with_overrides_reads_back_as_what_ran(tmp_path: Path) -> None:
     assert "The &#34;first&#34; \\ é</h1>" in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
+def test_shipped_study_is_copied_and_its_command_names_it() -> None:
+    study = Study.read("lenet5-fashion")
+    assert study_text(study) == Path(study.path).read_text(encoding="utf-8")
+    assert command(study) == "addersim report lenet5-fashion --out reports/lenet5-fashion"
+    changed = Study.read("lenet5-fashion", ["hardware.rows=8"])
+    assert command(changed) == "addersim report study.toml --out report" and "rows = 8" in study_text(changed)
+
+
 def test_toml_keeps_every_kind_of_value() -> None:
     import tomllib
 
@@ -192,6 +201,27 @@ def test_a_quantised_file_makes_a_page(tmp_path: Path) -> None:
     outcome = run(Study.read(tmp_path / "mine.toml", ["network.file=quantised.safetensors"]))
     text = write_report(outcome, tmp_path / "out").read_text(encoding="utf-8")
     assert "sqnr-layers" not in text and "float" not in headline(outcome)
+
+
+def test_own_cost_table_is_named_not_located(tmp_path: Path) -> None:
+    shipped = Path(addersim.__file__).parent / "costs" / "evoapprox_45nm.toml"
+    text = shipped.read_text(encoding="utf-8").replace("evoapprox_45nm", "mine").replace("https://", "javascript:")
+    (tmp_path / "prices.toml").write_text(text.replace("doi = ", "# doi = "), encoding="utf-8")
+    outcome = make(tmp_path, settings=('evaluation.tables=["prices.toml"]',))
+    write_report(outcome, tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "prices of mine<sup>" in page and 'href="javascript:' not in page
+    for path in (tmp_path / "out").iterdir():
+        assert str(tmp_path) not in path.read_text(encoding="utf-8"), path.name
+
+
+def test_many_small_layers_are_drawn_as_one_and_nothing_is_lost() -> None:
+    groups: Groups = {f"l{i}": {"adder": [1.0, 0.5]} for i in range(20)}
+    drawn = gathered({**groups, "big": {"adder": [1000.0, 0.0], "multiplier": [2000.0, 0.0]}})
+    assert drawn == {
+        "big": {"adder": [1000.0, 0.0], "multiplier": [2000.0, 0.0]},
+        "20 small layers": {"adder": [20.0, 10.0]},
+    }
 
 
 def test_unwritable_folder_is_one_line_and_leaves_nothing(outcome: Outcome, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from addersim.report.drawing import COLOURS, GRID, INK, QUIET, WIDTH, axes, pane
 from addersim.report.words import number, short
 
 BAR, GAP, KEY = 15.0, 9.0, 20.0  # heights: one bar, the space between layers, one line of the key
-LEFT, RIGHT, FOOT = 96.0, 12.0, 40.0
+LETTERS, LETTER, RIGHT, FOOT = 16, 6.6, 12.0, 40.0  # of a layer's name, at most; their width; margins
 STRENGTHS = (1.0, 0.5, 0.2)  # of a network's colour, part by part
 
 
@@ -43,6 +43,11 @@ class Bars:
     limit: float | None = None
 
     @property
+    def left(self) -> float:
+        """Where the bars begin, behind the longest name or the key's."""
+        return 12 + LETTER * min(max([12, *map(len, self.groups)]), LETTERS)
+
+    @property
     def sides(self) -> list[str]:
         """The labels of the networks that have bars."""
         return [side for side in COLOURS if any(side in bars for bars in self.groups.values())]
@@ -55,13 +60,13 @@ def draw(bars: Bars) -> Markup:
     with style(bars.name):
         figure = panel(keys + max(tops[-1], 1.0) + FOOT)
         _key(figure, bars)
-        ax = axes(figure, LEFT, keys, WIDTH - LEFT - RIGHT, max(tops[-1], 1.0))
+        ax = axes(figure, bars.left, keys, WIDTH - bars.left - RIGHT, max(tops[-1], 1.0))
         end = _limits(ax, bars)
         ax.set_ylim(max(tops[-1], 1.0), 0)
         for top, group in zip(tops, bars.groups.values(), strict=False):
             _group(ax, bars, group, top + GAP / 2, end)
         middles = [(top + bottom) / 2 for top, bottom in pairwise(tops)]
-        ax.set_yticks(middles, [short(name) for name in bars.groups])
+        ax.set_yticks(middles, [short(name, LETTERS) for name in bars.groups])
         _finish(ax, bars.unit)
         return svg(figure, bars.name, bars.label)
 
@@ -106,11 +111,12 @@ def _key(figure: Figure, bars: Bars) -> None:
     """Draw the key: colours are networks, their tints are parts."""
     if len(bars.parts) == 1:
         for column, side in enumerate(bars.sides):
-            swatch(figure, LEFT + column * 110, 4, COLOURS[side], side)
+            swatch(figure, bars.left + column * 110, 4, COLOURS[side], side)
         return
-    step = (WIDTH - LEFT - 8) / len(bars.parts)
+    steps = [30 + LETTER * len(part) for part in bars.parts]
+    lefts = list(accumulate(steps, initial=min(bars.left, WIDTH - sum(steps))))
     for row, side in enumerate(bars.sides):
         top = 4 + row * KEY
         write(figure, 4, top + 9.5, side, color=COLOURS[side], weight="bold")
-        for i, (part, strength) in enumerate(zip(bars.parts, STRENGTHS, strict=False)):
-            swatch(figure, LEFT + i * step, top, tint(COLOURS[side], strength), part)
+        for left, part, strength in zip(lefts, bars.parts, STRENGTHS, strict=False):
+            swatch(figure, left, top, tint(COLOURS[side], strength), part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from markupsafe import Markup
 
@@ -13,7 +14,9 @@ from addersim.report.bars import Bars, draw
 
 NAMES = {"arithmetic": "arithmetic", "buffers": "buffers", "dram": "DRAM"}
 PARTS = {"tap": "taps", "output": "output stages", "other": "other"}
-Values = Callable[[Side, str], Sequence[float]]
+MANY, SMALL = 16, 0.02  # from so many layers on, those below this share of the longest bar are drawn as one
+Values: TypeAlias = Callable[[Side, str], Sequence[float]]
+Groups: TypeAlias = dict[str, dict[str, Sequence[float]]]
 
 
 def energy_total(outcome: Outcome) -> Markup:
@@ -34,14 +37,15 @@ def energy_layers(outcome: Outcome) -> Markup:
     """Return the bill layer by layer."""
     groups = _by_layer(outcome, lambda side, layer: _by_unit(side.costs[outcome.table], layer))
     label = "Energy per layer in nanojoules, stacked from arithmetic, buffers and DRAM"
-    return draw(Bars("energy-layers", label, tuple(NAMES.values()), groups, "nJ per image"))
+    return draw(Bars("energy-layers", label, tuple(NAMES.values()), gathered(groups), "nJ per image"))
 
 
 def arithmetic_layers(outcome: Outcome) -> Markup:
     """Return the arithmetic layer by layer."""
     groups = _by_layer(outcome, lambda side, layer: _by_part(side.costs[outcome.table], layer))
     label = "Energy of arithmetic per layer in nanojoules, stacked from taps, output stages and other operations"
-    return draw(Bars("arithmetic-layers", label, tuple(PARTS.values()), groups, "nJ per image, arithmetic only"))
+    parts = tuple(PARTS.values())
+    return draw(Bars("arithmetic-layers", label, parts, gathered(groups), "nJ per image, arithmetic only"))
 
 
 def latency_layers(outcome: Outcome) -> Markup:
@@ -56,7 +60,7 @@ def latency_layers(outcome: Outcome) -> Markup:
         return (computing / clock, (run.cycles - computing) / clock)
 
     label = "Time per layer in microseconds, stacked from computing and waiting for DRAM"
-    groups = _by_layer(outcome, times)
+    groups = gathered(_by_layer(outcome, times))
     return draw(Bars("latency-layers", label, ("computing", "waiting for DRAM"), groups, "µs per image"))
 
 
@@ -73,7 +77,7 @@ def utilisation_layers(outcome: Outcome) -> Markup:
 
 def sqnr_layers(outcome: Outcome) -> Markup | None:
     """Return the signal-to-noise ratio behind each layer, or nothing if no network has a float model."""
-    groups: dict[str, dict[str, Sequence[float]]] = {}
+    groups: Groups = {}
     for side in outcome.sides:
         for layer in side.validation.layers if side.validation else ():
             if math.isfinite(layer.sqnr_db):
@@ -83,10 +87,23 @@ def sqnr_layers(outcome: Outcome) -> Markup | None:
     return draw(Bars("sqnr-layers", "SQNR behind each layer in decibels", ("SQNR",), groups, "dB"))
 
 
-def _by_layer(outcome: Outcome, values: Values) -> dict[str, dict[str, Sequence[float]]]:
+def gathered(groups: Groups) -> Groups:
+    """Return ``groups`` with the small ones of many added up in one, behind the others."""
+    sums = {name: max(map(sum, bars.values())) for name, bars in groups.items()}
+    small = [name for name in groups if sums[name] < SMALL * max(sums.values())]
+    if len(groups) < MANY or len(small) < 2:
+        return groups
+    rest: dict[str, Sequence[float]] = {}
+    for name in small:
+        for side, bar in groups[name].items():
+            rest[side] = [a + b for a, b in zip(bar, rest.get(side, [0.0] * len(bar)), strict=True)]
+    return {**{name: bars for name, bars in groups.items() if name not in small}, f"{len(small)} small layers": rest}
+
+
+def _by_layer(outcome: Outcome, values: Values) -> Groups:
     """Return group and bars of every layer in which at least one network has something to show."""
     names = dict.fromkeys(run.layer for side in outcome.sides for run in side.costs[outcome.table].layers)
-    groups: dict[str, dict[str, Sequence[float]]] = {}
+    groups: Groups = {}
     for layer in names:
         bars = {s.label: values(s, layer) for s in outcome.sides if _run(s, outcome.table, layer) is not None}
         if any(sum(bar) > 0 for bar in bars.values()):

@@ -27,11 +27,11 @@ def second_line(outcome: Outcome) -> str:
     """Return the findings beside the main one: what integers cost, latency, area."""
     side, said = outcome.sides[0], []
     if side.float_accuracy is not None:
-        said.append(f"Integers change its accuracy by {words.points(side.accuracy - side.float_accuracy)} points.")
+        said.append(_against_float(side.accuracy - side.float_accuracy))
     if outcome.comparison is None:
         return " ".join(said)
     twin = outcome.sides[1]
-    said.append(f"Against its twin it is at {words.points(side.accuracy - twin.accuracy)} points.")
+    said.append(_against_accuracy(side.accuracy - twin.accuracy))
     latency = ratio_of("latency", outcome)
     assert latency is not None
     time = _compared(words.change(latency), "time", "than on multipliers")
@@ -63,6 +63,19 @@ def range_of(metric: Metric, outcome: Outcome) -> tuple[float, float] | None:
 def memory_share(cost: Cost) -> float:
     """Return the share of buffers and DRAM in the energy of one image."""
     return 1 - cost.energy_by_unit["arithmetic"] / cost.energy_pj
+
+
+def _against_float(difference: float) -> str:
+    if words.points(difference) == "0.00":
+        return "Integers change nothing in its accuracy on these images."
+    return f"Integers change its accuracy by {words.points(difference)} points."
+
+
+def _against_accuracy(difference: float) -> str:
+    size = words.points(abs(difference)).lstrip("+")
+    if size == "0.00":
+        return "On integers it is as accurate as its twin."
+    return f"On integers it is {size} points {'more' if difference > 0 else 'less'} accurate than its twin."
 
 
 def _price(cost: Cost) -> str:

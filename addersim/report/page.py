@@ -20,6 +20,8 @@ from addersim.report.ratio_chart import ratio_chart
 from addersim.report.sources import assumptions, footnotes
 from addersim.report.study_text import command, said_without_folders
 
+SAMPLE = "fashion_sample"  # what a study without images evaluates
+
 
 def page(outcome: Outcome) -> str:
     """Return the whole page as HTML."""
@@ -64,7 +66,7 @@ def _content(outcome: Outcome) -> dict[str, Any]:
 def _facts(outcome: Outcome) -> list[tuple[str, str]]:
     """Return what was run on what, as pairs of a name and a sentence."""
     data, machine, study = outcome.study.data, outcome.sides[0].machine, outcome.study
-    whole = pictures.SAMPLES[data.name or "fashion_sample"][0] if data.folder is None else Path(data.folder).name
+    whole = f"the images in {Path(data.folder).name}" if data.folder else pictures.SAMPLES[data.name or SAMPLE][0]
     buffers = ", ".join(f"{b.name} {b.size_bytes // 1024:,} KB" for b in machine.buffers)
     said = f"{machine.name}: {machine.description}; {machine.clock_mhz:g} MHz; buffers for {buffers}"
     return [

@@ -162,13 +162,13 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() or c in SPACES else UNNAMED for c in text)
 
 
-def short(name: str, length: int = 13) -> str:
+def short(name: str, length: int = 16) -> str:
     """Return ``name`` on one line, shortened in its middle to ``length`` characters.
 
     Examples
     --------
-    >>> short("layer3_block2_conv1")
-    'layer3…_conv1'
+    >>> short("layer3.block2.conv1")
+    'layer3.b…2.conv1'
     """
     line = clean(name).replace("\n", UNNAMED)
     tail = (length - 1) // 2
