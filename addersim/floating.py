@@ -45,7 +45,7 @@ def channels_first(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def float_batches(network: Network, images: Any, keep: Collection[str] = ()) -> Iterator[dict[str, Floats]]:
-    """Yield, per batch of images, the channels-last arrays of the edges in ``keep`` and of the output."""
+    """Yield, per batch of images, the channels-last edges in ``keep`` and the output, in the network's order."""
     x_nchw = as_images(images, network.input.shape).astype(np.float32)
     wanted = {*keep, network.nodes[-1].name}
     for first in range(0, len(x_nchw), BATCH):
@@ -58,7 +58,7 @@ def float_batches(network: Network, images: Any, keep: Collection[str] = ()) -> 
             for name in node.inputs:  # an edge lives until its last reader
                 if name not in wanted and not any(name in later.inputs for later in network.nodes[i + 1 :]):
                     edges.pop(name, None)
-        yield {name: edges[name] for name in wanted}
+        yield {node.name: edges[node.name] for node in network.nodes if node.name in wanted}
 
 
 def run_float(network: Network, images: Any) -> Floats:

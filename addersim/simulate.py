@@ -121,7 +121,7 @@ def simulate(
         raise InputError(f"threads = {threads}, expected 1 or more")
     names = {node.name for node in qnet.nodes}
     kept = names if "*" in keep else set(keep)
-    for name in kept - names:
+    for name in sorted(kept - names):
         raise InputError(f"keep: no edge {name!r}{nearest(name, names)}")
     codes_nchw, saturated = input_codes(qnet, images)
     batches = [codes_nchw[i : i + BATCH] for i in range(0, len(codes_nchw), BATCH)] or [codes_nchw]
@@ -134,10 +134,10 @@ def simulate(
         for n in qnet.nodes[1:]
     ]
     last = qnet.nodes[-1].name
-    edges = {name: channels_first(np.concatenate([part[name] for part, _ in parts])) for name in {*kept, last}}
+    edges = {name: channels_first(np.concatenate([part[name] for part, _ in parts])) for name in parts[0][0]}
     form = qnet.output.format
     assert form is not None
-    kept_edges = {name: edges[name] for name in kept}
+    kept_edges = {name: edge for name, edge in edges.items() if name in kept}
     return Trace(edges[last], form, tuple(layers), kept_edges, saturated, explain)
 
 
@@ -169,7 +169,7 @@ def _run(
         for name in node.inputs:
             if name not in wanted and readers[name][-1] == node.name:
                 edges.pop(name, None)
-    return {name: edges[name] for name in wanted}, facts
+    return {node.name: edges[node.name] for node in qnet.nodes if node.name in wanted}, facts
 
 
 def _formats(qnet: Network, node: Node) -> tuple[EdgeFormat, ...]:

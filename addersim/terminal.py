@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -24,7 +25,8 @@ def print_sides(outcome: Outcome) -> None:
 
 
 def _grid(title: str, left: list[str], right: list[str]) -> Table:
-    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    grid = Table(title=title or None, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    grid.title_justify, grid.title_style, grid.header_style = "left", "bold", "bold"
     for head in left:
         grid.add_column(head, no_wrap=True)
     for head in right:
@@ -35,7 +37,7 @@ def _grid(title: str, left: list[str], right: list[str]) -> Table:
 def _integers(side: Side, rows: list[dict[str, Any]]) -> Table:
     """Shape, taps (a on adders, m on multipliers), widths, overflows, saturations, SQNR."""
     title = f"{side.qnet.name} on {side.machine.name}"
-    grid = _grid(title, ["layer"], ["shape", "taps", "x/w/acc", "out", "overfl.", "satur.", "SQNR dB"])
+    grid = _grid(title, ["layer"], ["shape", "taps", "x/w/acc", "out", "overflow", "satur.", "SQNR dB"])
     for row in rows:
         taps = row["adder_taps"] + row["multiplier_taps"]
         grid.add_row(
@@ -125,7 +127,7 @@ def print_frame(frame: Any) -> None:
 
 def print_entries(found: list[dict[str, Any]]) -> None:
     """Print name, description and source, one row each."""
-    grid = Table(header_style="bold", pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     for head in ("name", "description", "source"):
         grid.add_column(head, no_wrap=head == "name")
     for one in found:

@@ -1,6 +1,9 @@
 """Quantisation: formats, gains, the exact clamp, fusion, and what is refused."""
 
 import itertools
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -281,6 +284,19 @@ def test_a_given_datapath_reaches_every_adder_layer():
 def test_arguments_out_of_range(arguments, message):
     with pytest.raises(InputError, match=message):
         addersim.quantize(chain(layer("a", "x")), images(), **arguments)
+
+
+def test_the_result_does_not_depend_on_the_hash_seed(tmp_path):
+    """Sets of names iterate in another order in every process; no integer may follow them."""
+    code = (
+        "import sys, addersim\n"
+        "images, _ = addersim.sample('fashion_calibration', 500)\n"
+        "addersim.quantize(addersim.example_network(), images).save(sys.argv[1])"
+    )
+    for seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / seed)], check=True, env=environment)
+    assert len({(tmp_path / seed).read_bytes() for seed in ("1", "2", "3")}) == 1
 
 
 def test_lenet_at_int8_is_close_to_its_floats(example, qnet):
