@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from addersim.charges import Cost
@@ -116,10 +117,10 @@ def bill_grid(outcome: Outcome) -> Grid:
     order = list(dict.fromkeys(table for table, _, _ in bills))
     keys = sorted(distinct, key=lambda key: (order.index(key[0]), key[1]))
     costs = [distinct[key] for key in keys]
-    energies = [words.aligned(column) for column in zip(*map(_energies, costs), strict=True)]
+    told = iter(words.aligned([value for cost in costs for value in _energies(cost)], digits=5))
     rows = [
-        [*key, *(column[i] for column in energies), words.number(cost.latency_us), _area(cost)]
-        for i, (key, cost) in enumerate(zip(keys, costs, strict=True))
+        [*key, *islice(told, 4), words.number(cost.latency_us), _area(cost)]
+        for key, cost in zip(keys, costs, strict=True)
     ]
     heads = ["cost table", "network", *ENERGIES, "total, nJ", "latency, µs", "array area, mm²"]
     return Grid("One image by every cost table", heads, rows, text=2)

@@ -149,12 +149,18 @@ def aligned(values: Sequence[float], digits: int = 4) -> list[str]:
 
     Examples
     --------
-    >>> aligned([342.472, 6.5])
-    ['342.5', '6.5']
+    >>> aligned([342.472, 6.5, 0.001, 0])
+    ['342.5', '6.5', '<0.1', '0']
     """
     largest = max((abs(value) for value in values), default=0)
-    places = digits - 1 - math.floor(math.log10(largest)) if largest else 0
-    return [f"{value:,.{min(max(places, 0), 6)}f}" if value else "0" for value in values]
+    places = min(max(digits - 1 - math.floor(math.log10(largest)), 0), 6) if largest else 0
+    return [_at(value, places) for value in values]
+
+
+def _at(value: float, places: int) -> str:
+    if 0 < value < 0.5 * 10**-places:
+        return f"<{10**-places:.{places}f}"
+    return f"{value:,.{places}f}".replace("-", MINUS) if value else "0"
 
 
 def clean(text: str) -> str:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from addersim.errors import InputError, nearest
 from addersim.nn.catalogue import model_card
+from addersim.toml import Record, read
 from addersim.train.datasets import dataset_card
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Augmentation(BaseModel):
+class Augmentation(Record):
     """Random changes of the training images: mirrored left to right, moved by up to so many pixels."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     flip: bool = False
     shift_pixels: Annotated[int, Field(ge=0, le=16)] = 0
 
 
-class Recipe(BaseModel):
+class Recipe(Record):
     """One training run. The defaults are those of the published AdderNet code (huawei-noah/AdderNet main.py).
 
     ``eta`` scales the gradients of adder layers (:func:`addersim.nn.scale_adder_gradients`) and does nothing
@@ -32,7 +30,6 @@ class Recipe(BaseModel):
     its accuracy on them and never looks at the test images.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     model: str
     dataset: str
     epochs: Annotated[int, Field(ge=1)]
@@ -56,26 +53,8 @@ def read_recipe(file: str | Path) -> Recipe:
         If the file is missing or not TOML, a key is unknown (the message has the nearest), a value has the
         wrong type or range, or the model or data set does not exist.
     """
-    try:
-        content = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: not TOML: {error}") from None
-    try:
-        recipe = Recipe.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"{file}: {_explain(error)}") from None
+    recipe = read(Recipe, file)
     model_card(recipe.model)
     dataset_card(recipe.dataset)
     return recipe
 
-
-def _explain(error: ValidationError) -> str:
-    """Return the first complaint as one line."""
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    if first["type"] == "extra_forbidden":
-        fields = (Augmentation if path[0] == "augmentation" else Recipe).model_fields
-        return f"unknown key {'.'.join(path)!r}{nearest(path[-1], fields)}"
-    return f"{'.'.join(path)}: {first['msg']}"
