@@ -12,11 +12,12 @@ from addersim.report import words
 def headline(outcome: Outcome) -> str:
     """Return one sentence: accuracy on integers, energy against the twin, and what decides it."""
     side = outcome.sides[0]
-    share = words.percent(side.accuracy)
+    places = 2 if outcome.images > 1000 else 1
+    share = words.percent(side.accuracy, places)
     right = f"At {integers(side)} {side.qnet.name} gets {share} of {outcome.images:,} images right"
-    said = [] if side.float_accuracy is None else [f"float {words.percent(side.float_accuracy)}"]
+    said = [] if side.float_accuracy is None else [f"float {words.percent(side.float_accuracy, places)}"]
     if len(outcome.sides) > 1:
-        said.append(f"multiplier twin {words.percent(outcome.sides[1].accuracy)}")
+        said.append(f"multiplier twin {words.percent(outcome.sides[1].accuracy, places)}")
     told = f"{right} ({', '.join(said)})" if said else right
     if outcome.comparison is None:
         return f"{told}; an image costs {_price(side.costs[outcome.table])}."
@@ -28,10 +29,12 @@ def second_line(outcome: Outcome) -> str:
     side, said = outcome.sides[0], []
     if side.float_accuracy is not None:
         said.append(_against_float(side.accuracy - side.float_accuracy))
+    error = words.standard_error(side.accuracy, outcome.images)
     if outcome.comparison is None:
-        return " ".join(said)
+        return " ".join([*said, f"The accuracy's standard error is {error} points."])
     twin = outcome.sides[1]
     said.append(_against_accuracy(side.accuracy - twin.accuracy))
+    said.append(f"The standard error of an accuracy is {error} points.")
     latency = ratio_of("latency", outcome)
     assert latency is not None
     time = _compared(words.change(latency), "time", "than on multipliers")

@@ -65,16 +65,22 @@ def _content(outcome: Outcome) -> dict[str, Any]:
 
 def _facts(outcome: Outcome) -> list[tuple[str, str]]:
     """Return what was run on what, as pairs of a name and a sentence."""
-    data, machine, study = outcome.study.data, outcome.sides[0].machine, outcome.study
-    whole = f"the images in {Path(data.folder).name}" if data.folder else pictures.SAMPLES[data.name or SAMPLE][0]
+    machine = outcome.sides[0].machine
     buffers = ", ".join(f"{b.name} {b.size_bytes // 1024:,} KB" for b in machine.buffers)
     said = f"{machine.name}: {machine.description}; {machine.clock_mhz:g} MHz; buffers for {buffers}"
     return [
-        ("Images", f"{outcome.images:,} of {whole}; {said_without_folders(outcome.calibration, study)}"),
+        ("Images", f"{_images(outcome)}; {said_without_folders(outcome.calibration, outcome.study)}"),
         ("Operands", f"{integers(outcome.sides[0])}, accumulators of {machine.accumulator_bits} bits"),
         ("Machine", said),
         ("Dataflow", outcome.sides[0].costs[outcome.table].dataflow.replace("_", " ")),
     ]
+
+
+def _images(outcome: Outcome) -> str:
+    """Return which images were evaluated; of a folder, only its name."""
+    data = outcome.study.data
+    whole = f"the images in {Path(data.folder).name}" if data.folder else pictures.SAMPLES[data.name or SAMPLE][0]
+    return f"{outcome.images:,} of {whole}" if f" {outcome.images:,} " not in whole else whole
 
 
 def _charts(outcome: Outcome) -> dict[str, Markup | None]:

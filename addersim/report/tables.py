@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -37,7 +36,6 @@ def accuracy_grid(outcome: Outcome) -> Grid:
     rows = []
     for side in outcome.sides:
         real = side.float_accuracy
-        error = math.sqrt(side.accuracy * (1 - side.accuracy) / outcome.images)
         agreement = side.validation.agreement if side.validation else None
         rows.append(
             [
@@ -46,7 +44,7 @@ def accuracy_grid(outcome: Outcome) -> Grid:
                 words.DASH if real is None else words.percent(real, 2),
                 words.percent(side.accuracy, 2),
                 words.DASH if real is None else words.points(side.accuracy - real),
-                f"± {100 * error:.2f}",
+                f"± {words.standard_error(side.accuracy, outcome.images)}",
                 words.DASH if agreement is None else words.percent(agreement, 2),
                 f"{outcome.images:,}",
             ]

@@ -77,6 +77,11 @@ def points(difference: float) -> str:
     return text if text.strip(f"+{MINUS}0.") else "0.00"
 
 
+def standard_error(share: float, count: int) -> str:
+    """Return the standard error, in percentage points, of a share that ``count`` independent trials gave."""
+    return f"{100 * math.sqrt(share * (1 - share) / count):.2f}"
+
+
 def change(ratio: float) -> float:
     """Return the signed fraction by which a quantity differs from one that is ``ratio`` times as large."""
     return 1 / ratio - 1
