@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from addersim.compare import Comparison
 from addersim.outcome import Outcome, summary
@@ -32,8 +34,14 @@ def comparison_csv(comparison: Comparison) -> str:
 
 
 def summary_json(outcome: Outcome) -> str:
-    """Return the headline figures; the study and its cost table by name, not by place."""
-    figures = summary(outcome)
-    figures["study"] = Path(outcome.study.path).name
-    figures["table"] = outcome.sides[0].costs[outcome.table].table
-    return json.dumps(figures, indent=2, allow_nan=False) + "\n"
+    """Return the headline figures; the study and its cost tables by name, not by place."""
+    names = {key: cost.table for key, cost in outcome.sides[0].costs.items()}
+    names[outcome.study.path] = Path(outcome.study.path).name
+    return json.dumps(_named(summary(outcome), names), indent=2, allow_nan=False) + "\n"
+
+
+def _named(value: Any, names: Mapping[str, str]) -> Any:
+    """Return ``value`` with every key and text that ``names`` holds replaced."""
+    if isinstance(value, dict):
+        return {names.get(key, key): _named(inner, names) for key, inner in value.items()}
+    return names.get(value, value) if isinstance(value, str) else value
