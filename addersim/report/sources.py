@@ -66,11 +66,10 @@ def assumptions(outcome: Outcome) -> list[str]:
 
 def _tables(outcome: Outcome, costs: Iterable[Cost]) -> dict[str, CostTable]:
     """Return the tables of the bills by name, and the tables that their memory comes from."""
-    named = {cost.table: key for key, cost in outcome.sides[0].costs.items()}
+    own = {table.name: table for table in map(load_table, outcome.study.evaluation.tables)}
     tables: dict[str, CostTable] = {}
     for cost in costs:
-        table = load_table(named.get(cost.table, cost.table))
-        tables.setdefault(cost.table, table)
+        tables.setdefault(cost.table, own.get(cost.table) or load_table(cost.table))
     for table in list(tables.values()):
         if table.memory_from:
             tables.setdefault(table.memory_from, COSTS[table.memory_from])
