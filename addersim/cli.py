@@ -120,7 +120,7 @@ def report(
         from addersim.outcome import run
 
         outcome = run(chosen, threads=threads, progress=progress)
-        progress("write the report")
+        progress("write the report", 0)
         page = write_report(outcome, out)
     if json_:
         _print_json({**_figures(outcome, explain=False), "report": str(page)})
@@ -146,8 +146,7 @@ def sweep(
 
     chosen = _study(study, settings)
     with _steps(json_) as progress:
-        progress("sweep")
-        frame = run_sweep(chosen, pool=pool)
+        frame = run_sweep(chosen, pool=pool, progress=progress)
     if out is not None:
         write_atomically(out, frame.to_csv(index=False))
     if json_:
@@ -209,13 +208,13 @@ def _print_json(value: Any) -> None:
 def _steps(quiet: bool) -> Iterator[Progress]:
     """Yield a function that shows the step at work, with a spinner and the time, on standard error."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     screen = Console(stderr=True)
     with Progress(*columns, console=screen, transient=True, disable=quiet or not screen.is_terminal) as bar:
         task = bar.add_task("load", total=None)
-        yield lambda step: bar.update(task, description=step)
+        yield lambda step, done: bar.update(task, description=step, completed=done, total=1 if done else None)
 
 
 def main() -> None:

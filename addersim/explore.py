@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -14,26 +15,34 @@ from addersim.errors import InputError
 from addersim.evaluate import evaluate
 from addersim.hardware import multiplier_twin
 from addersim.ops import OPS
-from addersim.outcome import load_calibration, load_network
+from addersim.outcome import Progress, load_calibration, load_network
 from addersim.quantize import quantize
 from addersim.quantized import QuantizedNetwork
 from addersim.study import Study, changed, check_key, make_study
 
 Point = dict[str, Any]
+Work = tuple[str, list[Point]]
 COST_KEYS = ("hardware", "evaluation")  # keys of these tables leave the quantised network as it is
 
 
-def sweep(study: Study, space: Mapping[str, Sequence[Any]] | None = None, pool: str = "local:2") -> Any:
+def sweep(
+    study: Study | str | os.PathLike[str],
+    space: Mapping[str, Sequence[Any]] | None = None,
+    pool: str = "local:2",
+    progress: Progress = lambda step, done: None,
+) -> Any:
     """Return a DataFrame with one row per point of the grid, in the grid's order.
 
     Parameters
     ----------
     study
-        The study whose keys the space varies.
+        The study whose keys the space varies, or its file.
     space
         Dotted keys of the study file with the values to try; by default the study's own ``[space]``.
     pool
         ``"local:N"`` for N worker processes; with N = 1 everything runs in this one.
+    progress
+        Called with the step and the fraction of it that is done.
 
     Returns
     -------
@@ -58,6 +67,7 @@ def sweep(study: Study, space: Mapping[str, Sequence[Any]] | None = None, pool: 
     """
     import pandas as pd
 
+    study = study if isinstance(study, Study) else Study.read(study)
     axes = dict(study.space if space is None else space)
     if not axes or not all(len(values) for values in axes.values()):
         raise InputError(f"{study.path}: the space is empty; give [space] keys such as hardware.rows = [8, 16]")
@@ -67,14 +77,19 @@ def sweep(study: Study, space: Mapping[str, Sequence[Any]] | None = None, pool: 
     for point in points:
         changed(study, point)  # a bad value is reported before any work is done
     work = [(study.model_dump_json(exclude_none=True), batch) for batch in _batches(points)]
-    workers = _workers(pool)
+    rows: dict[str, list[Point]] = {}
+    for part in _results(work, _workers(pool)):
+        rows |= {_key(point): found for point, found in part}
+        progress("sweep", len(rows) / len(points))
+    return pd.DataFrame([row for point in points for row in rows[_key(point)]])
+
+
+def _results(work: list[Work], workers: int) -> Iterator[list[tuple[Point, list[Point]]]]:
     if workers == 1:
-        parts = [_evaluate(*item) for item in work]
+        yield from (_evaluate(*item) for item in work)
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
-            parts = list(executor.map(_evaluate, *zip(*work, strict=True)))
-    rows = {_key(point): found for part in parts for point, found in part}
-    return pd.DataFrame([row for point in points for row in rows[_key(point)]])
+            yield from executor.map(_evaluate, *zip(*work, strict=True))
 
 
 def _workers(pool: str) -> int:

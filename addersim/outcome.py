@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from addersim.simulate import Trace, simulate
 from addersim.study import Data, NetworkSource, Study
 from addersim.validate import Validation, validate
 
-Progress = Callable[[str], None]
+Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class Outcome:
         return next(iter(self.sides[0].costs))
 
 
-def run(study: Study, *, threads: int = 1, progress: Progress = lambda step: None) -> Outcome:
+def run(study: Study, *, threads: int = 1, progress: Progress = lambda step, done: None) -> Outcome:
     """Run a whole study.
 
     Parameters
@@ -80,7 +81,7 @@ def run(study: Study, *, threads: int = 1, progress: Progress = lambda step: Non
     threads
         Threads of each simulation.
     progress
-        Called with the name of every step when it starts.
+        Called with the name of the step at work and the fraction of it that is done.
 
     Raises
     ------
@@ -93,16 +94,16 @@ def run(study: Study, *, threads: int = 1, progress: Progress = lambda step: Non
     sources = [study.network, *([study.twin] if study.twin else [])]
     sides = []
     for source in sources:
-        progress(f"import {source.model or source.file or source.export}")
+        progress(f"import {source.model or source.file or source.export}", 0)
         network, qnet = load_network(source)
         if qnet is None:
             assert network is not None
-            progress(f"quantise {network.name}")
+            progress(f"quantise {network.name}", 0)
             qnet = quantize(network, calibration, **study.quantization.model_dump())
         sides.append(_side(study, machine, network, qnet, images, labels, threads, progress))
     comparison = None
     if len(sides) == 2:
-        progress("compare")
+        progress("compare", 0)
         if [side.label for side in sides] != ["adder", "multiplier"]:
             raise InputError(f"{study.path}: [network] has to have adder layers and [twin] none, to be compared")
         comparison = compare(*(s.qnet for s in sides), hardware=machine, dataflow=study.evaluation.dataflow)
@@ -165,12 +166,10 @@ def _side(
     label = "adder" if "adder" in kinds else "multiplier"
     own = machine if label == "adder" or machine.pe == "multiplier" else multiplier_twin(machine)
     placed = qnet.on(own)
-    progress(f"simulate {qnet.name} on {own.name}")
-    trace = simulate(placed, images, threads=threads)
+    trace = simulate(placed, images, threads=threads, progress=partial(progress, f"simulate {qnet.name}"))
     validation, float_accuracy = None, None
     if network is not None:
-        progress(f"compare {qnet.name} with its float model")
-        validation = validate(network, placed, images)
+        validation = validate(network, placed, images, partial(progress, f"validate {qnet.name}"))
         float_accuracy = _accuracy(validation.float_logits, labels)
     tables = study.evaluation.tables
     costs = {table: evaluate(placed, own, study.evaluation.dataflow, table) for table in tables}
@@ -253,5 +252,5 @@ def _side_summary(side: Side, table: str) -> dict[str, Any]:
         **{f"{unit}_pj": energy for unit, energy in cost.energy_by_unit.items()},
         "cycles": cost.cycles,
         "latency_us": cost.latency_us,
-        "area_um2": cost.area_um2,
+        "area_um2": {one.table: one.area_um2 for one in side.costs.values()},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
@@ -83,6 +83,7 @@ def simulate(
     keep: Collection[str] = (),
     threads: int = 1,
     explain: bool = False,
+    progress: Callable[[float], None] = lambda done: None,
     kernels: ModuleType = native,
 ) -> Trace:
     """Run ``images`` through a quantised network on integers; no float between input and logits.
@@ -100,6 +101,8 @@ def simulate(
         Batches run at once; the result does not depend on it.
     explain
         Whether the trace's table names the loop that ran each layer, and why that is exact.
+    progress
+        Called with the fraction of the images that are done, after every batch.
     kernels
         ``addersim.kernels.native`` or its twin ``addersim.kernels.reference``.
 
@@ -125,8 +128,11 @@ def simulate(
         raise InputError(f"keep: no edge {name!r}{nearest(name, names)}")
     codes_nchw, saturated = input_codes(qnet, images)
     batches = [codes_nchw[i : i + BATCH] for i in range(0, len(codes_nchw), BATCH)] or [codes_nchw]
+    parts = []
     with ThreadPoolExecutor(threads) as pool:
-        parts = list(pool.map(lambda batch: _run(qnet, batch, kept, kernels), batches))
+        for part in pool.map(lambda batch: _run(qnet, batch, kept, kernels), batches):
+            parts.append(part)
+            progress(len(parts) / len(batches))
     layers = [
         LayerTrace(
             n.name, n.kind, qnet.tensors[n.name].shape, reduce(Facts.merged, (facts[n.name] for _, facts in parts))

@@ -80,15 +80,19 @@ def _totals(outcome: Outcome) -> Table:
         ),
         ("latency", [f"{c.latency_us:,.2f} us" for c in costs]),
         ("cycles", [f"{c.cycles:,}" for c in costs]),
-        ("array area (arithmetic)", [_area(c.area_um2) for c in costs]),
+        _area(outcome),
     ]
     for name, cells in rows:
         grid.add_row(name, *cells)
     return grid
 
 
-def _area(area_um2: float | None) -> str:
-    return "not in this table" if area_um2 is None else f"{area_um2:,.0f} um2"
+def _area(outcome: Outcome) -> tuple[str, list[str]]:
+    """Return the row of the arrays' area, by the study's first table that prints areas; not every one does."""
+    for table, cost in outcome.sides[0].costs.items():
+        if cost.area_um2 is not None:
+            return f"array area ({cost.table})", [f"{s.costs[table].area_um2:,.0f} um2" for s in outcome.sides]
+    return "array area", ["in no table of the study" for _ in outcome.sides]
 
 
 def print_comparison(outcome: Outcome) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,7 +73,9 @@ class Validation(Tabular):
         return pd.DataFrame([vars(layer) for layer in self.layers])
 
 
-def validate(module: Any, qnet: QuantizedNetwork, images: Any) -> Validation:
+def validate(
+    module: Any, qnet: QuantizedNetwork, images: Any, progress: Callable[[float], None] = lambda done: None
+) -> Validation:
     """Compare the simulated integers with the float model they came from.
 
     Parameters
@@ -83,6 +86,8 @@ def validate(module: Any, qnet: QuantizedNetwork, images: Any) -> Validation:
         Its quantised network.
     images
         N C H W, floats in the units of the module.
+    progress
+        Called with the fraction of the images that are done, after every batch.
 
     Raises
     ------
@@ -114,6 +119,7 @@ def validate(module: Any, qnet: QuantizedNetwork, images: Any) -> Validation:
             error.update(_real(qnet, qnet.node(name), trace.edges[name]), edges[pairs[name]])
         logits.append(trace.logits)
         floats.append(edges[pairs[qnet.nodes[-1].name]])
+        progress((first + len(batch)) / len(x_nchw))
     integer, real = np.concatenate(logits), channels_first(np.concatenate(floats).astype(np.float64))
     same = float(np.mean(integer.argmax(1) == real.argmax(1)))
     gap = float(np.abs(integer - real).max())
