@@ -195,7 +195,8 @@ def _figures(outcome: Outcome, explain: bool) -> dict[str, Any]:
     for side in outcome.sides:
         layers = json.loads(layer_table(side, outcome.table).to_json(orient="records"))
         if explain:
-            layers = [{**row, "path": t.facts.path} for row, t in zip(layers, side.trace.layers, strict=True)]
+            paths = {layer.name: layer.facts.path for layer in side.trace.layers}
+            layers = [{**row, "path": paths.get(row["layer"], "")} for row in layers]
         figures[side.label]["layers"] = layers
     return figures
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 from addersim import images as pictures
 from addersim.charges import Cost
 from addersim.compare import Comparison, compare
+from addersim.costs import COSTS
 from addersim.counts import OpCounts, count
 from addersim.errors import InputError
 from addersim.evaluate import evaluate
 from addersim.exported import load_export
 from addersim.hardware import Hardware, multiplier_twin
 from addersim.importer import from_torch
-from addersim.network import Network
+from addersim.network import Network, Node
 from addersim.ops import OPS
 from addersim.quantize import quantize
 from addersim.quantized import QuantizedNetwork
@@ -27,6 +29,7 @@ from addersim.simulate import Trace, simulate
 from addersim.study import Data, NetworkSource, Study
 from addersim.validate import Validation, validate
 
+BILLED = ("cycles", "utilisation", "arithmetic_pj", "buffers_pj", "dram_pj")
 Progress = Callable[[str, float], None]
 
 
@@ -106,7 +109,9 @@ def run(study: Study, *, threads: int = 1, progress: Progress = lambda step, don
         progress("compare", 0)
         if [side.label for side in sides] != ["adder", "multiplier"]:
             raise InputError(f"{study.path}: [network] has to have adder layers and [twin] none, to be compared")
-        comparison = compare(*(s.qnet for s in sides), hardware=machine, dataflow=study.evaluation.dataflow)
+        tables = dict.fromkeys([*COSTS, *study.evaluation.tables])
+        qnets, dataflow = [side.qnet for side in sides], study.evaluation.dataflow
+        comparison = compare(*qnets, hardware=machine, dataflow=dataflow, tables=tables)
     return Outcome(study, len(images), said, tuple(sides), comparison)
 
 
@@ -144,7 +149,7 @@ def load_calibration(data: Data) -> tuple[NDArray[np.float32], str]:
     limit = data.calibration_limit
     if data.calibration is not None:
         chosen = pictures.folder(data.calibration, mean=data.mean, std=data.std, limit=limit)[0]
-        return chosen, f"calibrated on {len(chosen)} images of {data.calibration}"
+        return chosen, f"calibrated on {len(chosen)} images of {Path(data.calibration).name}"
     if data.folder is not None:
         chosen = pictures.folder(data.folder, mean=data.mean, std=data.std, limit=limit)[0]
         return chosen, f"calibrated on the first {len(chosen)} of the evaluated images themselves"
@@ -185,48 +190,50 @@ def _accuracy(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
 
 
 def layer_table(side: Side, table: str) -> Any:
-    """Return a DataFrame with one row per layer: shape, taps, widths, overflows, SQNR, cycles, energy.
+    """Return a DataFrame with one row per layer, the input first: shape, taps, widths, overflows, SQNR, costs.
 
-    Energy columns are in pJ per image. SQNR is in dB, on the layer's edge behind its output stage.
+    Energy columns are in pJ per image and sum to the network's bill. SQNR is in dB, on the layer's edge
+    behind its output stage.
     """
-    cost = side.costs[table]
-    bill = cost.by_layer().set_index("layer")
-    sqnr = {layer.name: layer.sqnr_db for layer in side.validation.layers} if side.validation else {}
-    rows = [_row(side, layer.name, sqnr, bill.loc[layer.name]) for layer in side.trace.layers]
     import pandas as pd
 
+    bill = {row["layer"]: row for row in side.costs[table].by_layer().to_dict("records")}
+    layers = {layer.name: layer for layer in side.trace.layers}
+    sqnr = {layer.name: layer.sqnr_db for layer in side.validation.layers} if side.validation else {}
+    rows = []
+    for node in side.qnet.nodes:
+        row = _described(side, node)
+        layer = layers.get(node.name)
+        row["overflows"] = layer.overflows if layer else 0
+        row["saturated"] = layer.facts.saturated if layer else side.trace.saturated_inputs
+        row["sqnr_db"] = sqnr.get(node.name, float("nan"))
+        rows.append(row | {key: bill[node.name][key] for key in BILLED})
     return pd.DataFrame(rows)
 
 
-def _row(side: Side, name: str, sqnr: Mapping[str, float], bill: Any) -> dict[str, Any]:
-    layer = next(layer for layer in side.trace.layers if layer.name == name)
-    node, form = side.qnet.node(name), side.qnet.tensors[name].format
-    assert form is not None
-    path = node.datapath
-    widths = f"{path.x}/{path.w}/{path.accumulator.format}" if path else ""
+def _described(side: Side, node: Node) -> dict[str, Any]:
+    tensor, path = side.qnet.tensors[node.name], node.datapath
+    assert tensor.format is not None
     return {
-        "layer": name,
-        "kind": layer.kind,
-        "shape": "x".join(map(str, layer.shape)),
-        "adder_taps": side.counts.adder_taps.get(name, 0),
-        "multiplier_taps": side.counts.multiplier_taps.get(name, 0),
-        "x/w/acc": widths,
-        "out": str(form.format),
-        "overflows": layer.overflows,
-        "saturated": layer.facts.saturated,
-        "sqnr_db": sqnr.get(name),
-        "cycles": int(bill["cycles"]),
-        "utilisation": float(bill["utilisation"]),
-        "arithmetic_pj": float(bill["arithmetic_pj"]),
-        "buffers_pj": float(bill["buffers_pj"]),
-        "dram_pj": float(bill["dram_pj"]),
+        "layer": node.name,
+        "kind": node.kind,
+        "shape": "x".join(map(str, tensor.shape)),
+        "adder_taps": side.counts.adder_taps.get(node.name, 0),
+        "multiplier_taps": side.counts.multiplier_taps.get(node.name, 0),
+        "x/w/acc": f"{path.x}/{path.w}/{path.accumulator.format}" if path else "",
+        "out": str(tensor.format.format),
     }
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
     """Return every headline figure as JSON-ready values, units in the keys."""
     sides = {side.label: _side_summary(side, outcome.table) for side in outcome.sides}
-    result: dict[str, Any] = {"study": outcome.study.path, "images": outcome.images, "table": outcome.table, **sides}
+    result: dict[str, Any] = {
+        "study": Path(outcome.study.path).name,
+        "images": outcome.images,
+        "table": outcome.table,
+        **sides,
+    }
     if outcome.comparison is not None:
         for metric in ("energy", "arithmetic", "taps", "latency", "area"):
             spread = outcome.comparison.range(metric)

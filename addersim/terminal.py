@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 from rich import box
@@ -48,7 +49,7 @@ def _integers(side: Side, rows: list[dict[str, Any]]) -> Table:
             row["out"],
             f"{row['overflows']:,}",
             f"{row['saturated']:,}",
-            f"{row['sqnr_db']:.1f}" if row["sqnr_db"] is not None else "",
+            f"{row['sqnr_db']:.1f}" if isfinite(row["sqnr_db"]) else "",
         )
     return grid
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -78,17 +79,20 @@ def naive(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
 def training(rounds: int) -> None:
     """Forward and backward of one adder layer of ResNet-20, batch 32."""
     for C, size in ((16, 32), (64, 8)):
-        x, layer = torch.randn(32, C, size, size), AdderConv2d(C, C, 3, padding=1, bias=False)
-
-        def run(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor = x) -> None:
-            forward(x.clone().requires_grad_()).sum().backward()
-
-        contest = {
-            "addersim.nn.AdderConv2d": lambda run=run, layer=layer: run(layer),
-            "torch conv2d": lambda run=run, w=layer.weight: run(lambda x: F.conv2d(x, w, padding=1)),
-            "the published expression": lambda run=run, w=layer.weight: run(lambda x: naive(x, w)),
+        layer = AdderConv2d(C, C, 3, padding=1, bias=False)
+        forwards = {
+            "addersim.nn.AdderConv2d": layer,
+            "torch conv2d": partial(F.conv2d, weight=layer.weight, padding=1),
+            "the published expression": partial(naive, w=layer.weight),
         }
+        x = torch.randn(32, C, size, size)
+        contest = {name: partial(forward_backward, forward, x) for name, forward in forwards.items()}
         show(f"forward + backward, {C} channels, {size} x {size}, batch 32", interleave(contest, max(1, rounds // 3)))
+
+
+def forward_backward(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> None:
+    """One training step's work in one layer."""
+    forward(x.clone().requires_grad_()).sum().backward()
 
 
 def sweep() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from addersim.network import write_atomically
 from addersim.outcome import Outcome
-from addersim.report.files import comparison_csv, layers_csv, summary_json
+from addersim.report.files import comparison_csv, layers_csv, picture, summary_json
 from addersim.report.page import page
 from addersim.report.study_text import study_text
 
@@ -17,7 +17,8 @@ def write_report(outcome: Outcome, folder: Path) -> Path:
     """Write the report of an outcome into ``folder``; the same outcome gives the same bytes.
 
     ``index.html`` needs nothing beside it; ``layers.csv``, ``comparison.csv`` (where there is a twin) and
-    ``summary.json`` hold its figures, ``study.toml`` what was run. All is made before the first byte is written.
+    ``summary.json`` hold its figures, ``energy.svg`` shows where the energy goes, ``study.toml`` says what was run.
+    All is made before the first byte is written.
 
     Returns
     -------
@@ -32,6 +33,7 @@ def write_report(outcome: Outcome, folder: Path) -> Path:
     texts = {"study.toml": study_text(outcome.study), "layers.csv": layers_csv(outcome)}
     if outcome.comparison is not None:
         texts["comparison.csv"] = comparison_csv(outcome.comparison)
+    texts["energy.svg"] = picture(outcome)
     texts["summary.json"] = summary_json(outcome)
     texts["index.html"] = page(outcome)
     for name, text in texts.items():

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from addersim.compare import Comparison
-from addersim.outcome import Outcome, summary
-from addersim.report.layers import layers
+from addersim.outcome import Outcome, layer_table, summary
+from addersim.report.charts import energy_layers
 
 RENAMED = {"x/w/acc": "x_w_acc_bits", "out": "out_bits", "utilisation": "utilisation_fraction"}
 
@@ -20,7 +20,7 @@ def layers_csv(outcome: Outcome) -> str:
 
     frames = []
     for side in outcome.sides:
-        frame = layers(side, outcome.table)
+        frame = layer_table(side, outcome.table)
         frame.insert(0, "network", side.qnet.name)
         frame.insert(1, "arithmetic", side.label)
         frame.insert(2, "table", side.costs[outcome.table].table)
@@ -45,3 +45,9 @@ def _named(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         return {names.get(key, key): _named(inner, names) for key, inner in value.items()}
     return names.get(value, value) if isinstance(value, str) else value
+
+
+def picture(outcome: Outcome) -> str:
+    """Return where the energy goes, layer by layer, as an SVG file that stands alone on white."""
+    drawn = str(energy_layers(outcome))
+    return drawn.replace("<svg ", '<svg width="700" style="background:white" ', 1) + "\n"

@@ -9,10 +9,9 @@ from typing import Any
 
 from addersim.charges import Cost
 from addersim.compare import Comparison, Metric
-from addersim.outcome import Outcome, Side
+from addersim.outcome import Outcome, Side, layer_table
 from addersim.report import words
 from addersim.report.headline import range_of
-from addersim.report.layers import layers
 from addersim.report.ratio_chart import TITLES
 
 ENERGIES = {"arithmetic, nJ": "arithmetic_pj", "buffers, nJ": "buffers_pj", "DRAM, nJ": "dram_pj"}
@@ -56,7 +55,7 @@ def accuracy_grid(outcome: Outcome) -> Grid:
 
 def layer_grid(side: Side, table: str) -> Grid:
     """Return everything about each layer of one network; columns without an entry are left out."""
-    frame = layers(side, table)
+    frame = layer_table(side, table)
     records = frame.to_dict("records")
     columns = {
         "layer": [*frame["layer"], "all"],

@@ -57,4 +57,3 @@ def read_recipe(file: str | Path) -> Recipe:
     model_card(recipe.model)
     dataset_card(recipe.dataset)
     return recipe
-
