@@ -68,7 +68,7 @@ def page(folder: Path) -> str:
 
 
 def test_writes_the_page_its_figures_and_the_study(folder: Path) -> None:
-    names = ["comparison.csv", "index.html", "layers.csv", "study.toml", "summary.json"]
+    names = ["comparison.csv", "energy.svg", "index.html", "layers.csv", "study.toml", "summary.json"]
     assert sorted(path.name for path in folder.iterdir()) == names
 
 
