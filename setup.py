@@ -12,7 +12,7 @@ FLAGS = ["-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=undefined"]
 native = Extension(
     "addersim.kernels._native",
     sources=["ext/_native.pyx", *sorted(map(str, Path("ext").glob("*.c")))],
-    depends=sorted(map(str, Path("ext").glob("*.h"))),
+    depends=sorted(map(str, Path("ext").iterdir())),  # setuptools ships them: the sdist needs the .pyx too
     include_dirs=["ext"],
     extra_compile_args=[*FLAGS, "-std=c11", "-Wall", "-Wextra", "-fno-strict-aliasing"],
     extra_link_args=["-fsanitize=undefined"] if DEBUG else [],

@@ -17,7 +17,7 @@ from addersim.fixed import Ints
 from addersim.floating import as_images, channels_first, channels_last
 from addersim.kernels import native
 from addersim.network import EdgeFormat, Network, Node
-from addersim.ops import OPS, Facts
+from addersim.ops import OPS, Facts, Runner
 from addersim.quantized import QuantizedNetwork
 from addersim.tabular import Tabular
 
@@ -128,9 +128,10 @@ def simulate(
         raise InputError(f"keep: no edge {name!r}{nearest(name, names)}")
     codes_nchw, saturated = input_codes(qnet, images)
     batches = [codes_nchw[i : i + BATCH] for i in range(0, len(codes_nchw), BATCH)] or [codes_nchw]
+    runners = {node.name: OPS[node.kind].prepared(node, _formats(qnet, node), kernels) for node in qnet.nodes[1:]}
     parts = []
     with ThreadPoolExecutor(threads) as pool:
-        for part in pool.map(lambda batch: _run(qnet, batch, kept, kernels), batches):
+        for part in pool.map(lambda batch: _run(qnet, runners, batch, kept), batches):
             parts.append(part)
             progress(len(parts) / len(batches))
     layers = [
@@ -140,7 +141,7 @@ def simulate(
         for n in qnet.nodes[1:]
     ]
     last = qnet.nodes[-1].name
-    edges = {name: channels_first(np.concatenate([part[name] for part, _ in parts])) for name in parts[0][0]}
+    edges = {name: channels_first(np.concatenate([part[name] for part, _ in parts]).astype(np.int64)) for name in parts[0][0]}
     form = qnet.output.format
     assert form is not None
     kept_edges = {name: edge for name, edge in edges.items() if name in kept}
@@ -162,7 +163,7 @@ def input_codes(qnet: Network, images: Any) -> tuple[Ints, int]:
 
 
 def _run(
-    qnet: Network, codes_nchw: Ints, keep: Collection[str], kernels: ModuleType
+    qnet: Network, runners: Mapping[str, Runner], codes_nchw: Ints, keep: Collection[str]
 ) -> tuple[dict[str, Ints], dict[str, Facts]]:
     """Return the kept edges (and the output) of one batch, channels last, and every layer's facts."""
     wanted = {*keep, qnet.nodes[-1].name}
@@ -170,8 +171,7 @@ def _run(
     facts: dict[str, Facts] = {}
     readers = {node.name: [n.name for n in qnet.consumers(node.name)] for node in qnet.nodes}
     for node in qnet.nodes[1:]:
-        xs = [edges[name] for name in node.inputs]
-        edges[node.name], facts[node.name] = OPS[node.kind].fixed_run(node, _formats(qnet, node), kernels, *xs)
+        edges[node.name], facts[node.name] = runners[node.name](*(edges[name] for name in node.inputs))
         for name in node.inputs:
             if name not in wanted and readers[name][-1] == node.name:
                 edges.pop(name, None)

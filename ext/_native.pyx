@@ -1,6 +1,6 @@
 """The door to the C loops: buffers and shapes go in, the GIL is released. No policy here."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
 
 cdef extern from "float_adder.h" nogil:
     ctypedef struct adder_shape:
@@ -100,3 +100,41 @@ def finish(const int64_t[:, ::1] p, const int64_t[::1] shift, int rounding, int6
     with nogil:
         saturated = output_finish(p.shape[0], p.shape[1], &p[0, 0], &shift[0], rounding, low, high, relu, &out[0, 0])
     return saturated
+
+
+cdef extern from "fused.h" nogil:
+    ctypedef struct fused_shape:
+        pass
+    ctypedef struct fused_facts:
+        int64_t saturated, least, most
+    ctypedef struct fused_isa:
+        const char *name
+        int block
+        int (*run)(const fused_shape *, const void *, const void *, const int *, const int64_t *, void *, fused_facts *) noexcept nogil
+    const fused_isa *fused_select(const char *)
+
+FUSED_WORDS = sizeof(fused_shape) // sizeof(int64_t)
+
+
+def instruction_set(name=None):
+    """Return (name, output channels per weight panel) of the best set here, or the named one; None if there is none."""
+    cdef bytes wanted = (name or "").encode()
+    cdef const char *text = wanted
+    cdef const fused_isa *isa = fused_select(text if name else NULL)
+    return None if isa == NULL else (isa.name.decode(), isa.block)
+
+
+def fused(str name, const int64_t[::1] shape, const unsigned char[::1] x, const unsigned char[::1] w,
+          const int[::1] offset, const int64_t[::1] stage, unsigned char[::1] y):
+    """Fill y and return (saturated, least, most); all sizes are checked by the caller, all arrays passed as bytes."""
+    cdef bytes wanted = name.encode()
+    cdef const char *text = wanted
+    cdef const fused_isa *isa = fused_select(text)
+    cdef fused_facts facts
+    cdef int failed
+    facts.saturated, facts.least, facts.most = 0, INT64_MAX, INT64_MIN
+    with nogil:
+        failed = isa.run(<const fused_shape *>&shape[0], &x[0], &w[0], &offset[0], &stage[0], &y[0], &facts)
+    if failed:
+        raise MemoryError("fused layer")
+    return facts.saturated, facts.least, facts.most

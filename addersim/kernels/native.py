@@ -5,21 +5,35 @@ Python checks shapes and widths, allocates, and picks the loop; C fills.
 
 from __future__ import annotations
 
+import sys
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from addersim.datapath import EVENTS, Datapath, Stage, leaf_range
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, Ints, Overflow, Rounding
-from addersim.kernels import _native
+from addersim.kernels import _native, fused
+from addersim.kernels.plan import LayerPlan, LayerRunner, run_by_parts
 from addersim.kernels.reference import Events, add, max_pool, sum_pool
 from addersim.loops import Window
 
-__all__ = ["add", "convolve", "finish", "max_pool", "path_taken", "scale", "sum_pool"]
+__all__ = ["add", "convolve", "finish", "layer", "max_pool", "path_taken", "scale", "sum_pool"]
 
 RUNNING = "running sum; exact since no register can overflow (bound over all operands of the format)"
 STEPWISE = "step by step in the hardware's order"
 MAX_TREE_INPUTS, MAX_LEVELS = 1 << 12, 12
+
+
+def layer(plan: LayerPlan) -> LayerRunner:
+    """Return a function that runs the layer: in one pass where that is provably exact, else part by part."""
+    nothing = np.zeros_like(plan.bias_k)
+    no_overflow = path_taken(plan.datapath, plan.window, plan.w_krsc, nothing) == RUNNING
+    packed = fused.pack(plan, no_overflow)
+    if packed is None:
+        return partial(run_by_parts, sys.modules[__name__], plan)
+    return partial(fused.run, packed)
 
 
 def convolve(

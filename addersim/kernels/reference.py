@@ -6,12 +6,15 @@ how many values had no code in the stage's register.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from addersim.datapath import EVENTS, Datapath
 from addersim.fixed import IntFormat, Ints, Overflow, Rounding, fit, misfits, round_shift
+from addersim.kernels.plan import LayerPlan, LayerRunner, run_by_parts
 from addersim.loops import Window
 
 Events = dict[str, int]
@@ -129,14 +132,15 @@ def finish(p_npqk: Ints, shift_k: Ints, rounding: Rounding, low: int, high: int,
 def add(p_npqk: Ints, q_npqk: Ints, p_shift_k: Ints, q_shift_k: Ints, product: IntFormat) -> tuple[Ints, int]:
     """Return ``(p << (n - n_p)) + (q << (n - n_q))`` with n the larger shift of each channel, and overflows."""
     n_k = np.maximum(p_shift_k, q_shift_k)
-    total = (p_npqk << (n_k - p_shift_k)) + (q_npqk << (n_k - q_shift_k))
+    p, q = p_npqk.astype(np.int64), q_npqk.astype(np.int64)
+    total = (p << (n_k - p_shift_k)) + (q << (n_k - q_shift_k))
     return fit(total, product, Overflow.WRAP), misfits(total, product)
 
 
 def max_pool(x_nhwc: Ints, window: Window) -> Ints:
     """Return the maximum of every window; padded pixels never win, as in torch."""
     (py, px), (P, Q) = window.padding, window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
-    least = np.iinfo(np.int64).min
+    least = np.iinfo(x_nhwc.dtype).min
     padded_nhwc = np.pad(x_nhwc, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=least)
     taps = [padded_nhwc[:, window.rows(r, P), window.columns(s, Q)] for r in range(window.R) for s in range(window.S)]
     return np.asarray(np.maximum.reduce(taps))
@@ -151,6 +155,11 @@ def sum_pool(x_nhwc: Ints, window: Window, pad_code: int, factor_pq: Ints) -> In
         for s in range(window.S):
             total = total + padded_nhwc[:, window.rows(r, P), window.columns(s, Q)]
     return total * factor_pq[:, :, None]
+
+
+def layer(plan: LayerPlan) -> LayerRunner:
+    """Return a function that runs the layer part by part."""
+    return partial(run_by_parts, sys.modules[__name__], plan)
 
 
 def path_taken(datapath: Datapath, window: Window, w_krsc: Ints, initial_k: Ints) -> str:

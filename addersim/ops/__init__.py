@@ -7,8 +7,9 @@ modules, save and load.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -83,6 +84,9 @@ class Facts:
         )
 
 
+Runner: TypeAlias = Callable[..., tuple[Ints, Facts]]
+
+
 class Op:
     """Contract of an operation; what a kind does not have keeps the default given here.
 
@@ -117,6 +121,10 @@ class Op:
     ) -> tuple[Ints, Facts]:
         """Return the integers of the output edge; ``formats`` are those of the inputs, then the output's."""
         raise ValueError(f"{self.kind} has no integer form")
+
+    def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
+        """Return :meth:`fixed_run` with all but the images bound; work that every batch shares is done here."""
+        return partial(self.fixed_run, node, formats, kernels)
 
     def out_format(self, node: Node, x: EdgeFormat, shape: Shape) -> EdgeFormat:
         """Return the exact output format, given the input's format and shape; by default the same codes."""

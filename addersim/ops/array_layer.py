@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
 
 import numpy as np
 
 from addersim.datapath import Datapath, OutputStage
 from addersim.fixed import Ints
+from addersim.kernels.plan import LayerPlan, LayerRunner
 from addersim.loops import LoopNest, Window
 from addersim.network import EdgeFormat, Network, Node, Shape
-from addersim.ops import ArrayKind, Facts, Floats, Op, counts, float_counts
+from addersim.ops import ArrayKind, Facts, Floats, Op, Runner, counts, float_counts
 from addersim.primitives import Count
 
 
@@ -34,24 +36,20 @@ class ArrayLayer(Op):
             K=K, C=C, P=P, Q=Q, R=window.R, S=window.S, H=H, W=W, groups=window.groups, stride=window.stride
         )
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
-        datapath, params = node.datapath, node.params
-        assert datapath is not None and node.stage is not None
-        x_nhwc = xs[0] if xs[0].ndim == 4 else xs[0][:, None, None, :]
-        initial_k = np.zeros_like(params["bias_k"])
-        bias_k = params["bias_k"]
-        if datapath.preload_bias:
-            initial_k, bias_k = bias_k if datapath.negates else -bias_k, initial_k
-        acc, events = kernels.convolve(
-            x_nhwc, params["w_krsc"], initial_k, datapath, self.window(node), formats[0].zero_point
+    def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
+        datapath, stage, p, out = node.datapath, node.stage, node.params, formats[-1]
+        assert datapath is not None and stage is not None
+        plan = LayerPlan(
+            p["w_krsc"],
+            *(p[key] for key in ("bias_k", "multiplier_k", "offset_k", "shift_k")),
+            datapath=datapath,
+            stage=stage,
+            window=self.window(node),
+            pad_code=formats[0].zero_point,
+            low=out.zero_point if stage.relu else out.format.min,
+            high=out.format.max,
         )
-        path = kernels.path_taken(datapath, self.window(node), params["w_krsc"], initial_k)
-        y, facts = output_stage(node, formats[-1], kernels, acc, bias_k, datapath.negates)
-        extremes = (int(acc.min()), int(acc.max())) if acc.size else None
-        facts = Facts(events, facts.stage_overflows, facts.saturated, extremes, path)
-        return (y if xs[0].ndim == 4 else y[:, 0, 0, :]), facts
+        return partial(_run, kernels.layer(plan))
 
     def primitives(self, node: Node, network: Network, array: ArrayKind | None) -> list[Count]:
         nest = self.loops(node, network.in_shapes(node), network.tensors[node.name].shape)
@@ -62,6 +60,13 @@ class ArrayLayer(Op):
         out = network.tensors[node.name].format
         assert out is not None
         return _taps(node, node.datapath, nest) + stage_counts(node, node.stage, nest.outputs, out.bits)
+
+
+def _run(layer: LayerRunner, x: Ints) -> tuple[Ints, Facts]:
+    """Run a layer on images, or on vectors as images of one pixel."""
+    r = layer(x if x.ndim == 4 else x[:, None, None, :])
+    facts = Facts(r.events, r.stage_overflows, r.saturated, r.accumulator, r.path)
+    return (r.y_npqk if x.ndim == 4 else r.y_npqk[:, 0, 0, :]), facts
 
 
 def _taps(node: Node, path: Datapath, nest: LoopNest) -> list[Count]:

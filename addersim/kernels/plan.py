@@ -1,0 +1,76 @@
+"""LayerPlan: everything that one layer's integers depend on, and its result, shared by both kernel modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TypeAlias
+
+import numpy as np
+
+from addersim.datapath import EVENTS, Datapath, OutputStage
+from addersim.fixed import Ints
+from addersim.loops import Window
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPlan:
+    """A layer with its output stage.
+
+    Attributes
+    ----------
+    w_krsc, bias_k, multiplier_k, offset_k, shift_k
+        Weights, and B_k, M_k, A_k, n_k of the output stage.
+    pad_code
+        The integer of a padded pixel.
+    low, high
+        The clamp of the output; ``low`` is the zero point where a rectifier ends the layer.
+    """
+
+    w_krsc: Ints
+    bias_k: Ints
+    multiplier_k: Ints
+    offset_k: Ints
+    shift_k: Ints
+    datapath: Datapath
+    stage: OutputStage
+    window: Window
+    pad_code: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, eq=False)
+class LayerResult:
+    """Codes of a layer's edge (or p, where its stage does not finish), channels last, and what they went through."""
+
+    y_npqk: Ints
+    events: Mapping[str, int]
+    stage_overflows: int
+    saturated: int
+    accumulator: tuple[int, int] | None
+    path: str
+
+
+LayerRunner: TypeAlias = Callable[[Ints], LayerResult]
+
+
+def run_by_parts(kernels: ModuleType, plan: LayerPlan, x_nhwc: Ints) -> LayerResult:
+    """Return ``finish(scale(convolve(x)))`` by the kernels of a module: right for every datapath."""
+    datapath, stage, nothing = plan.datapath, plan.stage, np.zeros_like(plan.bias_k)
+    initial_k, bias_k = nothing, plan.bias_k
+    if datapath.preload_bias:
+        initial_k, bias_k = bias_k if datapath.negates else -bias_k, nothing
+    acc, events = kernels.convolve(x_nhwc, plan.w_krsc, initial_k, datapath, plan.window, plan.pad_code)
+    registers = stage.centred, stage.product
+    y, overflows = kernels.scale(acc, bias_k, plan.multiplier_k, plan.offset_k, *registers, datapath.negates)
+    saturated = 0
+    if stage.finish:
+        y, saturated = kernels.finish(y, plan.shift_k, stage.rounding, plan.low, plan.high, stage.relu)
+    extremes = (int(acc.min()), int(acc.max())) if acc.size else None
+    path = kernels.path_taken(datapath, plan.window, plan.w_krsc, initial_k)
+    return LayerResult(y, events, overflows, saturated, extremes, path)
+
+
+NO_EVENTS = dict.fromkeys(EVENTS, 0)
