@@ -141,7 +141,9 @@ def simulate(
         for n in qnet.nodes[1:]
     ]
     last = qnet.nodes[-1].name
-    edges = {name: channels_first(np.concatenate([part[name] for part, _ in parts]).astype(np.int64)) for name in parts[0][0]}
+    edges = {
+        name: channels_first(np.concatenate([part[name] for part, _ in parts]).astype(np.int64)) for name in parts[0][0]
+    }
     form = qnet.output.format
     assert form is not None
     kept_edges = {name: edge for name, edge in edges.items() if name in kept}

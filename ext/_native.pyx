@@ -111,6 +111,8 @@ cdef extern from "fused.h" nogil:
         const char *name
         int block
         int (*run)(const fused_shape *, const void *, const void *, const int *, const int64_t *, void *, fused_facts *) noexcept nogil
+        int (*stage_only)(const fused_shape *, int64_t, const int *, const int64_t *, void *, fused_facts *) noexcept nogil
+        int64_t (*residual)(int64_t, int64_t, const int *, const int *, const int *, int, int, int, int *) noexcept nogil
     const fused_isa *fused_select(const char *)
 
 FUSED_WORDS = sizeof(fused_shape) // sizeof(int64_t)
@@ -138,3 +140,31 @@ def fused(str name, const int64_t[::1] shape, const unsigned char[::1] x, const 
     if failed:
         raise MemoryError("fused layer")
     return facts.saturated, facts.least, facts.most
+
+
+def stage_only(str name, const int64_t[::1] shape, int64_t count, const int[::1] x, const int64_t[::1] stage,
+               unsigned char[::1] y):
+    """Fill y with the output stage of ``count`` pixels and return how many values saturated."""
+    cdef bytes wanted = name.encode()
+    cdef const char *text = wanted
+    cdef const fused_isa *isa = fused_select(text)
+    cdef fused_facts facts
+    cdef int failed
+    facts.saturated, facts.least, facts.most = 0, INT64_MAX, INT64_MIN
+    with nogil:
+        failed = isa.stage_only(<const fused_shape *>&shape[0], count, &x[0], &stage[0], &y[0], &facts)
+    if failed:
+        raise MemoryError("output stage")
+    return facts.saturated
+
+
+def residual(str name, int64_t count, int64_t K, const int[::1] p, const int[::1] q, const int[::1] numbers,
+             int low, int high, bint relu, int[::1] y):
+    """Fill y with the end of a residual addition and return how many values saturated."""
+    cdef bytes wanted = name.encode()
+    cdef const char *text = wanted
+    cdef const fused_isa *isa = fused_select(text)
+    cdef int64_t saturated
+    with nogil:
+        saturated = isa.residual(count, K, &p[0], &q[0], &numbers[0], low, high, relu, &y[0])
+    return saturated

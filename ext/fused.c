@@ -52,7 +52,10 @@ static inline int32_t four(const void *p) {
 #include "fused_kernel.h"
 #pragma GCC pop_options
 
-static const fused_isa isas[] = {{"avx2", 8, run_avx2}, {"sse2", 4, run_sse2}};
+static const fused_isa isas[] = {
+    {"avx2", 8, run_avx2, stage_only_avx2, residual_avx2},
+    {"sse2", 4, run_sse2, stage_only_sse2, residual_sse2},
+};
 enum { ISAS = 2 };
 
 static int runs_here(const fused_isa *isa) { return isa != &isas[0] || __builtin_cpu_supports("avx2"); }

@@ -27,6 +27,10 @@ typedef struct {
     int block; /* output channels of one weight panel */
     int (*run)(const fused_shape *s, const void *x, const void *w, const int32_t *offset, const int64_t *stage,
                void *y, fused_facts *facts);
+    int (*stage_only)(const fused_shape *s, int64_t count, const int32_t *x, const int64_t *stage, void *y,
+                      fused_facts *facts);
+    int64_t (*residual)(int64_t count, int64_t K, const int32_t *p, const int32_t *q, const int32_t *numbers,
+                        int32_t low, int32_t high, int relu, int32_t *y);
 } fused_isa;
 
 /* The best set of instructions of this processor, or the one called `name`; NULL if it is not to be had. */

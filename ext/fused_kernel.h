@@ -116,6 +116,45 @@ static int NAME(run)(const fused_shape *s, const void *x, const void *w, const i
     return 0;
 }
 
+/* The output stage alone, of count pixels: 32 bits in, 32 or (wide) 64 out */
+static int NAME(stage_only)(const fused_shape *s, int64_t count, const int32_t *x, const int64_t *stage, void *y,
+                            fused_facts *facts) {
+    const int64_t K = s->K;
+    int32_t *narrow = malloc((size_t)(5 * K + 1) * sizeof *narrow);
+    if (!narrow)
+        return -1;
+    for (int64_t i = 0; i < 5 * K; i++)
+        narrow[i] = s->wide ? 0 : (int32_t)stage[i];
+    for (int64_t i = 0; i < count * K; i += K)
+        if (s->wide)
+            NAME(stage64)(s, K, x + i, stage, stage + K, stage + 2 * K, stage + 3 * K, stage + 4 * K, (int64_t *)y + i,
+                          facts);
+        else
+            NAME(stage32)(s, K, x + i, narrow, narrow + K, narrow + 2 * K, narrow + 3 * K, narrow + 4 * K,
+                          (int32_t *)y + i, facts);
+    free(narrow);
+    return 0;
+}
+
+/* y = clamp(((p << lp) + (q << lq) + half) >> n), the end of a residual addition; numbers holds lp, lq, half, n */
+static int64_t NAME(residual)(int64_t count, int64_t K, const int32_t *p, const int32_t *q, const int32_t *numbers,
+                              int32_t low, int32_t high, int relu, int32_t *restrict y) {
+    const int32_t *lp = numbers, *lq = numbers + K, *half = numbers + 2 * K, *n = numbers + 3 * K;
+    const int32_t floor = relu ? INT32_MIN : low;
+    int64_t saturated = 0;
+    for (int64_t i = 0; i < count; i++, p += K, q += K, y += K) {
+        int32_t cut = 0;
+        for (int64_t k = 0; k < K; k++) {
+            const int32_t sum = p[k] * (1 << lp[k]) + q[k] * (1 << lq[k]);
+            const int32_t r = (sum + half[k]) >> n[k];
+            cut += (r > high) + (r < floor);
+            y[k] = r < low ? low : r > high ? high : r;
+        }
+        saturated += cut;
+    }
+    return saturated;
+}
+
 #undef BLOCK
 #undef EACH
 #undef NAME

@@ -16,7 +16,18 @@ from addersim.kernels import native, reference
 from addersim.loops import Window
 
 OVERFLOWS, ROUNDINGS = list(Overflow), list(Rounding)
-TWINS = ["convolve", "scale", "finish", "add", "max_pool", "sum_pool", "path_taken"]
+TWINS = [
+    "convolve",
+    "scale",
+    "finish",
+    "add",
+    "max_pool",
+    "sum_pool",
+    "path_taken",
+    "layer",
+    "output_stage",
+    "residual",
+]
 
 
 def both(x, w, initial, datapath, window=None, pad_code=0):

@@ -9,11 +9,14 @@ offset), products as 16-bit pairs.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from addersim.datapath import OutputStage
 from addersim.fixed import Ints, Rounding
 from addersim.kernels import _native
 from addersim.kernels.plan import NO_EVENTS, LayerPlan, LayerResult
@@ -22,7 +25,17 @@ PATHS = {
     "adder": "sums of absolute byte differences ({isa}); exact since no register can overflow",
     "multiplier": "sums of 16-bit products ({isa}); exact since no register can overflow",
 }
+Extremes: TypeAlias = Sequence[Ints]
+Layout: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], int]
 SLACK = 16  # words behind the input that the last pair may touch; their weights are 0
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """b, m, a, 2**(n-1), n per output channel, (5, K); ``wide`` if 32 bits do not hold all they make."""
+
+    stage: NDArray[np.int64]
+    wide: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +44,11 @@ class Packed:
 
     plan: LayerPlan
     isa: str
-    kind: str
     w: NDArray[np.uint8]
     offset_rs: NDArray[np.int64]
     offset_in: NDArray[np.int64]
     channels: int
-    stage: NDArray[np.int64]
-    wide: bool
+    constants: Numbers
 
 
 def pack(plan: LayerPlan, no_overflow: bool, isa: str | None = None) -> Packed | None:
@@ -51,17 +62,24 @@ def pack(plan: LayerPlan, no_overflow: bool, isa: str | None = None) -> Packed |
         ``"avx2"`` or ``"sse2"``; by default the environment variable ADDERSIM_ISA, else the best one.
         ``"none"`` keeps to the plain loops.
     """
-    wanted = isa or os.environ.get("ADDERSIM_ISA") or None
-    found = None if wanted == "none" else _native.instruction_set(wanted)
-    path, stage = plan.datapath, plan.stage
+    found, path, stage = instruction_set(isa), plan.datapath, plan.stage
     if found is None or not no_overflow or path.preload_bias or not _words_fit(plan):
         return None
-    if (stage.finish and stage.rounding != Rounding.HALF_UP) or not _stage_holds(plan):
+    extremes = _extremes(plan)
+    if stage.finish and stage.rounding != Rounding.HALF_UP:
         return None
+    if not holds(extremes, plan.bias_k, plan.multiplier_k, plan.offset_k, stage):
+        return None
+    constants = numbers(extremes, plan.bias_k, plan.multiplier_k, plan.offset_k, plan.shift_k, plan.low, plan.high)
     layout = _distances if path.kind == "adder" else _products
-    w, offset_rs, offset_in, channels = layout(plan, found[1])
-    numbers, wide = _stage_numbers(plan)
-    return Packed(plan, found[0], path.kind, w, offset_rs, offset_in, channels, numbers, wide)
+    return Packed(plan, found[0], *layout(plan, found[1]), constants)
+
+
+def instruction_set(isa: str | None = None) -> tuple[str, int] | None:
+    """Return (name, outputs per weight panel) of the set to use, or ``None`` for the plain loops."""
+    wanted = isa or os.environ.get("ADDERSIM_ISA") or None
+    found: tuple[str, int] | None = None if wanted == "none" else _native.instruction_set(wanted)
+    return found
 
 
 def run(packed: Packed, x_nhwc: Ints) -> LayerResult:
@@ -70,20 +88,20 @@ def run(packed: Packed, x_nhwc: Ints) -> LayerResult:
     (py, px), groups = plan.window.padding, plan.window.groups
     P, Q = plan.window.out_size(H, W)
     K, C, (PH, PW) = len(plan.w_krsc), packed.channels, (H + 2 * py, W + 2 * px)
-    y = np.empty((N, P, Q, K), np.int64 if packed.wide else np.int32)
-    path = PATHS[packed.kind].format(isa=packed.isa)
+    y = np.empty((N, P, Q, K), np.int64 if packed.constants.wide else np.int32)
+    path = PATHS[plan.datapath.kind].format(isa=packed.isa)
     if not y.size:
         return LayerResult(y, NO_EVENTS, 0, 0, None, path)
     x = _padded(packed, x_nhwc)
     offset = (packed.offset_rs * [PW * groups * C, groups * C]).sum(1) + packed.offset_in
-    stage, adder = plan.stage, packed.kind == "adder"
+    stage, adder = plan.stage, plan.datapath.kind == "adder"
     sizes = (N, PH, PW, C, K // groups, P, Q, *plan.window.stride, groups, len(offset))
-    flags = (adder, adder, stage.finish, stage.relu, plan.low, plan.high, packed.wide)
+    flags = (adder, adder, stage.finish, stage.relu, plan.low, plan.high, packed.constants.wide)
     shape = np.array((*sizes, *flags), np.int64)
     assert len(shape) == _native.FUSED_WORDS
     out = y.reshape(-1).view(np.uint8)
     saturated, least, most = _native.fused(
-        packed.isa, shape, x.view(np.uint8), packed.w, offset.astype(np.int32), packed.stage, out
+        packed.isa, shape, x.view(np.uint8), packed.w, offset.astype(np.int32), packed.constants.stage.reshape(-1), out
     )
     if adder and plan.datapath.sign == "negative":
         least, most = -most, -least
@@ -109,29 +127,27 @@ def _extremes(plan: LayerPlan) -> tuple[Ints, Ints]:
     return np.minimum(*corners).sum((1, 2, 3)), np.maximum(*corners).sum((1, 2, 3))
 
 
-def _stage_holds(plan: LayerPlan) -> bool:
-    """Whether t and p of every possible sum fit their registers."""
-    t = [extreme - plan.bias_k for extreme in _extremes(plan)]
-    p = [v * plan.multiplier_k + plan.offset_k for v in t]
-    centred, product = plan.stage.centred, plan.stage.product
+def holds(extremes: Extremes, bias_k: Ints, multiplier_k: Ints, offset_k: Ints, stage: OutputStage) -> bool:
+    """Return whether t and p of everything between ``extremes`` fit the stage's registers."""
+    t = [extreme - bias_k for extreme in extremes]
+    p = [v * multiplier_k + offset_k for v in t]
     low, high = int(np.minimum(*p).min()), int(np.maximum(*p).max())
-    return centred.holds(int(t[0].min()), int(t[1].max())) and product.holds(low, high) and product.bits <= 60
+    return stage.centred.holds(int(t[0].min()), int(t[1].max())) and stage.product.holds(low, high)
 
 
-def _stage_numbers(plan: LayerPlan) -> tuple[NDArray[np.int64], bool]:
-    """Return b, m, a, 2**(n-1), n per output channel, and whether 32 bits do not hold what they make."""
-    K = len(plan.w_krsc)
-    b, m, a, n = (np.broadcast_to(v, (K,)).astype(np.int64) for v in (plan.bias_k, plan.multiplier_k, plan.offset_k, plan.shift_k))
+def numbers(extremes: Extremes, b: Ints, m: Ints, a: Ints, n: Ints, low: int, high: int) -> Numbers:
+    """Return the constants of ext/fused.c's output stage."""
     half = np.where(n > 0, np.left_shift(np.int64(1), np.maximum(n - 1, 0)), 0)
-    numbers = np.concatenate([b, m, a, half, n])
-    t = [extreme - b for extreme in _extremes(plan)]
-    made = [*t, *(v * m for v in t), *(v * m + a for v in t), *(v * m + a + half for v in t), numbers]
+    K = max(map(np.size, (b, m, a, n)))
+    found = np.stack([np.broadcast_to(v, (K,)) for v in (b, m, a, half, n)]).astype(np.int64)
+    t = [extreme - b for extreme in extremes]
+    made = [*t, *(v * m for v in t), *(v * m + a for v in t), *(v * m + a + half for v in t), found]
     limit = 1 << 31
     fits = all(int(v.min()) >= -limit and int(v.max()) < limit for v in made) and int(n.max()) < 32
-    return numbers, not fits or not -limit <= plan.low <= plan.high < limit
+    return Numbers(found, not (fits and -limit <= low <= high < limit))
 
 
-def _distances(plan: LayerPlan, block: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], int]:
+def _distances(plan: LayerPlan, block: int) -> Layout:
     """Lay byte weights out in panels of 8 channels x ``block`` outputs, in the order that ext/fused.c stores."""
     K, R, S, C = plan.w_krsc.shape
     channels = -(-C // 8) * 8
@@ -144,7 +160,7 @@ def _distances(plan: LayerPlan, block: int) -> tuple[NDArray[np.uint8], NDArray[
     return np.ascontiguousarray(panels).reshape(-1), dilated, 8 * at[2], channels
 
 
-def _products(plan: LayerPlan, block: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], int]:
+def _products(plan: LayerPlan, block: int) -> Layout:
     """Lay 16-bit weights out in pairs; kernel columns that touch in memory form one run, its end filled with 0."""
     K, R, S, C = plan.w_krsc.shape
     touching = plan.window.dilation[1] == 1 and plan.window.groups == 1
@@ -173,7 +189,7 @@ def _padded(packed: Packed, x_nhwc: Ints) -> NDArray[np.generic]:
     """Return the input with its padding, in the kernel's word; bytes lose the format's least value."""
     plan, (N, H, W, _) = packed.plan, x_nhwc.shape
     (py, px), groups, C = plan.window.padding, plan.window.groups, packed.channels
-    adder = packed.kind == "adder"
+    adder = plan.datapath.kind == "adder"
     least = plan.datapath.x.min if adder else 0
     shape = (N, H + 2 * py, W + 2 * px, groups, C)
     flat = np.zeros(int(np.prod(shape)) + SLACK, np.uint8 if adder else np.int16)

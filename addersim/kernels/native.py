@@ -14,12 +14,33 @@ from numpy.typing import NDArray
 from addersim.datapath import EVENTS, Datapath, Stage, leaf_range
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, Ints, Overflow, Rounding
-from addersim.kernels import _native, fused
-from addersim.kernels.plan import LayerPlan, LayerRunner, run_by_parts
+from addersim.kernels import _native, fused, pointwise
+from addersim.kernels.plan import (
+    AddPlan,
+    AddRunner,
+    LayerPlan,
+    LayerRunner,
+    StagePlan,
+    StageRunner,
+    add_by_parts,
+    run_by_parts,
+    stage_by_parts,
+)
 from addersim.kernels.reference import Events, add, max_pool, sum_pool
 from addersim.loops import Window
 
-__all__ = ["add", "convolve", "finish", "layer", "max_pool", "path_taken", "scale", "sum_pool"]
+__all__ = [
+    "add",
+    "convolve",
+    "finish",
+    "layer",
+    "max_pool",
+    "output_stage",
+    "path_taken",
+    "residual",
+    "scale",
+    "sum_pool",
+]
 
 RUNNING = "running sum; exact since no register can overflow (bound over all operands of the format)"
 STEPWISE = "step by step in the hardware's order"
@@ -63,6 +84,16 @@ def convolve(
             w = np.ascontiguousarray(w_krsc, np.int32).reshape(-1)
             _native.stepwise(shape, _packed(datapath), padded.reshape(-1), w, initial, flat, events)
     return acc_npqk, dict(zip(EVENTS, events.tolist(), strict=True))
+
+
+def output_stage(plan: StagePlan) -> StageRunner:
+    """Return a function that runs an output stage: in one pass where nothing can overflow, else part by part."""
+    return pointwise.stage(plan) or partial(stage_by_parts, sys.modules[__name__], plan)
+
+
+def residual(plan: AddPlan) -> AddRunner:
+    """Return a function that ends a residual addition: in one pass where 32 bits hold it, else part by part."""
+    return pointwise.residual(plan) or partial(add_by_parts, sys.modules[__name__], plan)
 
 
 def path_taken(datapath: Datapath, window: Window, w_krsc: Ints, initial_k: Ints) -> str:

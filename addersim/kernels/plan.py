@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from addersim.datapath import EVENTS, Datapath, OutputStage
-from addersim.fixed import Ints
+from addersim.fixed import IntFormat, Ints
 from addersim.loops import Window
 
 
@@ -42,6 +42,34 @@ class LayerPlan:
 
 
 @dataclass(frozen=True, eq=False)
+class StagePlan:
+    """An output stage without a layer: B_k, M_k, A_k, n_k on words of format ``x``."""
+
+    bias_k: Ints
+    multiplier_k: Ints
+    offset_k: Ints
+    shift_k: Ints
+    x: IntFormat
+    stage: OutputStage
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, eq=False)
+class AddPlan:
+    """The end of a residual addition: two products of formats ``p`` and ``q`` with their shifts."""
+
+    p_shift_k: Ints
+    q_shift_k: Ints
+    shift_k: Ints
+    p: IntFormat
+    q: IntFormat
+    stage: OutputStage
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, eq=False)
 class LayerResult:
     """Codes of a layer's edge (or p, where its stage does not finish), channels last, and what they went through."""
 
@@ -54,6 +82,8 @@ class LayerResult:
 
 
 LayerRunner: TypeAlias = Callable[[Ints], LayerResult]
+StageRunner: TypeAlias = Callable[[Ints], tuple[Ints, int, int]]
+AddRunner: TypeAlias = Callable[[Ints, Ints], tuple[Ints, int, int]]
 
 
 def run_by_parts(kernels: ModuleType, plan: LayerPlan, x_nhwc: Ints) -> LayerResult:
@@ -71,6 +101,25 @@ def run_by_parts(kernels: ModuleType, plan: LayerPlan, x_nhwc: Ints) -> LayerRes
     extremes = (int(acc.min()), int(acc.max())) if acc.size else None
     path = kernels.path_taken(datapath, plan.window, plan.w_krsc, initial_k)
     return LayerResult(y, events, overflows, saturated, extremes, path)
+
+
+def stage_by_parts(kernels: ModuleType, plan: StagePlan, x: Ints) -> tuple[Ints, int, int]:
+    """Return (codes or p, overflows, saturated) of an output stage, part by part."""
+    stage = plan.stage
+    numbers = plan.bias_k, plan.multiplier_k, plan.offset_k
+    y, overflows = kernels.scale(x, *numbers, stage.centred, stage.product, False)
+    if not stage.finish:
+        return y, overflows, 0
+    y, saturated = kernels.finish(y, plan.shift_k, stage.rounding, plan.low, plan.high, stage.relu)
+    return y, overflows, saturated
+
+
+def add_by_parts(kernels: ModuleType, plan: AddPlan, p: Ints, q: Ints) -> tuple[Ints, int, int]:
+    """Return (codes, overflows, saturated) of a residual addition, part by part."""
+    stage = plan.stage
+    total, overflows = kernels.add(p, q, plan.p_shift_k, plan.q_shift_k, stage.product)
+    y, saturated = kernels.finish(total, plan.shift_k, stage.rounding, plan.low, plan.high, stage.relu)
+    return y, overflows, saturated
 
 
 NO_EVENTS = dict.fromkeys(EVENTS, 0)

@@ -14,7 +14,17 @@ import numpy as np
 
 from addersim.datapath import EVENTS, Datapath
 from addersim.fixed import IntFormat, Ints, Overflow, Rounding, fit, misfits, round_shift
-from addersim.kernels.plan import LayerPlan, LayerRunner, run_by_parts
+from addersim.kernels.plan import (
+    AddPlan,
+    AddRunner,
+    LayerPlan,
+    LayerRunner,
+    StagePlan,
+    StageRunner,
+    add_by_parts,
+    run_by_parts,
+    stage_by_parts,
+)
 from addersim.loops import Window
 
 Events = dict[str, int]
@@ -160,6 +170,16 @@ def sum_pool(x_nhwc: Ints, window: Window, pad_code: int, factor_pq: Ints) -> In
 def layer(plan: LayerPlan) -> LayerRunner:
     """Return a function that runs the layer part by part."""
     return partial(run_by_parts, sys.modules[__name__], plan)
+
+
+def output_stage(plan: StagePlan) -> StageRunner:
+    """Return a function that runs an output stage part by part."""
+    return partial(stage_by_parts, sys.modules[__name__], plan)
+
+
+def residual(plan: AddPlan) -> AddRunner:
+    """Return a function that ends a residual addition part by part."""
+    return partial(add_by_parts, sys.modules[__name__], plan)
 
 
 def path_taken(datapath: Datapath, window: Window, w_krsc: Ints, initial_k: Ints) -> str:

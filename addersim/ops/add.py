@@ -8,15 +8,16 @@ rectifier where one follows.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from types import ModuleType
 
 import numpy as np
 
 from addersim.errors import InputError
-from addersim.fixed import Ints
+from addersim.kernels.plan import AddPlan
 from addersim.network import EdgeFormat, Network, Node, Shape
-from addersim.ops import OPS, Arguments, ArrayKind, Edge, Facts, Floats, Imported, Op, counts, float_counts, words
-from addersim.ops.array_layer import finish_counts
+from addersim.ops import OPS, Arguments, ArrayKind, Edge, Floats, Imported, Op, Runner, counts, float_counts, words
+from addersim.ops.array_layer import finish_counts, pointwise
 from addersim.primitives import Count
 
 
@@ -44,15 +45,12 @@ class Add(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return np.asarray(xs[0] + xs[1])
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
-        stage, params, out = node.stage, node.params, formats[-1]
+    def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
+        p, q, out = formats
+        stage, (a, b, n) = node.stage, (node.params[key] for key in ("shift_a_k", "shift_b_k", "shift_k"))
         assert stage is not None
-        p, overflows = kernels.add(xs[0], xs[1], params["shift_a_k"], params["shift_b_k"], stage.product)
         low = out.zero_point if stage.relu else out.format.min
-        y, saturated = kernels.finish(p, params["shift_k"], stage.rounding, low, out.format.max, stage.relu)
-        return y, Facts(stage_overflows=overflows, saturated=saturated)
+        return partial(pointwise, kernels.residual(AddPlan(a, b, n, p.format, q.format, stage, low, out.format.max)))
 
     def primitives(self, node: Node, network: Network, array: ArrayKind | None) -> list[Count]:
         tensor = network.tensors[node.name]

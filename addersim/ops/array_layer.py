@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 
@@ -40,8 +41,11 @@ class ArrayLayer(Op):
         datapath, stage, p, out = node.datapath, node.stage, node.params, formats[-1]
         assert datapath is not None and stage is not None
         plan = LayerPlan(
-            p["w_krsc"],
-            *(p[key] for key in ("bias_k", "multiplier_k", "offset_k", "shift_k")),
+            w_krsc=p["w_krsc"],
+            bias_k=p["bias_k"],
+            multiplier_k=p["multiplier_k"],
+            offset_k=p["offset_k"],
+            shift_k=p["shift_k"],
             datapath=datapath,
             stage=stage,
             window=self.window(node),
@@ -114,19 +118,9 @@ def finish_counts(node: Node, stage: OutputStage, outputs: int, out_bits: int) -
     )
 
 
-def output_stage(
-    node: Node, out: EdgeFormat, kernels: ModuleType, acc: Ints, bias_k: Ints, negate: bool
-) -> tuple[Ints, Facts]:
-    """Return the codes of the output edge, or p itself where the stage does not finish."""
-    stage, params = node.stage, node.params
-    assert stage is not None
-    p, overflows = kernels.scale(
-        acc, bias_k, params["multiplier_k"], params["offset_k"], stage.centred, stage.product, negate
-    )
-    if not stage.finish:
-        return p, Facts(stage_overflows=overflows)
-    low = out.zero_point if stage.relu else out.format.min
-    y, saturated = kernels.finish(p, params["shift_k"], stage.rounding, low, out.format.max, stage.relu)
+def pointwise(run: Callable[..., tuple[Ints, int, int]], *xs: Ints) -> tuple[Ints, Facts]:
+    """Run an output stage or a residual addition and name its overflows and saturations."""
+    y, overflows, saturated = run(*xs)
     return y, Facts(stage_overflows=overflows, saturated=saturated)
 
 

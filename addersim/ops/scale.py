@@ -7,12 +7,13 @@ takes p itself), narrower inputs of an adder layer, a batch norm without a layer
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
 
-from addersim.fixed import Ints
+from addersim.kernels.plan import StagePlan
 from addersim.network import EdgeFormat, Network, Node
-from addersim.ops import OPS, ArrayKind, Facts, Op, words
-from addersim.ops.array_layer import output_stage, stage_counts
+from addersim.ops import OPS, ArrayKind, Op, Runner, words
+from addersim.ops.array_layer import pointwise, stage_counts
 from addersim.primitives import Count
 
 
@@ -21,10 +22,13 @@ class Scale(Op):
 
     kind = "scale"
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
-        return output_stage(node, formats[-1], kernels, xs[0], node.params["bias_k"], negate=False)
+    def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
+        x, out, stage, p = formats[0], formats[-1], node.stage, node.params
+        assert stage is not None
+        b, m, a, n = (p[key] for key in ("bias_k", "multiplier_k", "offset_k", "shift_k"))
+        low = out.zero_point if stage.relu else out.format.min
+        run = kernels.output_stage(StagePlan(b, m, a, n, x.format, stage, low, out.format.max))
+        return partial(pointwise, run)
 
     def primitives(self, node: Node, network: Network, array: ArrayKind | None) -> list[Count]:
         tensor = network.tensors[node.name]
