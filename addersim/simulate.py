@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from addersim.quantized import QuantizedNetwork
 from addersim.tabular import Tabular
 
 BATCH = 32
+_PREPARED: WeakKeyDictionary[Network, dict[tuple[str, str | None], Mapping[str, Runner]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def simulate(
         raise InputError(f"keep: no edge {name!r}{nearest(name, names)}")
     codes_nchw, saturated = input_codes(qnet, images)
     batches = [codes_nchw[i : i + BATCH] for i in range(0, len(codes_nchw), BATCH)] or [codes_nchw]
-    runners = {node.name: OPS[node.kind].prepared(node, _formats(qnet, node), kernels) for node in qnet.nodes[1:]}
+    runners = _prepared(qnet, kernels)
     parts = []
     with ThreadPoolExecutor(threads) as pool:
         for part in pool.map(lambda batch: _run(qnet, runners, batch, kept), batches):
@@ -162,6 +165,16 @@ def input_codes(qnet: Network, images: Any) -> tuple[Ints, int]:
     if array.size and not form.format.holds(int(array.min()), int(array.max())):
         raise InputError(f"images hold codes {array.min()} to {array.max()}, the input edge is {form.format}")
     return array.astype(np.int64), 0
+
+
+def _prepared(qnet: Network, kernels: ModuleType) -> Mapping[str, Runner]:
+    """Return the layers of a network ready to run; packed weights are kept for as long as the network lives."""
+    known = _PREPARED.setdefault(qnet, {})
+    key = kernels.__name__, os.environ.get("ADDERSIM_ISA")
+    if key not in known:
+        nodes = qnet.nodes[1:]
+        known[key] = {n.name: OPS[n.kind].prepared(n, _formats(qnet, n), kernels) for n in nodes}
+    return known[key]
 
 
 def _run(

@@ -16,17 +16,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
 for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[threads] = "1"
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 import addersim
-from addersim.nn import AdderConv2d, load_checkpoint
+from addersim.nn import AdderConv2d, build_model, load_checkpoint
 from addersim.study import Study
 
 Contest = Mapping[str, Callable[[], object]]
@@ -55,19 +58,42 @@ def show(title: str, seconds: Mapping[str, list[float]], per: int = 1) -> None:
 
 
 def simulation(rounds: int) -> None:
-    """A whole LeNet-5 AdderNet on integers beside PyTorch's float twin, batch 32."""
+    """Whole networks on integers beside PyTorch's float twins of the same shapes, batch 32."""
     x = addersim.sample("fashion_sample", 32)[0]
-    adder, twin = load_checkpoint("lenet5_adder"), load_checkpoint("lenet5_conv")
     calibration = addersim.sample("fashion_calibration", 100)[0]
-    qnet = addersim.quantize(addersim.from_torch(adder, x[:1]), calibration)
-    tensor = torch.tensor(x)
+    qnet = addersim.quantize(addersim.from_torch(load_checkpoint("lenet5_adder"), x[:1]), calibration)
+    race("LeNet-5 on 28 x 28", qnet, load_checkpoint("lenet5_conv"), x, rounds)
+    x = torch.randn(32, 3, 32, 32).numpy()
+    adder = settled(build_model("resnet20_adder"), x)
+    qnet = addersim.quantize(addersim.from_torch(adder, x[:1]), x)
+    race("ResNet-20 on 32 x 32", qnet, build_model("resnet20_conv"), x, rounds)
 
-    def floats() -> None:
+
+def settled(module: torch.nn.Module, x: NDArray[np.float32]) -> torch.nn.Module:
+    """Return an untrained module whose batch norms have seen data: speed does not depend on the weights."""
+    with torch.no_grad():
+        for _ in range(60):
+            module.train()(torch.tensor(x[:8]))
+    return module.eval()
+
+
+def race(
+    title: str, qnet: addersim.QuantizedNetwork, twin: torch.nn.Module, x: NDArray[np.float32], rounds: int
+) -> None:
+    """Time the integers, from float images to logits, and the twin in both memory formats."""
+    plain, last = torch.tensor(x), torch.tensor(x).to(memory_format=torch.channels_last)
+    copy = deepcopy(twin).eval().to(memory_format=torch.channels_last)
+
+    def floats(module: torch.nn.Module, tensor: torch.Tensor) -> None:
         with torch.no_grad():
-            twin(tensor)
+            module(tensor)
 
-    contest = {"addersim, int8, exact": lambda: addersim.simulate(qnet, x), "PyTorch, fp32 CNN twin": floats}
-    show("LeNet-5, one image (batch 32, one core)", interleave(contest, rounds), per=32)
+    contest = {
+        "addersim, int8, exact": lambda: addersim.simulate(qnet, x),
+        "PyTorch fp32 CNN twin, NCHW": lambda: floats(twin.eval(), plain),
+        "PyTorch fp32 CNN twin, channels_last": lambda: floats(copy, last),
+    }
+    show(f"{title}, one image (batch 32, one core)", interleave(contest, rounds), per=32)
 
 
 def naive(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:

@@ -53,9 +53,9 @@ def convolve(
     acc_npqk, events
         The raw accumulator: for ``sign = "positive"`` the sum of magnitudes, not yet negated.
     """
-    (py, px), (K, _, _, depth) = window.padding, w_krsc.shape
+    K, _, _, depth = w_krsc.shape
     P, Q = window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
-    padded_nhwc = np.pad(x_nhwc, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=pad_code)
+    padded_nhwc = padded(x_nhwc, window, pad_code)
     events = dict.fromkeys(EVENTS, 0)
     acc_npqk = np.empty((len(x_nhwc), P, Q, K), np.int64)
     per_group, register = K // window.groups, datapath.accumulator
@@ -69,6 +69,12 @@ def convolve(
             acc = _register(acc + node, register.format, register.overflow, events, "accumulator")
         acc_npqk[..., ks] = acc
     return acc_npqk, events
+
+
+def padded(x_nhwc: Ints, window: Window, value: int) -> Ints:
+    """Return the input with ``value`` around it; the input itself where the window has no padding."""
+    py, px = window.padding
+    return np.pad(x_nhwc, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=value) if py or px else x_nhwc
 
 
 def _steps(datapath: Datapath, window: Window, depth: int) -> Iterator[tuple[int, int, slice]]:
@@ -149,17 +155,16 @@ def add(p_npqk: Ints, q_npqk: Ints, p_shift_k: Ints, q_shift_k: Ints, product: I
 
 def max_pool(x_nhwc: Ints, window: Window) -> Ints:
     """Return the maximum of every window; padded pixels never win, as in torch."""
-    (py, px), (P, Q) = window.padding, window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
-    least = np.iinfo(x_nhwc.dtype).min
-    padded_nhwc = np.pad(x_nhwc, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=least)
+    P, Q = window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
+    padded_nhwc = padded(x_nhwc, window, np.iinfo(x_nhwc.dtype).min)
     taps = [padded_nhwc[:, window.rows(r, P), window.columns(s, Q)] for r in range(window.R) for s in range(window.S)]
     return np.asarray(np.maximum.reduce(taps))
 
 
 def sum_pool(x_nhwc: Ints, window: Window, pad_code: int, factor_pq: Ints) -> Ints:
     """Return the sum of every window times the factor of its place; padded pixels add ``pad_code``."""
-    (py, px), (P, Q) = window.padding, window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
-    padded_nhwc = np.pad(x_nhwc, ((0, 0), (py, py), (px, px), (0, 0)), constant_values=pad_code)
+    P, Q = window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
+    padded_nhwc = padded(x_nhwc, window, pad_code)
     total = np.zeros((len(x_nhwc), P, Q, x_nhwc.shape[3]), np.int64)
     for r in range(window.R):
         for s in range(window.S):
