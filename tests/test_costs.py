@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import addersim
 from addersim.costs import COSTS, CostTable, load_table
 from addersim.costs.laws import linear, polynomial, power, square
 from addersim.errors import InputError
@@ -13,7 +14,7 @@ from addersim.primitives import NAMES, Primitive
 
 HOROWITZ = COSTS["horowitz2014_45nm"]
 tables = pytest.mark.parametrize("table", COSTS.values(), ids=list(COSTS))
-GOOD = Path(__file__).parent.parent / "addersim" / "costs" / "horowitz2014_45nm.toml"
+GOOD = Path(addersim.__file__).parent / "costs" / "horowitz2014_45nm.toml"
 
 
 def energy(table: CostTable, name: str, bits: int, other: int = 0) -> float:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+import addersim
 from addersim.datapath import Datapath, exact_datapath
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, Overflow
 from addersim.hardware import HARDWARE, Hardware, load_hardware, multiplier_twin
 
 machines = pytest.mark.parametrize("machine", HARDWARE.values(), ids=list(HARDWARE))
-GOOD = Path(__file__).parent.parent / "addersim" / "hardware" / "adder_16x16.toml"
+GOOD = Path(addersim.__file__).parent / "hardware" / "adder_16x16.toml"
 U8, S8, U9 = IntFormat(8, False), IntFormat(8, True), IntFormat(9, False)
 
 
