@@ -62,8 +62,11 @@ class EdgeFormat:
 
     def quantise(self, values: NDArray[Any]) -> NDArray[np.int64]:
         """Return ``clamp(rint(values / step) + zero_point)``; ties to even, in float64."""
-        codes = np.rint(np.asarray(values, np.float64) / self.step) + self.zero_point
-        return np.asarray(np.clip(codes, self.format.min, self.format.max), np.int64)
+        codes = np.array(values, np.float64)
+        codes /= self.step
+        np.rint(codes, out=codes)
+        codes += self.zero_point
+        return np.asarray(np.clip(codes, self.format.min, self.format.max, out=codes), np.int64)
 
     def real(self, codes: NDArray[Any]) -> NDArray[np.float64]:
         """Return ``(codes - zero_point) * step``."""

@@ -19,7 +19,7 @@ typedef struct {
     int64_t saturated, least, most; /* extremes of the raw accumulator */
 } fused_facts;
 
-enum { TILE = 6 }; /* pixels that share one pass over the weights */
+enum { TILE = 6, FEW = 32 }; /* pixels that share one pass over the weights; channels below which they share a stage */
 
 /* b, m, a, n are the output stage's, one per output channel; y holds one int32 (int64 if wide) per output */
 typedef struct {

@@ -88,50 +88,60 @@ static void NAME(tile)(const fused_shape *s, const char *first, int64_t step, co
         }
 }
 
+/* `pixels` pixels of acc, `together` of them in one pass over constants that are repeated as often */
+static void NAME(stages)(const fused_shape *s, int64_t pixels, int64_t together, const int32_t *acc,
+                         const int32_t *narrow, const int64_t *stage, void *y, fused_facts *facts) {
+    const int64_t K = s->groups * s->K, all = together * K;
+    for (int64_t i = 0; i < pixels; i += together) {
+        const int64_t words = (pixels - i < together ? pixels - i : together) * K, at = i * K;
+        if (s->wide)
+            NAME(stage64)(s, words, acc + at, stage, stage + K, stage + 2 * K, stage + 3 * K, stage + 4 * K,
+                          (int64_t *)y + at, facts);
+        else
+            NAME(stage32)(s, words, acc + at, narrow, narrow + all, narrow + 2 * all, narrow + 3 * all,
+                          narrow + 4 * all, (int32_t *)y + at, facts);
+    }
+}
+
+/* The five constants per channel in 32 bits, each row repeated for `together` pixels; NULL if there is no memory */
+static int32_t *NAME(constants)(const fused_shape *s, int64_t together, const int64_t *stage, int64_t extra) {
+    const int64_t K = s->groups * s->K;
+    int32_t *narrow = malloc((size_t)(5 * together * K + extra + 1) * sizeof *narrow);
+    for (int64_t row = 0; narrow && row < 5; row++)
+        for (int64_t i = 0; i < together * K; i++)
+            narrow[row * together * K + i] = s->wide ? 0 : (int32_t)stage[row * K + i % K];
+    return narrow;
+}
+
 static int NAME(run)(const fused_shape *s, const void *x, const void *w, const int32_t *offset, const int64_t *stage,
                      void *y, fused_facts *facts) {
-    const int64_t channels = s->groups * s->K, row = s->W * s->groups * s->C, step = s->stride_w * s->groups * s->C;
-    int32_t *acc = malloc((size_t)(TILE + 5) * channels * sizeof *acc), *narrow = acc + TILE * channels;
-    if (!acc)
+    const int64_t K = s->groups * s->K, row = s->W * s->groups * s->C, step = s->stride_w * s->groups * s->C;
+    const int64_t together = !s->wide && K < FEW ? TILE : 1, word = s->wide ? 8 : 4;
+    int32_t *narrow = NAME(constants)(s, together, stage, TILE * K);
+    if (!narrow)
         return -1;
-    for (int64_t i = 0; i < 5 * channels; i++)
-        narrow[i] = s->wide ? 0 : (int32_t)stage[i];
+    int32_t *acc = narrow + 5 * together * K;
     for (int64_t n = 0; n < s->N; n++)
         for (int64_t p = 0; p < s->P; p++)
             for (int64_t q = 0; q < s->Q; q += TILE) {
                 const int64_t pixels = s->Q - q < TILE ? s->Q - q : TILE;
                 const int64_t first = (n * s->H + p * s->stride_h) * row + q * step;
                 NAME(tile)(s, (const char *)x + first * (s->is_adder ? 1 : 2), step, w, offset, pixels, acc);
-                for (int64_t i = 0; i < pixels; i++) {
-                    const int64_t out = (((n * s->P + p) * s->Q) + q + i) * channels, K = channels;
-                    if (s->wide)
-                        NAME(stage64)(s, K, acc + i * K, stage, stage + K, stage + 2 * K, stage + 3 * K, stage + 4 * K,
-                                      (int64_t *)y + out, facts);
-                    else
-                        NAME(stage32)(s, K, acc + i * K, narrow, narrow + K, narrow + 2 * K, narrow + 3 * K,
-                                      narrow + 4 * K, (int32_t *)y + out, facts);
-                }
+                char *out = (char *)y + ((n * s->P + p) * s->Q + q) * K * word;
+                NAME(stages)(s, pixels, together, acc, narrow, stage, out, facts);
             }
-    free(acc);
+    free(narrow);
     return 0;
 }
 
 /* The output stage alone, of count pixels: 32 bits in, 32 or (wide) 64 out */
 static int NAME(stage_only)(const fused_shape *s, int64_t count, const int32_t *x, const int64_t *stage, void *y,
                             fused_facts *facts) {
-    const int64_t K = s->K;
-    int32_t *narrow = malloc((size_t)(5 * K + 1) * sizeof *narrow);
+    const int64_t together = !s->wide && s->K < FEW ? TILE : 1;
+    int32_t *narrow = NAME(constants)(s, together, stage, 0);
     if (!narrow)
         return -1;
-    for (int64_t i = 0; i < 5 * K; i++)
-        narrow[i] = s->wide ? 0 : (int32_t)stage[i];
-    for (int64_t i = 0; i < count * K; i += K)
-        if (s->wide)
-            NAME(stage64)(s, K, x + i, stage, stage + K, stage + 2 * K, stage + 3 * K, stage + 4 * K, (int64_t *)y + i,
-                          facts);
-        else
-            NAME(stage32)(s, K, x + i, narrow, narrow + K, narrow + 2 * K, narrow + 3 * K, narrow + 4 * K,
-                          (int32_t *)y + i, facts);
+    NAME(stages)(s, count, together, x, narrow, stage, y, facts);
     free(narrow);
     return 0;
 }

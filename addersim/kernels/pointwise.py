@@ -33,7 +33,7 @@ def _run_stage(isa: str, plan: StagePlan, found: Numbers, x: Ints) -> tuple[Ints
         return y, 0, 0
     stage = np.ascontiguousarray(np.broadcast_to(found.stage, (5, channels))).reshape(-1)
     flags = (0, 0, plan.stage.finish, plan.stage.relu, plan.low, plan.high, found.wide)
-    shape = np.array((0, 0, 0, 0, channels, 0, 0, 0, 0, 0, 0, *flags), np.int64)
+    shape = np.array((0, 0, 0, 0, channels, 0, 0, 0, 0, 1, 0, *flags), np.int64)
     words = np.ascontiguousarray(x, np.int32).reshape(-1)
     out = y.reshape(-1).view(np.uint8)
     return y, 0, _native.stage_only(isa, shape, x.size // channels, words, stage, out)
