@@ -24,6 +24,8 @@ class Fused:
         Name of the float edge it ends at.
     partial
         Whether it stops before the rounding since a residual addition reads it alone.
+    adds_zero
+        Whether its offset brings in the output's zero point; of an addition's branches only the first does.
     """
 
     root: Node
@@ -31,6 +33,7 @@ class Fused:
     relu: bool
     end: str
     partial: bool
+    adds_zero: bool = True
 
 
 def fuse(network: Network) -> tuple[Fused, ...]:
@@ -56,7 +59,8 @@ def _fuse(network: Network, root: Node) -> Fused:
     if follower is not None and follower.kind == "relu":
         return Fused(root, norm, True, follower.name, False)
     partial = root.kind != "add" and follower is not None and follower.kind == "add"
-    return Fused(root, norm, False, end, partial)
+    first = not partial or (follower is not None and follower.inputs[0] == end)
+    return Fused(root, norm, False, end, partial, first)
 
 
 def _only_reader(network: Network, name: str) -> Node | None:

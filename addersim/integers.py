@@ -51,7 +51,7 @@ def layer_node(
     gain_k, bias_k = np.where(dead, 0.0, gain_k), np.where(dead, 0, bias_k)
     datapath = _datapath(root, x.format, w_form, w_krsc, choices)
     stage, params = _stage(root.name, (low_k - bias_k, high_k - bias_k), gain_k, offset_k, out, choices, fused)
-    params = {"w_krsc": w_krsc.astype(np.int16), "bias_k": bias_k, **params}
+    params = {"w_krsc": w_krsc.astype(np.int16 if w_form.max < 1 << 15 else np.int32), "bias_k": bias_k, **params}
     return Node(root.name, root.kind, (source,), root.attrs, params, datapath, stage), stage.product.bits
 
 
@@ -68,8 +68,11 @@ def narrow_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choices:
 
 
 def identity_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choices: Choices) -> Node:
-    """Return the scale node of an identity branch, which leaves the rounding to the addition."""
-    node = narrow_node(name, source, x, replace(out, zero_point=0), choices)
+    """Return the scale node of an identity branch, which leaves the rounding to the addition.
+
+    The zero point of ``out`` goes into the branch's offset; give it to one of the two branches only.
+    """
+    node = narrow_node(name, source, x, out, choices)
     assert node.stage is not None
     return replace(node, stage=replace(node.stage, finish=False))
 
@@ -166,7 +169,7 @@ def _stage(
         raise InputError(f"layer {name!r}: the offset of its output stage is not finite")
     multiplier_k, shift_k = encode_gains(gain_k, choices.output_stage, choices.multiplier_bits, name)
     partial = fused is not None and fused.partial
-    zero = 0 if partial else out.zero_point
+    zero = out.zero_point if fused is None or fused.adds_zero else 0
     offset = np.rint(offset_k / out.step * 2.0**shift_k).astype(np.int64) + (zero << shift_k)
     corners = np.stack([centred[0] * multiplier_k, centred[1] * multiplier_k]) + offset
     half = 1 << max(int(shift_k.max()) - 1, 0)  # the rounding constant passes through the same register

@@ -177,7 +177,9 @@ def _layer(build: _Build, fused: Fused, source: str, first: bool, end: bool) -> 
     form = _format(build, fused)
     depth_bits = build.format(source), form
     node, product = layer_node(fused, source, *depth_bits, weight_bits, choices)
-    return build.put(node, replace(form, bits=product, signed=True, zero_point=0) if fused.partial else form, fused.end)
+    if fused.partial:
+        form = EdgeFormat(product, True, form.step, form.zero_point if fused.adds_zero else 0)
+    return build.put(node, form, fused.end)
 
 
 def _narrow(build: _Build, source: str, float_edge: str, bits: int) -> str:
@@ -201,9 +203,10 @@ def _add(build: _Build, fused: Fused, inputs: list[str]) -> str:
         if node.stage is not None and not node.stage.finish:
             branches.append(_rescaled(build, name, form))
             continue
-        branch = identity_node(f"{fused.root.name}.identity{i}", name, build.format(name), form, build.choices)
+        own = replace(form, zero_point=form.zero_point if i == 0 else 0)
+        branch = identity_node(f"{fused.root.name}.identity{i}", name, build.format(name), own, build.choices)
         assert branch.stage is not None
-        wide = EdgeFormat(branch.stage.product.bits, True, form.step)
+        wide = EdgeFormat(branch.stage.product.bits, True, form.step, own.zero_point)
         branches.append(build.put(branch, wide, fused.root.inputs[i]))
     products = [build.node(name) for name in branches]
     return build.put(add_node(fused, products, form), form, fused.end)

@@ -130,9 +130,9 @@ def _real(qnet: Network, node: Node, codes_nchw: NDArray[Any]) -> NDArray[np.flo
     """Return the real values of an edge, channels last; a product p counts as ``p / 2**n_k`` steps."""
     form = qnet.tensors[node.name].format
     assert form is not None
-    real = form.real(channels_last(codes_nchw))
+    codes = channels_last(codes_nchw)
     partial = node.stage is not None and not node.stage.finish
-    return real / 2.0 ** node.params["shift_k"] if partial else real
+    return form.real(codes / 2.0 ** node.params["shift_k"] if partial else codes)
 
 
 @dataclass

@@ -209,6 +209,24 @@ def test_residual_additions_round_once(identity_first):
     assert np.abs(addersim.simulate(qnet, images()).logits - expected).max() < 0.15 * expected.std()
 
 
+@pytest.mark.parametrize("branches", [("m", "a"), ("a", "m"), ("a", "a"), ("m", "p")])
+def test_additions_without_a_rectifier_carry_their_zero_point_once(branches):
+    """The sum feeds an adder layer signed, so its zero is in the middle of the code's range."""
+    network = chain(
+        layer("a", "x", "conv2d"),
+        layer("b", "a"),
+        norm("m", "b"),
+        layer("d", "a", seed=3),
+        norm("p", "d"),
+        Node("s", "add", branches),
+        layer("c", "s"),
+        norm("q", "c"),
+    )
+    qnet = addersim.quantize(network, images(), residual_bits=8)
+    assert qnet.tensors["s"].format.zero_point == 127
+    assert addersim.validate(network, qnet, images()).worst.sqnr_db > 24
+
+
 def test_residual_bits_and_narrow_inputs():
     qnet = addersim.quantize(residual(False), images(), bits=4, residual_bits=8)
     assert qnet.tensors["a"].format.bits == 8  # the addition reads it
