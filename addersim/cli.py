@@ -30,6 +30,7 @@ Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help=
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of a simulation.")]
 DEMO = "lenet5-fashion"
+EXTRAS = {"torch": "torch", "pooch": "data"}  # packages that are not always there, and what brings them
 
 
 @app.command()
@@ -224,6 +225,10 @@ def main() -> None:
         code = app(standalone_mode=False)
     except InputError as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        _fail(f"this needs {error.name}, which is not installed: pip install 'addersim[{EXTRAS[error.name]}]'")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BrokenPipeError:

@@ -76,7 +76,8 @@ class Trace(Tabular):
         """Return one row per layer: shape, overflows, saturations, accumulator's extremes."""
         import pandas as pd
 
-        return pd.DataFrame([_row(layer, self.explain) for layer in self.layers])
+        frame = pd.DataFrame([_row(layer, self.explain) for layer in self.layers])
+        return frame.astype({"accumulator_min": "Int64", "accumulator_max": "Int64"})  # missing without an accumulator
 
 
 def simulate(

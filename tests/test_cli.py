@@ -119,6 +119,16 @@ def test_python_dash_m():
     assert "Usage" in done.stdout
 
 
+def test_what_needs_torch_says_so_without_it():
+    code = (
+        "import sys\nsys.modules['torch'] = None\nsys.argv = ['addersim', 'demo']\n"
+        "from addersim.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "addersim: this needs torch, which is not installed: pip install 'addersim[torch]'\n"
+
+
 def test_help_loads_no_heavy_package():
     code = (
         "import sys\nsys.argv = ['addersim', '--help']\n"
