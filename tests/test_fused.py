@@ -66,7 +66,7 @@ def plans(draw):
     return replace(plan, stage=stage), image
 
 
-def same(ours, theirs):
+def check_same(ours, theirs):
     np.testing.assert_array_equal(ours.y_npqk, theirs.y_npqk)
     assert ours.saturated == theirs.saturated
     assert ours.stage_overflows == theirs.stage_overflows
@@ -82,9 +82,9 @@ def test_every_instruction_set_is_the_definition(case):
     for isa in SETS:
         packed = fused.pack(plan, True, isa)
         assert packed is not None
-        same(fused.run(packed, image), expected)
+        check_same(fused.run(packed, image), expected)
     assert fused.pack(plan, True, "none") is None
-    same(native.layer(plan)(image), expected)
+    check_same(native.layer(plan)(image), expected)
 
 
 @settings(max_examples=100, deadline=None)
@@ -104,7 +104,7 @@ def test_without_a_proof_it_steps_aside(case, what):
         plan = replace(
             plan, datapath=replace(path, accumulator=Stage(IntFormat(max(1, form.bits - 1), form.signed), mode))
         )
-    same(native.layer(plan)(image), reference.layer(plan)(image))
+    check_same(native.layer(plan)(image), reference.layer(plan)(image))
 
 
 @settings(max_examples=150, deadline=None)

@@ -30,7 +30,7 @@ TWINS = [
 ]
 
 
-def both(x, w, initial, datapath, window=None, pad_code=0):
+def check_both(x, w, initial, datapath, window=None, pad_code=0):
     """Run both twins, require equal bits and events, and return them."""
     window = window or Window(*w.shape[1:3])
     expected, events = reference.convolve(x, w, initial, datapath, window, pad_code)
@@ -107,14 +107,14 @@ def layers(draw):
 @settings(max_examples=400, deadline=None)
 @given(layers())
 def test_any_datapath_any_shape(layer):
-    both(*layer)
+    check_both(*layer)
 
 
 @settings(max_examples=60, deadline=None)
 @given(layers(), st.randoms(use_true_random=False))
 def test_images_and_output_channels_are_independent(layer, random):
     x, w, initial, datapath, window, pad = layer
-    acc, _ = both(*layer)
+    acc, _ = check_both(*layer)
     if window.groups == 1:
         order = random.sample(range(len(w)), len(w))
         permuted, _ = native.convolve(x, w[order], initial[order], datapath, window, pad)
@@ -132,7 +132,7 @@ def test_two_bit_adder_exhaustively(sign, overflow):
     x, w = values[:, None, None, :], values[:, None, None, :]
     for bits in range(2 if sign == "positive" else 3, 7):
         datapath = with_accumulator(exact_datapath("adder", u2, u2, 3, sign=sign), bits, overflow)
-        acc, events = both(x, w, np.zeros(64, np.int64), datapath)
+        acc, events = check_both(x, w, np.zeros(64, np.int64), datapath)
         exact = np.abs(values[:, None] - values[None]).sum(-1)
         if datapath.accumulator.format.holds(-9 if sign == "negative" else 0, 9 if sign == "positive" else 0):
             assert not any(events.values())
@@ -150,7 +150,7 @@ def test_cut_tree_sums_exhaustively(rounding, shift, overflow):
     values = np.array(list(itertools.product(range(-2, 2), repeat=3)))
     base = exact_datapath("multiplier", s2, s2, 3, tree_inputs=3)
     datapath = replace(base, cut=Cut(shift, rounding, IntFormat(3, signed=True), overflow))
-    both(values[:, None, None, :], values[:, None, None, :], np.zeros(64, np.int64), datapath)
+    check_both(values[:, None, None, :], values[:, None, None, :], np.zeros(64, np.int64), datapath)
 
 
 def test_shifting_or_swapping_operands_changes_nothing():
@@ -158,12 +158,12 @@ def test_shifting_or_swapping_operands_changes_nothing():
     u8 = IntFormat(8, signed=False)
     x, w = rng.integers(0, 200, (3, 6, 6, 5)), rng.integers(0, 200, (4, 3, 3, 5))
     datapath = exact_datapath("adder", u8, u8, 45)
-    acc, _ = both(x, w, np.zeros(4, np.int64), datapath)
-    shifted, _ = both(x + 55, w + 55, np.zeros(4, np.int64), datapath)
+    acc, _ = check_both(x, w, np.zeros(4, np.int64), datapath)
+    shifted, _ = check_both(x + 55, w + 55, np.zeros(4, np.int64), datapath)
     np.testing.assert_array_equal(acc, shifted)
     window_only = x[:, :3, :3]
-    ab, _ = both(window_only, w, np.zeros(4, np.int64), datapath)
-    ba, _ = both(w, window_only, np.zeros(3, np.int64), datapath)
+    ab, _ = check_both(window_only, w, np.zeros(4, np.int64), datapath)
+    ba, _ = check_both(w, window_only, np.zeros(3, np.int64), datapath)
     np.testing.assert_array_equal(ab[:, 0, 0], ba[:, 0, 0].T)
 
 
@@ -174,10 +174,10 @@ def test_extreme_operands_fill_but_do_not_overflow_the_exact_datapath():
             datapath = exact_datapath(kind, form, form, 9, tree_inputs=4, sign=sign)
             ends = np.array([form.min, form.max])
             x = np.repeat(ends, 9).reshape(2, 3, 3, 1)
-            _, events = both(x, x.copy(), np.zeros(2, np.int64), datapath)
+            _, events = check_both(x, x.copy(), np.zeros(2, np.int64), datapath)
             assert not any(events.values())
             narrower = with_accumulator(datapath, datapath.accumulator.format.bits - 1)
-            _, events = both(x, x.copy(), np.zeros(2, np.int64), narrower)
+            _, events = check_both(x, x.copy(), np.zeros(2, np.int64), narrower)
             assert events["accumulator"] > 0
 
 
@@ -187,9 +187,9 @@ def test_saturating_chain_equals_one_final_clamp():
     u4 = IntFormat(4, signed=False)
     x, w = rng.integers(0, 16, (8, 3, 3, 4)), rng.integers(0, 16, (5, 3, 3, 4))
     exact = exact_datapath("adder", u4, u4, 36)
-    total, _ = both(x, w, np.zeros(5, np.int64), exact)
-    clamped, _ = both(x, w, np.zeros(5, np.int64), with_accumulator(exact, 7, Overflow.SATURATE))
-    wrapped, _ = both(x, w, np.zeros(5, np.int64), with_accumulator(exact, 7, Overflow.WRAP))
+    total, _ = check_both(x, w, np.zeros(5, np.int64), exact)
+    clamped, _ = check_both(x, w, np.zeros(5, np.int64), with_accumulator(exact, 7, Overflow.SATURATE))
+    wrapped, _ = check_both(x, w, np.zeros(5, np.int64), with_accumulator(exact, 7, Overflow.WRAP))
     np.testing.assert_array_equal(clamped, np.minimum(total, 127))
     np.testing.assert_array_equal(wrapped, total % 128)
 
@@ -214,6 +214,6 @@ def test_empty_batches_and_shapes_that_do_not_fit():
     u4 = IntFormat(4, signed=False)
     datapath = exact_datapath("adder", u4, u4, 9)
     w, none = np.zeros((2, 3, 3, 1), np.int64), np.zeros(2, np.int64)
-    assert both(np.zeros((0, 4, 4, 1), np.int64), w, none, datapath)[0].shape == (0, 2, 2, 2)
+    assert check_both(np.zeros((0, 4, 4, 1), np.int64), w, none, datapath)[0].shape == (0, 2, 2, 2)
     with pytest.raises(InputError, match="input of 3 channels, weights for 1"):
         native.convolve(np.zeros((1, 4, 4, 3), np.int64), w, none, datapath, Window(3, 3), 0)

@@ -7,7 +7,7 @@ leave downwards, one row per cycle, ``rows`` more. Folds follow each other witho
 whole array even where they do not fill it. Groups run one after another.
 
 SCALE-Sim 3 forgets a row here; its maintainers confirmed ``2 rows + cols + depth - 2`` per fold
-(ARM-software/SCALE-Sim issue 125).
+(ARM-software/SCALE-Sim, thread 125).
 """
 
 from __future__ import annotations
