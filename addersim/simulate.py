@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -134,8 +134,9 @@ def simulate(
     batches = [codes_nchw[i : i + BATCH] for i in range(0, len(codes_nchw), BATCH)] or [codes_nchw]
     runners = _prepared(qnet, kernels)
     parts = []
-    with ThreadPoolExecutor(threads) as pool:
-        for part in pool.map(lambda batch: _run(qnet, runners, batch, kept), batches):
+    with ThreadPoolExecutor(threads) as pool:  # starts no thread before the first job
+        run = partial(_run, qnet, runners, keep=kept)
+        for part in map(run, batches) if threads == 1 else pool.map(run, batches):
             parts.append(part)
             progress(len(parts) / len(batches))
     layers = [
@@ -160,9 +161,9 @@ def input_codes(qnet: Network, images: Any) -> tuple[Ints, int]:
     assert form is not None
     array = as_images(images, qnet.input.shape)
     if array.dtype.kind == "f":
-        codes = form.quantise(array)
-        low, high = form.range
-        return codes, int(np.count_nonzero((array < low - form.step / 2) | (array > high + form.step / 2)))
+        low, high = (end + half for end, half in zip(form.range, (-form.step / 2, form.step / 2), strict=True))
+        outside = np.count_nonzero(array < low) + np.count_nonzero(array > high)
+        return form.quantise(array), int(outside)
     if array.size and not form.format.holds(int(array.min()), int(array.max())):
         raise InputError(f"images hold codes {array.min()} to {array.max()}, the input edge is {form.format}")
     return array.astype(np.int64), 0
