@@ -62,7 +62,10 @@ void convolve_stepwise(const conv_shape *s, const conv_datapath *d, const int32_
                 for (int64_t k = 0; k < channels; k++) {
                     const int64_t pixel = (n * s->H + p * s->stride_h) * s->W + q * s->stride_w;
                     const int32_t *first = x + (pixel * s->groups + k / s->K) * s->C;
-                    *acc++ = one_output(s, d, first, w + k * taps, initial[k], node, events);
+                    int64_t misfits[PLACES] = {0};
+                    *acc++ = one_output(s, d, first, w + k * taps, initial[k], node, misfits);
+                    for (int place = 0; place < PLACES; place++)
+                        events[place] += misfits[place] > 0;
                 }
 }
 

@@ -1,7 +1,8 @@
 """The definition: one NumPy statement per hardware step, vectorised over outputs only.
 
 Arrays are integers, channels last. ``events`` counts, per stage named in :data:`addersim.datapath.EVENTS`,
-how many values had no code in the stage's register.
+the outputs in which a register of that stage met a value that it has no code for, once or more: what a sticky
+overflow flag beside the register would show.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from addersim.datapath import EVENTS, Datapath
 from addersim.fixed import IntFormat, Ints, Overflow, Rounding, fit, misfits, round_shift
@@ -28,6 +30,7 @@ from addersim.kernels.plan import (
 from addersim.loops import Window
 
 Events = dict[str, int]
+Flags = dict[str, NDArray[np.bool_]]
 
 
 def convolve(
@@ -62,12 +65,14 @@ def convolve(
     for group in range(window.groups):
         ks, cs = slice(group * per_group, (group + 1) * per_group), slice(group * depth, (group + 1) * depth)
         start = np.broadcast_to(initial_k[ks], (len(x_nhwc), P, Q, per_group))
-        acc = _register(start, register.format, register.overflow, events, "accumulator")
+        flags = {name: np.zeros(start.shape, bool) for name in EVENTS}
+        acc = _register(start, register.format, register.overflow, flags, "accumulator")
         for r, s, c in _steps(datapath, window, depth):
             x_npq1t = padded_nhwc[:, window.rows(r, P), window.columns(s, Q), cs][:, :, :, None, c]
-            node = _node(x_npq1t, w_krsc[ks, r, s, c], datapath, events)
-            acc = _register(acc + node, register.format, register.overflow, events, "accumulator")
+            node = _node(x_npq1t, w_krsc[ks, r, s, c], datapath, flags)
+            acc = _register(acc + node, register.format, register.overflow, flags, "accumulator")
         acc_npqk[..., ks] = acc
+        events = {name: events[name] + int(flags[name].sum()) for name in EVENTS}
     return acc_npqk, events
 
 
@@ -86,33 +91,34 @@ def _steps(datapath: Datapath, window: Window, depth: int) -> Iterator[tuple[int
         yield at["r"], at["s"], slice(at["c"] * T, min(depth, (at["c"] + 1) * T))
 
 
-def _node(x_npq1t: Ints, w_kt: Ints, datapath: Datapath, events: Events) -> Ints:
+def _node(x_npq1t: Ints, w_kt: Ints, datapath: Datapath, flags: Flags) -> Ints:
     """Return what one step adds to the accumulator: leaves, tree, cut."""
-    leaf = _leaf(x_npq1t, w_kt, datapath, events)
+    leaf = _leaf(x_npq1t, w_kt, datapath, flags)
     missing = datapath.tree_inputs - leaf.shape[-1]
     nodes = [leaf[..., i] for i in range(leaf.shape[-1])] + [np.zeros_like(leaf[..., 0])] * missing
     for level in datapath.tree:
         pairs = [a + b for a, b in zip(nodes[0::2], nodes[1::2], strict=False)]
-        fitted = [_register(pair, level.format, level.overflow, events, "tree") for pair in pairs]
+        fitted = [_register(pair, level.format, level.overflow, flags, "tree") for pair in pairs]
         nodes = fitted + nodes[2 * len(pairs) :]
     cut = datapath.cut
     if cut is None:
         return nodes[0]
-    return _register(round_shift(nodes[0], cut.shift, cut.rounding), cut.format, cut.overflow, events, "requantise")
+    return _register(round_shift(nodes[0], cut.shift, cut.rounding), cut.format, cut.overflow, flags, "requantise")
 
 
-def _leaf(x_npq1t: Ints, w_kt: Ints, datapath: Datapath, events: Events) -> Ints:
+def _leaf(x_npq1t: Ints, w_kt: Ints, datapath: Datapath, flags: Flags) -> Ints:
     if datapath.difference is None:
         value = x_npq1t * w_kt
     else:
         form, overflow = datapath.difference.format, datapath.difference.overflow
-        difference = _register(x_npq1t - (w_kt << datapath.weight_shift), form, overflow, events, "difference")
+        difference = _register(x_npq1t - (w_kt << datapath.weight_shift), form, overflow, flags, "difference")
         value = np.abs(difference) if datapath.sign == "positive" else -np.abs(difference)
-    return _register(value, datapath.leaf.format, datapath.leaf.overflow, events, "leaf")
+    return _register(value, datapath.leaf.format, datapath.leaf.overflow, flags, "leaf")
 
 
-def _register(v: Ints, form: IntFormat, overflow: Overflow, events: Events, name: str) -> Ints:
-    events[name] += misfits(v, form)
+def _register(v: Ints, form: IntFormat, overflow: Overflow, flags: Flags, name: str) -> Ints:
+    missed = (v < form.min) | (v > form.max)
+    flags[name] |= missed if missed.ndim == flags[name].ndim else missed.any(-1)  # leaves have an axis of their own
     return fit(v, form, overflow)
 
 

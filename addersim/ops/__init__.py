@@ -55,7 +55,7 @@ class Facts:
     Attributes
     ----------
     events
-        Values without a code, per datapath stage.
+        Outputs whose register overflowed, once or more, per datapath stage.
     stage_overflows
         Values of t or p outside their registers (they wrapped).
     saturated
