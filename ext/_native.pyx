@@ -1,5 +1,6 @@
 """The door to the C loops: buffers and shapes go in, the GIL is released. No policy here."""
 
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
 
 cdef extern from "float_adder.h" nogil:
@@ -50,36 +51,12 @@ def adder_input_grad(const float[:, :, :, ::1] x, const float[:, :, :, ::1] w, c
         raise MemoryError("adder_input_grad")
 
 
-cdef extern from "convolve.h" nogil:
+cdef extern from "output.h" nogil:
     ctypedef struct fx_register:
         pass
-    ctypedef struct conv_shape:
-        pass
-    ctypedef struct conv_datapath:
-        pass
-    void convolve_stepwise(const conv_shape *, const conv_datapath *, const int *, const int *, const int64_t *,
-                           int64_t *, int64_t *)
-    void convolve_running(const conv_shape *, int, int, const int *, const int *, const int64_t *, int64_t *)
     int64_t output_scale(int64_t, int64_t, const int64_t *, const int64_t *, const int64_t *, const int64_t *,
                          fx_register, fx_register, int, int64_t *)
     int64_t output_finish(int64_t, int64_t, const int64_t *, const int64_t *, int, int64_t, int64_t, int, int64_t *)
-
-DATAPATH_WORDS = sizeof(conv_datapath) // sizeof(int)
-
-
-def stepwise(const int64_t[::1] shape, const int[::1] datapath, const int[::1] x, const int[::1] w,
-             const int64_t[::1] initial, int64_t[::1] acc, int64_t[::1] events):
-    """Fill acc, and add to events, in the hardware's order; all sizes are checked by the caller."""
-    with nogil:
-        convolve_stepwise(<const conv_shape *>&shape[0], <const conv_datapath *>&datapath[0], &x[0], &w[0],
-                          &initial[0], &acc[0], &events[0])
-
-
-def running(const int64_t[::1] shape, bint is_adder, bint negate, const int[::1] x, const int[::1] w,
-            const int64_t[::1] initial, int64_t[::1] acc):
-    """Fill acc with plain sums; the caller has proved that no register can overflow."""
-    with nogil:
-        convolve_running(<const conv_shape *>&shape[0], is_adder, negate, &x[0], &w[0], &initial[0], &acc[0])
 
 
 def scale(const int64_t[:, ::1] acc, const int64_t[::1] bias, const int64_t[::1] multiplier, const int64_t[::1] offset,
@@ -102,69 +79,108 @@ def finish(const int64_t[:, ::1] p, const int64_t[::1] shift, int rounding, int6
     return saturated
 
 
-cdef extern from "fused.h" nogil:
-    ctypedef struct fused_shape:
+cdef extern from "layer.h" nogil:
+    ctypedef struct layer_plan:
         pass
-    ctypedef struct fused_facts:
-        int64_t saturated, least, most
-    ctypedef struct fused_isa:
+    ctypedef struct layer:
+        const layer_plan *plan
+        const void *w
+        const int *at
+        const int *w_sum
+        const int *constants
+        const int64_t *initial
+        const int64_t *numbers
+    ctypedef struct layer_images:
+        int64_t N, H, W, P, Q
+        int x_type, y_type
+    ctypedef struct layer_facts:
+        int64_t saturated, overflows, least, most
+        int64_t events[5]
+    ctypedef struct isa:
         const char *name
-        int block
-        int (*run)(const fused_shape *, const void *, const void *, const int *, const int64_t *, void *, fused_facts *) noexcept nogil
-        int (*stage_only)(const fused_shape *, int64_t, const int *, const int64_t *, void *, fused_facts *) noexcept nogil
-        int64_t (*residual)(int64_t, int64_t, const int *, const int *, const int *, int, int, int, int *) noexcept nogil
-    const fused_isa *fused_select(const char *)
+        int bytes
+        int (*run)(const layer *, const layer_images *, const void *, void *, layer_facts *) noexcept nogil
+        int (*stage)(const layer *, int64_t, const void *, int, void *, int, layer_facts *) noexcept nogil
+        int64_t (*residual)(int64_t, int64_t, const int *, const int *, const int *, int, int, int, void *, int) noexcept nogil
+    const isa *isa_select(const char *)
 
-FUSED_WORDS = sizeof(fused_shape) // sizeof(int64_t)
+PLAN_WORDS = sizeof(layer_plan) // sizeof(int64_t)
 
 
 def instruction_set(name=None):
-    """Return (name, output channels per weight panel) of the best set here, or the named one; None if there is none."""
+    """Return (name, bytes of a vector) of the best set here, or of the named one; None if there is none."""
     cdef bytes wanted = (name or "").encode()
     cdef const char *text = wanted
-    cdef const fused_isa *isa = fused_select(text if name else NULL)
-    return None if isa == NULL else (isa.name.decode(), isa.block)
+    cdef const isa *found = isa_select(text if name else NULL)
+    return None if found == NULL else (found.name.decode(), found.bytes)
 
 
-def fused(str name, const int64_t[::1] shape, const unsigned char[::1] x, const unsigned char[::1] w,
-          const int[::1] offset, const int64_t[::1] stage, unsigned char[::1] y):
-    """Fill y and return (saturated, least, most); all sizes are checked by the caller, all arrays passed as bytes."""
-    cdef bytes wanted = name.encode()
-    cdef const char *text = wanted
-    cdef const fused_isa *isa = fused_select(text)
-    cdef fused_facts facts
-    cdef int failed
-    facts.saturated, facts.least, facts.most = 0, INT64_MAX, INT64_MIN
-    with nogil:
-        failed = isa.run(<const fused_shape *>&shape[0], &x[0], &w[0], &offset[0], &stage[0], &y[0], &facts)
+cdef class Layer:
+    """A layer laid out for a set of instructions; it keeps the arrays that C reads. All sizes are the caller's."""
+
+    cdef layer c
+    cdef const isa *isa
+    cdef tuple kept
+
+    def __init__(self, str name, const int64_t[::1] plan, const unsigned char[::1] w, const int[:, ::1] at,
+                 const int[::1] w_sum, const int[::1] constants, const int64_t[::1] initial, const int64_t[::1] numbers):
+        cdef bytes wanted = name.encode()
+        self.isa = isa_select(wanted)
+        self.kept = (plan, w, at, w_sum, constants, initial, numbers)
+        self.c.plan, self.c.w, self.c.at = <const layer_plan *>&plan[0], &w[0], &at[0, 0]
+        self.c.w_sum, self.c.constants = &w_sum[0], &constants[0]
+        self.c.initial, self.c.numbers = &initial[0], &numbers[0]
+
+    def run(self, x, int x_type, y, int y_type, int64_t N, int64_t H, int64_t W, int64_t P, int64_t Q):
+        """Fill y and return (saturated, overflows, least, most, events)."""
+        cdef layer_images n = layer_images(N, H, W, P, Q, x_type, y_type)
+        cdef layer_facts facts = no_facts()
+        cdef Py_buffer from_, to
+        cdef int failed
+        PyObject_GetBuffer(x, &from_, PyBUF_C_CONTIGUOUS)
+        PyObject_GetBuffer(y, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        with nogil:
+            failed = self.isa.run(&self.c, &n, from_.buf, to.buf, &facts)
+        PyBuffer_Release(&from_)
+        PyBuffer_Release(&to)
+        return read_facts(&facts, failed)
+
+    def stage(self, x, int x_type, y, int y_type, int64_t pixels):
+        """Fill y with the output stage of x and return (saturated, overflows, least, most, events)."""
+        cdef layer_facts facts = no_facts()
+        cdef Py_buffer from_, to
+        cdef int failed
+        PyObject_GetBuffer(x, &from_, PyBUF_C_CONTIGUOUS)
+        PyObject_GetBuffer(y, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        with nogil:
+            failed = self.isa.stage(&self.c, pixels, from_.buf, x_type, to.buf, y_type, &facts)
+        PyBuffer_Release(&from_)
+        PyBuffer_Release(&to)
+        return read_facts(&facts, failed)
+
+
+cdef layer_facts no_facts() noexcept:
+    cdef layer_facts facts
+    facts.saturated, facts.overflows, facts.least, facts.most = 0, 0, INT64_MAX, INT64_MIN
+    facts.events[0] = facts.events[1] = facts.events[2] = facts.events[3] = facts.events[4] = 0
+    return facts
+
+
+cdef tuple read_facts(const layer_facts *f, int failed):
     if failed:
-        raise MemoryError("fused layer")
-    return facts.saturated, facts.least, facts.most
+        raise MemoryError("layer")
+    return f.saturated, f.overflows, f.least, f.most, (f.events[0], f.events[1], f.events[2], f.events[3], f.events[4])
 
 
-def stage_only(str name, const int64_t[::1] shape, int64_t count, const int[::1] x, const int64_t[::1] stage,
-               unsigned char[::1] y):
-    """Fill y with the output stage of ``count`` pixels and return how many values saturated."""
-    cdef bytes wanted = name.encode()
-    cdef const char *text = wanted
-    cdef const fused_isa *isa = fused_select(text)
-    cdef fused_facts facts
-    cdef int failed
-    facts.saturated, facts.least, facts.most = 0, INT64_MAX, INT64_MIN
-    with nogil:
-        failed = isa.stage_only(<const fused_shape *>&shape[0], count, &x[0], &stage[0], &y[0], &facts)
-    if failed:
-        raise MemoryError("output stage")
-    return facts.saturated
-
-
-def residual(str name, int64_t count, int64_t K, const int[::1] p, const int[::1] q, const int[::1] numbers,
-             int low, int high, bint relu, int[::1] y):
+def residual(str name, int64_t pixels, int64_t K, const int[::1] p, const int[::1] q, const int[::1] numbers,
+             int low, int high, bint relu, y, int y_type):
     """Fill y with the end of a residual addition and return how many values saturated."""
     cdef bytes wanted = name.encode()
-    cdef const char *text = wanted
-    cdef const fused_isa *isa = fused_select(text)
+    cdef const isa *found = isa_select(wanted)
+    cdef Py_buffer to
     cdef int64_t saturated
+    PyObject_GetBuffer(y, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
     with nogil:
-        saturated = isa.residual(count, K, &p[0], &q[0], &numbers[0], low, high, relu, &y[0])
+        saturated = found.residual(pixels, K, &p[0], &q[0], &numbers[0], low, high, relu, to.buf, y_type)
+    PyBuffer_Release(&to)
     return saturated

@@ -5,28 +5,33 @@ Python checks shapes and widths, allocates, and picks the loop; C fills.
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from addersim.datapath import EVENTS, Datapath, Stage, leaf_range
+from addersim.datapath import EVENTS, Datapath, OutputStage, Stage
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, Ints, Overflow, Rounding
-from addersim.kernels import _native, fused, pointwise
+from addersim.kernels import _native, layout, pointwise
 from addersim.kernels.plan import (
+    NO_EVENTS,
     AddPlan,
     AddRunner,
     LayerPlan,
+    LayerResult,
     LayerRunner,
     StagePlan,
     StageRunner,
     add_by_parts,
-    run_by_parts,
     stage_by_parts,
+    start_of,
 )
 from addersim.kernels.reference import Events, add, max_pool, sum_pool
+from addersim.kernels.dispatch import prove
+from addersim.kernels.theorems import LOOPS
 from addersim.loops import Window
 
 __all__ = [
@@ -42,81 +47,96 @@ __all__ = [
     "sum_pool",
 ]
 
-RUNNING = "running sum; exact since no register can overflow (bound over all operands of the format)"
-STEPWISE = "step by step in the hardware's order"
-MAX_TREE_INPUTS, MAX_LEVELS = 1 << 12, 12
+ISAS = ("avx2", "sse2", "neon", "portable")
 
 
 def layer(plan: LayerPlan) -> LayerRunner:
-    """Return a function that runs the layer: in one pass where that is provably exact, else part by part."""
-    nothing = np.zeros_like(plan.bias_k)
-    no_overflow = path_taken(plan.datapath, plan.window, plan.w_krsc, nothing) == RUNNING
-    packed = fused.pack(plan, no_overflow)
-    if packed is None:
-        return partial(run_by_parts, sys.modules[__name__], plan)
-    return partial(fused.run, packed)
+    """Return a function that runs the layer in one call of the core, whatever its datapath."""
+    initial_k, bias_k = start_of(plan)
+    return _runner(plan, initial_k, bias_k)
+
+
+def _runner(plan: LayerPlan, initial_k: Ints, bias_k: Ints, only_sum: bool = False) -> LayerRunner:
+    name, vector_bytes = instruction_set()
+    packed, finish, proof = layout.pack(plan, name, vector_bytes, initial_k, bias_k, only_sum)
+    path = f"{LOOPS[proof.path]} ({name}): {proof.theorem}"
+    return partial(_run, packed, plan.window, plan.w_krsc.shape, plan.pad_code, finish.word, path)
+
+
+def _run(
+    packed: _native.Layer,
+    window: Window,
+    w_shape: tuple[int, ...],
+    pad_code: int,
+    word: np.dtype[Any],
+    path: str,
+    x_nhwc: Ints,
+) -> LayerResult:
+    N, H, W, channels = x_nhwc.shape
+    P, Q = window.out_size(H, W)
+    K = w_shape[0]
+    if channels != w_shape[3] * window.groups or P < 1 or Q < 1:
+        raise InputError(
+            f"input of {H} x {W} x {channels}, expected {w_shape[3] * window.groups} channels and a {window.R} x {window.S} window"
+        )
+    y = np.empty((N, P, Q, K), word)
+    if not y.size:
+        return LayerResult(y, NO_EVENTS, 0, 0, None, path)
+    x = layout.as_words(x_nhwc)
+    saturated, overflows, least, most, events = packed.run(
+        x, layout.WORD_TYPES[x.dtype], y, layout.WORD_TYPES[word], N, H, W, P, Q
+    )
+    named = dict(zip(EVENTS, events, strict=True)) if any(events) else NO_EVENTS
+    return LayerResult(y, named, overflows, saturated, (least, most), path)
 
 
 def convolve(
     x_nhwc: Ints, w_krsc: Ints, initial_k: Ints, datapath: Datapath, window: Window, pad_code: int
 ) -> tuple[Ints, Events]:
     """See :func:`addersim.kernels.reference.convolve`, which defines the result."""
-    (py, px), (K, R, S, C), groups = window.padding, w_krsc.shape, window.groups
-    N, H, W, channels = x_nhwc.shape
-    if channels != C * groups or K % groups or len(initial_k) != K or datapath.tree_inputs > MAX_TREE_INPUTS:
-        raise InputError(f"convolve: input of {channels} channels, weights for {C * groups}, {groups} groups, K = {K}")
-    P, Q = window.out_size(H, W)
-    acc_npqk, events = np.empty((N, P, Q, K), np.int64), np.zeros(len(EVENTS), np.int64)
-    if acc_npqk.size and w_krsc.size:
-        padded = np.full((N, H + 2 * py, W + 2 * px, channels), pad_code, np.int32)
-        padded[:, py : py + H, px : px + W] = x_nhwc
-        sizes = (N, H + 2 * py, W + 2 * px, C, K // groups, P, Q, R, S, *window.stride, *window.dilation, groups)
-        shape, flat = np.array(sizes, np.int64), acc_npqk.reshape(-1)
-        initial = np.ascontiguousarray(initial_k, np.int64)
-        if path_taken(datapath, window, w_krsc, initial_k) == RUNNING:
-            w_grsck = w_krsc.reshape(groups, K // groups, R, S, C).transpose(0, 2, 3, 4, 1)
-            negate = datapath.kind == "adder" and datapath.sign == "negative"
-            w = np.ascontiguousarray(w_grsck, np.int32).reshape(-1)
-            if datapath.kind == "adder":
-                w = w << datapath.weight_shift
-            _native.running(shape, datapath.kind == "adder", negate, padded.reshape(-1), w, initial, flat)
-        else:
-            w = np.ascontiguousarray(w_krsc, np.int32).reshape(-1)
-            _native.stepwise(shape, _packed(datapath), padded.reshape(-1), w, initial, flat, events)
-    return acc_npqk, dict(zip(EVENTS, events.tolist(), strict=True))
+    K, _, _, C = w_krsc.shape
+    channels = x_nhwc.shape[3]
+    if channels != C * window.groups or K % window.groups or len(initial_k) != K:
+        raise InputError(
+            f"convolve: input of {channels} channels, weights for {C * window.groups}, {window.groups} groups, K = {K}"
+        )
+    if x_nhwc.size and not datapath.x.holds(int(x_nhwc.min()), int(x_nhwc.max())):
+        raise InputError(f"convolve: x holds {x_nhwc.min()} to {x_nhwc.max()}, its format is {datapath.x}")
+    nothing = np.zeros(K, np.int64)
+    stage = OutputStage(IntFormat(1, True), IntFormat(1, True))
+    plan = LayerPlan(w_krsc, *[nothing] * 4, datapath, stage, window, pad_code, 0, 0)
+    result = _runner(plan, np.asarray(initial_k, np.int64), nothing, only_sum=True)(x_nhwc)
+    return result.y_npqk, dict(result.events)
+
+
+def path_taken(datapath: Datapath, window: Window, w_krsc: Ints, initial_k: Ints) -> str:
+    """Return which loop :func:`convolve` runs, and the theorem that makes it exact."""
+    proof = prove(datapath, w_krsc, initial_k, window.groups)
+    return f"{LOOPS[proof.path]} ({instruction_set()[0]}): {proof.theorem}"
+
+
+def instruction_set() -> tuple[str, int]:
+    """Return (name, bytes of a vector) of the best set of this processor, or the one named by ADDERSIM_ISA."""
+    wanted = os.environ.get("ADDERSIM_ISA") or None
+    found: tuple[str, int] | None = _native.instruction_set(wanted)
+    if found is None:
+        raise InputError(f"ADDERSIM_ISA = {wanted!r}: this processor has {', '.join(instruction_sets())}")
+    return found
+
+
+def instruction_sets() -> list[str]:
+    """Return the sets of instructions that run here, best first."""
+    return [name for name in ISAS if _native.instruction_set(name)]
 
 
 def output_stage(plan: StagePlan) -> StageRunner:
     """Return a function that runs an output stage: in one pass where nothing can overflow, else part by part."""
-    return pointwise.stage(plan) or partial(stage_by_parts, sys.modules[__name__], plan)
+    return pointwise.stage(plan, instruction_set()) or partial(stage_by_parts, sys.modules[__name__], plan)
 
 
 def residual(plan: AddPlan) -> AddRunner:
     """Return a function that ends a residual addition: in one pass where 32 bits hold it, else part by part."""
-    return pointwise.residual(plan) or partial(add_by_parts, sys.modules[__name__], plan)
-
-
-def path_taken(datapath: Datapath, window: Window, w_krsc: Ints, initial_k: Ints) -> str:
-    """Return which loop :func:`convolve` runs, and why that is exact.
-
-    The plain sum is exact where the operands' formats alone prove that every register holds every value:
-    leaf range times terms, plus the initial values, within each format, and within 31 bits.
-    """
-    depth = int(np.prod(w_krsc.shape[1:]))
-    low, high = leaf_range(datapath.kind, datapath.x, datapath.w, datapath.weight_shift)
-    if datapath.sign == "negative" and datapath.kind == "adder":
-        low, high = -high, 0
-    least, most = (int(initial_k.min()), int(initial_k.max())) if len(initial_k) else (0, 0)
-    register = datapath.accumulator.format
-    holds = (
-        datapath.cut is None
-        and (datapath.difference is None or datapath.difference.format.holds(-max(high, -low), max(high, -low)))
-        and datapath.leaf.format.holds(low, high)
-        and all(s.format.holds(low << (i + 1), high << (i + 1)) for i, s in enumerate(datapath.tree))
-        and register.holds(least + min(0, low) * depth, most + max(0, high) * depth)
-        and register.holds(least, most)
-    )
-    return RUNNING if holds and max(high, -low) * depth < 1 << 31 else STEPWISE
+    return pointwise.residual(plan, instruction_set()[0]) or partial(add_by_parts, sys.modules[__name__], plan)
 
 
 def scale(
@@ -152,22 +172,3 @@ def finish(p_npqk: Ints, shift_k: Ints, rounding: Rounding, low: int, high: int,
 
 def _register(stage: Stage) -> list[int]:
     return [stage.format.bits, stage.format.signed, stage.overflow == Overflow.SATURATE]
-
-
-def _packed(datapath: Datapath) -> NDArray[np.int32]:
-    """Return the datapath as the int32 words of ``conv_datapath`` in ext/convolve.h."""
-    cut, unused = datapath.cut, [1, 0, 0]
-    modes = list(Rounding)
-    head = [datapath.kind == "adder", datapath.sign == "negative", datapath.weight_shift, datapath.tree_inputs]
-    head += [len(datapath.tree), cut is not None, cut.shift if cut else 0, modes.index(cut.rounding) if cut else 0]
-    registers = [
-        _register(datapath.difference) if datapath.difference else unused,
-        _register(datapath.leaf),
-        _register(Stage(cut.format, cut.overflow)) if cut else unused,
-        _register(datapath.accumulator),
-        *(_register(stage) for stage in datapath.tree),
-        *[unused] * (MAX_LEVELS - len(datapath.tree)),
-    ]
-    words = [*head, *map(ord, datapath.order), *(word for register in registers for word in register)]
-    assert len(words) == _native.DATAPATH_WORDS
-    return np.array(words, np.int32)

@@ -1,4 +1,4 @@
-"""Output stages and residual additions in one pass of the native core, where 32 bits provably hold them."""
+"""Output stages and residual additions on the native core, where it provably holds what they make."""
 
 from __future__ import annotations
 
@@ -9,54 +9,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from addersim.fixed import Ints, Rounding
-from addersim.kernels import _native
-from addersim.kernels.fused import Numbers, holds, instruction_set, numbers
+from addersim.kernels import _native, layout
 from addersim.kernels.plan import AddPlan, AddRunner, StagePlan, StageRunner
 
 
-def stage(plan: StagePlan) -> StageRunner | None:
-    """Return a function that runs the stage, or ``None`` where a register could overflow or no fast loop runs."""
-    isa, own = instruction_set(), plan.stage
-    extremes = [np.array([end], np.int64) for end in (plan.x.min, plan.x.max)]
-    if isa is None or plan.x.bits > 31 or (own.finish and own.rounding != Rounding.HALF_UP):
+def stage(plan: StagePlan, isa: tuple[str, int]) -> StageRunner | None:
+    """Return a function that runs the stage, or ``None`` where 32 bits do not hold its input."""
+    if plan.x.bits > 31:
         return None
-    parameters = plan.bias_k, plan.multiplier_k, plan.offset_k, plan.shift_k
-    if not holds(extremes, *parameters[:3], own):
-        return None
-    return partial(_run_stage, isa[0], plan, numbers(extremes, *parameters, plan.low, plan.high))
+    return partial(_run_stage, isa, plan, {})
 
 
-def _run_stage(isa: str, plan: StagePlan, found: Numbers, x: Ints) -> tuple[Ints, int, int]:
+def _run_stage(
+    isa: tuple[str, int], plan: StagePlan, known: dict[int, tuple[_native.Layer, np.dtype[Any]]], x: Ints
+) -> tuple[Ints, int, int]:
     channels = x.shape[-1]
-    y: Any = np.empty(x.shape, np.int64 if found.wide else np.int32)
+    if channels not in known:  # parameters may be one number for all channels: only the data tell how many
+        known[channels] = _packed_stage(isa, plan, channels)
+    layer, word = known[channels]
+    y: Any = np.empty(x.shape, word)
     if not y.size:
         return y, 0, 0
-    stage = np.ascontiguousarray(np.broadcast_to(found.stage, (5, channels))).reshape(-1)
-    flags = (0, 0, plan.stage.finish, plan.stage.relu, plan.low, plan.high, found.wide)
-    shape = np.array((0, 0, 0, 0, channels, 0, 0, 0, 0, 1, 0, *flags), np.int64)
-    words = np.ascontiguousarray(x, np.int32).reshape(-1)
-    out = y.reshape(-1).view(np.uint8)
-    return y, 0, _native.stage_only(isa, shape, x.size // channels, words, stage, out)
+    words = layout.as_words(x)
+    pixels = x.size // channels
+    saturated, overflows, *_ = layer.stage(words, layout.WORD_TYPES[words.dtype], y, layout.WORD_TYPES[word], pixels)
+    return y, overflows, saturated
 
 
-def residual(plan: AddPlan) -> AddRunner | None:
+def _packed_stage(isa: tuple[str, int], plan: StagePlan, channels: int) -> tuple[_native.Layer, np.dtype[Any]]:
+    ends = [np.full(channels, end, np.int64) for end in (plan.x.min, plan.x.max)]
+    parameters = [np.broadcast_to(v, (channels,)) for v in (plan.bias_k, plan.multiplier_k, plan.offset_k, plan.shift_k)]
+    finish = layout.finish(plan.stage, *parameters, (plan.low, plan.high), False, *ends)
+    return layout.pack_stage(finish, isa[0], isa[1], channels, plan.low), finish.word
+
+
+def residual(plan: AddPlan, isa: str) -> AddRunner | None:
     """Return a function that adds, rounds and clamps, or ``None`` where 32 bits might not hold the sum."""
-    isa, own = instruction_set(), plan.stage
+    own = plan.stage
     left = [plan.shift_k - shift for shift in (plan.p_shift_k, plan.q_shift_k)]
     reach = sum(1 << (form.bits - 1 + int(v.max())) for form, v in zip((plan.p, plan.q), left, strict=True))
     half = np.where(plan.shift_k > 0, 1 << np.maximum(plan.shift_k - 1, 0), 0)
     small = reach + int(half.max()) < 1 << 31 and own.product.holds(-reach, reach) and int(plan.shift_k.max()) < 31
-    if isa is None or own.rounding != Rounding.HALF_UP or not small or min(int(v.min()) for v in left) < 0:
+    if own.rounding != Rounding.HALF_UP or not small or min(int(v.min()) for v in left) < 0:
         return None
-    return partial(_run_residual, isa[0], plan, np.stack([*left, half, plan.shift_k]).astype(np.int32))
+    return partial(_run_residual, isa, plan, np.stack([*left, half, plan.shift_k]).astype(np.int32))
 
 
 def _run_residual(isa: str, plan: AddPlan, found: NDArray[np.int32], p: Ints, q: Ints) -> tuple[Ints, int, int]:
-    y: Any = np.empty(p.shape, np.int32)
+    word = layout.word_for(plan.low, plan.high)
+    y: Any = np.empty(p.shape, word)
     channels = p.shape[-1]
     if not y.size:
         return y, 0, 0
     terms = [np.ascontiguousarray(v, np.int32).reshape(-1) for v in (p, q)]
     constants = np.ascontiguousarray(np.broadcast_to(found, (4, channels))).reshape(-1)
     clamp = plan.low, plan.high, plan.stage.relu
-    return y, 0, _native.residual(isa, p.size // channels, channels, *terms, constants, *clamp, y.reshape(-1))
+    pixels = p.size // channels
+    return y, 0, _native.residual(isa, pixels, channels, *terms, constants, *clamp, y, layout.WORD_TYPES[word])

@@ -1,0 +1,266 @@
+/* One layer: padded copies of a few images, lists of window positions, tiles of pixels; once per instruction set. */
+
+static inline int NAME(copy_type)(const layer_plan *plan) {
+    switch (plan->path) {
+    case DISTANCE8: case SEGMENT8: return U8;
+    case DISTANCE16: case PRODUCT16: case LANES16: return S16;
+    default: return S32;
+    }
+}
+
+/* What one call works in */
+typedef struct {
+    const layer *l;
+    const layer_images *n;
+    int type;                              /* of the words in the padded copy */
+    int64_t word, pixel_bytes, row_bytes, image_bytes, together; /* of the copy; images in it */
+    char *copy;
+    int32_t *offset, *row_sum;
+    int64_t *where;
+    void *node;
+    layer_facts *facts;
+    NAME(lanes) lanes;
+} NAME(work);
+
+static void NAME(fill)(const NAME(work) *k, char *out, int64_t pixels) {
+    const layer_plan *plan = k->l->plan;
+    if (!plan->padding || pixels <= 0) {
+        memset(out, 0, (size_t)(pixels > 0 ? pixels * k->pixel_bytes : 0));
+        return;
+    }
+    for (int64_t i = 0; i < pixels * plan->groups; i++)
+        for (int64_t c = 0; c < plan->channels; c++)
+            word_store(out, k->type, i * plan->channels + c, c < plan->C ? plan->padding : 0);
+}
+
+/* `pixels` pixels of x in the copy's words; channels that fill up a vector are 0 */
+static void NAME(convert)(const NAME(work) *k, const char *x, char *out, int64_t pixels) {
+    const layer_plan *plan = k->l->plan;
+    const int64_t from = word_bytes(k->n->x_type);
+    if (plan->channels == plan->C) {
+        words_convert(x, k->n->x_type, pixels * plan->groups * plan->C, plan->least, out, k->type);
+        return;
+    }
+    memset(out, 0, (size_t)(pixels * k->pixel_bytes));
+    for (int64_t i = 0; i < pixels * plan->groups; i++)
+        words_convert(x + i * plan->C * from, k->n->x_type, plan->C, plan->least, out + i * plan->channels * k->word,
+                      k->type);
+}
+
+static void NAME(pad)(const NAME(work) *k, const char *x, int64_t images) {
+    const layer_plan *plan = k->l->plan;
+    const int64_t row = k->n->W * plan->groups * plan->C * word_bytes(k->n->x_type);
+    char *out = k->copy;
+    for (int64_t n = 0; n < images; n++) {
+        for (int64_t h = -plan->pad_h; h < k->n->H + plan->pad_h; h++, out += k->row_bytes) {
+            if (h < 0 || h >= k->n->H) {
+                NAME(fill)(k, out, k->row_bytes / k->pixel_bytes);
+                continue;
+            }
+            NAME(fill)(k, out, plan->pad_w);
+            NAME(convert)(k, x, out + plan->pad_w * k->pixel_bytes, k->n->W);
+            NAME(fill)(k, out + (plan->pad_w + k->n->W) * k->pixel_bytes, plan->pad_w);
+            x += row;
+        }
+    }
+}
+
+/* Byte positions in the copy of the windows of pixels m0 .. m0+pixels-1, counted through all images; TILE-1 more
+ * repeat the last one, so that a short tile has operands */
+static void NAME(list)(const NAME(work) *k, int64_t m0, int64_t pixels) {
+    const layer_plan *plan = k->l->plan;
+    const int64_t Q = k->n->Q, step = plan->stride_w * k->pixel_bytes, down = plan->stride_h * k->row_bytes;
+    int64_t n = m0 / (k->n->P * Q), p = m0 / Q % k->n->P, q = m0 % Q, at = n * k->image_bytes + p * down + q * step;
+    for (int64_t i = 0; i < pixels;) {
+        for (; q < Q && i < pixels; q++, at += step)
+            k->where[i++] = at;
+        q = 0, p = p + 1 == k->n->P ? 0 : p + 1, n += p == 0;
+        at = n * k->image_bytes + p * down;
+    }
+    for (int64_t i = 0; i < TILE - 1; i++)
+        k->where[pixels + i] = k->where[pixels - 1];
+}
+
+/* DISTANCE16: sum of x in every listed window of group g, from the sums of each pixel's channels */
+static void NAME(sum_windows)(const NAME(work) *k, int64_t g, int64_t pixels, int32_t *window) {
+    const layer_plan *plan = k->l->plan;
+    const int64_t per_tap = plan->steps / plan->places;
+    for (int64_t i = 0; i < pixels; i++) {
+        uint32_t sum = 0;
+        for (int64_t j = 0; j < plan->places; j++) {
+            const int64_t pixel = (k->where[i] + k->offset[j * per_tap]) / k->pixel_bytes;
+            sum += (uint32_t)k->row_sum[pixel * plan->groups + g];
+        }
+        window[i] = (int32_t)sum;
+    }
+}
+
+static void NAME(sum_channels)(const NAME(work) *k, int64_t images) {
+    const layer_plan *plan = k->l->plan;
+    const int16_t *x = (const int16_t *)k->copy;
+    const int64_t count = images * k->image_bytes / k->pixel_bytes * plan->groups;
+    for (int64_t i = 0; i < count; i++, x += plan->channels) {
+        int32_t sum = 0;
+        for (int64_t c = 0; c < plan->channels; c++)
+            sum += x[c];
+        k->row_sum[i] = sum;
+    }
+}
+
+static inline void NAME(tile)(NAME(work) *k, const uint8_t *const x[TILE], const uint8_t *w, int64_t pixels,
+                              int64_t channels, V32 sum[TILE]) {
+    const layer_plan *plan = k->l->plan;
+    if (plan->path == DISTANCE8)
+        NAME(distances8)(x, k->offset, plan->steps, w, sum);
+    else if (plan->path == PRODUCT16)
+        NAME(products16)(x, k->offset, plan->steps, w, sum);
+    else if (plan->path == DISTANCE16)
+        NAME(maxima16)(x, k->offset, plan->steps, w, sum);
+    else
+        NAME(segments8_tile)(plan, x, k->offset, w, pixels, channels, sum, k->facts);
+}
+
+/* The listed pixels through one panel of output channels; y is the panel's first word */
+static void NAME(panel)(NAME(work) *k, int64_t g, int64_t block, int64_t pixels, const int32_t *window, char *y) {
+    const layer_plan *plan = k->l->plan;
+    const int64_t blocks = (plan->K + BLOCK - 1) / BLOCK, wide = plan->path == DISTANCE8 || plan->path == SEGMENT8;
+    const uint8_t *w = (const uint8_t *)k->l->w + (g * blocks + block) * plan->steps * (wide ? 2 : 1) * BYTES;
+    const int32_t *constants = k->l->constants + (g * blocks + block) * ROWS * BLOCK;
+    const int64_t k0 = g * plan->K + block * BLOCK, channels = smaller(plan->K - block * BLOCK, BLOCK);
+    const int64_t stride = plan->groups * plan->K * word_bytes(k->n->y_type);
+    const uint8_t *copy = (const uint8_t *)k->copy + g * plan->channels * k->word;
+    for (int64_t i = 0; i < pixels; i += TILE) {
+        const int64_t some = smaller(pixels - i, TILE);
+        const uint8_t *x[TILE];
+        V32 sum[TILE];
+        for (int64_t j = 0; j < TILE; j++)
+            x[j] = copy + k->where[i + j];
+        NAME(tile)(k, x, w, some, channels, sum);
+        if (window)
+            for (int64_t j = 0; j < some; j++)
+                sum[j] = sum[j] + sum[j] - window[i + j] - NAME(words)(k->l->w_sum + (g * blocks + block) * BLOCK);
+        NAME(finish)(k->l, k0, constants, sum, some, channels, stride, y + i * stride, k->n->y_type, &k->lanes,
+                     k->facts);
+    }
+}
+
+static void NAME(chunk)(NAME(work) *k, int64_t m0, int64_t pixels, char *y) {
+    const layer_plan *plan = k->l->plan;
+    const int64_t blocks = (plan->K + BLOCK - 1) / BLOCK, word = word_bytes(k->n->y_type);
+    int32_t window[CHUNK];
+    NAME(list)(k, m0, pixels);
+    switch (plan->path) {
+    case LANES16: NAME(pixels_16)(k->l, k->copy, k->where, pixels, k->offset, k->node, y, k->n->y_type, k->facts); return;
+    case LANES32: NAME(pixels_32)(k->l, k->copy, k->where, pixels, k->offset, k->node, y, k->n->y_type, k->facts); return;
+    case LANES64: NAME(pixels_64)(k->l, k->copy, k->where, pixels, k->offset, k->node, y, k->n->y_type, k->facts); return;
+    default: break;
+    }
+    for (int64_t g = 0; g < plan->groups; g++) {
+        if (plan->path == DISTANCE16)
+            NAME(sum_windows)(k, g, pixels, window);
+        for (int64_t block = 0; block < blocks; block++)
+            NAME(panel)(k, g, block, pixels, plan->path == DISTANCE16 ? window : 0,
+                        y + (g * plan->K + block * BLOCK) * word);
+    }
+}
+
+/* Offsets of every step from a window's first word: bytes, or words where the lanes count words */
+static void NAME(offsets)(const NAME(work) *k) {
+    const layer_plan *plan = k->l->plan;
+    const int64_t unit = plan->path >= LANES16 ? k->word : 1;
+    for (int64_t j = 0; j < plan->steps; j++) {
+        const int32_t *at = k->l->at + 3 * j;
+        const int64_t byte = at[0] * k->row_bytes + at[1] * k->pixel_bytes + at[2] * k->word;
+        k->offset[j] = at[2] < 0 ? -1 : (int32_t)(byte / unit);
+    }
+}
+
+/* Room for everything in one allocation; 0 if there is no memory */
+static int NAME(prepare)(NAME(work) *k) {
+    const layer_plan *plan = k->l->plan;
+    const layer_images *n = k->n;
+    k->type = NAME(copy_type)(plan), k->word = word_bytes(k->type);
+    k->pixel_bytes = plan->groups * plan->channels * k->word;
+    k->row_bytes = (n->W + 2 * plan->pad_w) * k->pixel_bytes;
+    k->image_bytes = (n->H + 2 * plan->pad_h) * k->row_bytes;
+    k->together = smaller(n->N, 1 + (1 << 17) / (k->image_bytes + 1));
+    const size_t copy = (size_t)(k->together * k->image_bytes + 127) / 64 * 64;
+    const size_t where = (CHUNK + TILE) * sizeof *k->where, offset = ((size_t)plan->steps * 4 + 63) / 64 * 64;
+    const size_t sums = plan->path == DISTANCE16 ? copy / (size_t)plan->channels * 2 + 64 : 64;
+    const size_t node = plan->path >= LANES16 ? (size_t)plan->lanes.tree_inputs * BYTES : 0;
+    k->copy = aligned_alloc(64, (copy + where + offset + sums + node + 127) / 64 * 64);
+    if (!k->copy)
+        return 0;
+    k->node = k->copy + copy, k->where = (int64_t *)((char *)k->node + (node + 63) / 64 * 64);
+    k->offset = (int32_t *)((char *)k->where + where), k->row_sum = (int32_t *)((char *)k->offset + offset);
+    NAME(offsets)(k);
+    return 1;
+}
+
+static int NAME(run)(const layer *l, const layer_images *n, const void *x, void *y, layer_facts *facts) {
+    const layer_plan *plan = l->plan;
+    NAME(work) k = {.l = l, .n = n, .facts = facts, .lanes = NAME(no_lanes)()};
+    if (!NAME(prepare)(&k))
+        return -1;
+    const int64_t image = n->H * n->W * plan->groups * plan->C * word_bytes(n->x_type);
+    const int64_t pixel = plan->groups * plan->K * word_bytes(n->y_type);
+    char *out = y;
+    for (int64_t first = 0; first < n->N; first += k.together) {
+        const int64_t images = smaller(n->N - first, k.together), pixels = images * n->P * n->Q;
+        NAME(pad)(&k, (const char *)x + first * image, images);
+        if (plan->path == DISTANCE16)
+            NAME(sum_channels)(&k, images);
+        for (int64_t m = 0; m < pixels; m += CHUNK, out += smaller(pixels - m + CHUNK, CHUNK) * pixel)
+            NAME(chunk)(&k, m, smaller(pixels - m, CHUNK), out);
+    }
+    NAME(gather)(&k.lanes, facts);
+    free(k.copy);
+    return 0;
+}
+
+/* The output stage alone, of words x */
+static int NAME(stage)(const layer *l, int64_t pixels, const void *x, int x_type, void *y, int y_type,
+                       layer_facts *facts) {
+    const int64_t K = l->plan->K, from = word_bytes(x_type), to = word_bytes(y_type);
+    NAME(lanes) lanes = NAME(no_lanes)();
+    for (int64_t i = 0; i < pixels; i++)
+        for (int64_t k0 = 0; k0 < K; k0 += BLOCK) {
+            const int64_t channels = smaller(K - k0, BLOCK);
+            V32 sum = {0};
+            words_convert((const char *)x + (i * K + k0) * from, x_type, channels, 0, &sum, S32);
+            NAME(finish)(l, k0, l->constants + k0 * ROWS, &sum, 1, channels, 0, (char *)y + (i * K + k0) * to, y_type,
+                         &lanes, facts);
+        }
+    NAME(gather)(&lanes, facts);
+    return 0;
+}
+
+/* y = clamp(((p << lp) + (q << lq) + half) >> n), the end of a residual addition; numbers holds lp, lq, half, n */
+static int64_t NAME(residual)(int64_t pixels, int64_t K, const int32_t *p, const int32_t *q, const int32_t *numbers,
+                              int32_t low, int32_t high, int relu, void *y, int y_type) {
+    const int32_t *lp = numbers, *lq = numbers + K, *half = numbers + 2 * K, *n = numbers + 3 * K;
+    const int32_t floor = relu ? INT32_MIN : low;
+    int64_t saturated = 0;
+    for (int64_t i = 0; i < pixels; i++, p += K, q += K) {
+        int32_t cut = 0;
+        for (int64_t k0 = 0; k0 < K; k0 += 64) {
+            int32_t r[64];
+            const int64_t some = smaller(K - k0, 64);
+            for (int64_t k = 0; k < some; k++) {
+                const int64_t c = k0 + k;
+                const int32_t v = (p[c] * (1 << lp[c]) + q[c] * (1 << lq[c]) + half[c]) >> n[c];
+                cut += (v > high) + (v < floor);
+                r[k] = v < low ? low : v > high ? high : v;
+            }
+            char *out = (char *)y + (i * K + k0) * word_bytes(y_type);
+            if (y_type <= S8)
+                for (int64_t k = 0; k < some; k++)
+                    ((uint8_t *)out)[k] = (uint8_t)r[k];
+            else
+                for (int64_t k = 0; k < some; k++)
+                    word_store(out, y_type, k, r[k]);
+        }
+        saturated += cut;
+    }
+    return saturated;
+}
