@@ -1,6 +1,7 @@
 """The door to the C loops: buffers and shapes go in, the GIL is released. No policy here."""
 
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+cimport cython
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
 
 cdef extern from "float_adder.h" nogil:
@@ -115,6 +116,30 @@ def instruction_set(name=None):
     return None if found == NULL else (found.name.decode(), found.bytes)
 
 
+cdef int word_type(Py_ssize_t size, char code) noexcept:
+    if size >= 4:
+        return 4 if size == 4 else 5
+    return (0 if size == 1 else 2) + (code == b"b" or code == b"h")
+
+
+@cython.freelist(8)
+cdef class Words:
+    """A contiguous integer array of any width: where it lies, and its type in the order of layer.h."""
+
+    cdef Py_buffer view
+    cdef int type
+    cdef bint held
+
+    def __cinit__(self, array, bint writable=False):
+        PyObject_GetBuffer(array, &self.view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0))
+        self.held = True
+        self.type = word_type(self.view.itemsize, self.view.format[0])
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+
 cdef class Layer:
     """A layer laid out for a set of instructions; it keeps the arrays that C reads. All sizes are the caller's."""
 
@@ -131,31 +156,24 @@ cdef class Layer:
         self.c.w_sum, self.c.constants = &w_sum[0], &constants[0]
         self.c.initial, self.c.numbers = &initial[0], &numbers[0]
 
-    def run(self, x, int x_type, y, int y_type, int64_t N, int64_t H, int64_t W, int64_t P, int64_t Q):
-        """Fill y and return (saturated, overflows, least, most, events)."""
-        cdef layer_images n = layer_images(N, H, W, P, Q, x_type, y_type)
+    def run(self, x, y, int64_t P, int64_t Q):
+        """Fill y_npqk from x_nhwc and return (saturated, overflows, least, most, events or None)."""
+        cdef Words from_ = Words(x), to = Words(y, True)
+        cdef const Py_ssize_t *s = from_.view.shape
+        cdef layer_images n = layer_images(s[0], s[1], s[2], P, Q, from_.type, to.type)
         cdef layer_facts facts = no_facts()
-        cdef Py_buffer from_, to
         cdef int failed
-        PyObject_GetBuffer(x, &from_, PyBUF_C_CONTIGUOUS)
-        PyObject_GetBuffer(y, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
         with nogil:
-            failed = self.isa.run(&self.c, &n, from_.buf, to.buf, &facts)
-        PyBuffer_Release(&from_)
-        PyBuffer_Release(&to)
+            failed = self.isa.run(&self.c, &n, from_.view.buf, to.view.buf, &facts)
         return read_facts(&facts, failed)
 
-    def stage(self, x, int x_type, y, int y_type, int64_t pixels):
-        """Fill y with the output stage of x and return (saturated, overflows, least, most, events)."""
+    def stage(self, x, y, int64_t pixels):
+        """Fill y with the output stage of x and return what `run` does."""
+        cdef Words from_ = Words(x), to = Words(y, True)
         cdef layer_facts facts = no_facts()
-        cdef Py_buffer from_, to
         cdef int failed
-        PyObject_GetBuffer(x, &from_, PyBUF_C_CONTIGUOUS)
-        PyObject_GetBuffer(y, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
         with nogil:
-            failed = self.isa.stage(&self.c, pixels, from_.buf, x_type, to.buf, y_type, &facts)
-        PyBuffer_Release(&from_)
-        PyBuffer_Release(&to)
+            failed = self.isa.stage(&self.c, pixels, from_.view.buf, from_.type, to.view.buf, to.type, &facts)
         return read_facts(&facts, failed)
 
 
@@ -169,18 +187,19 @@ cdef layer_facts no_facts() noexcept:
 cdef tuple read_facts(const layer_facts *f, int failed):
     if failed:
         raise MemoryError("layer")
-    return f.saturated, f.overflows, f.least, f.most, (f.events[0], f.events[1], f.events[2], f.events[3], f.events[4])
+    cdef tuple events = None
+    if f.events[0] | f.events[1] | f.events[2] | f.events[3] | f.events[4]:
+        events = (f.events[0], f.events[1], f.events[2], f.events[3], f.events[4])
+    return f.saturated, f.overflows, f.least, f.most, events
 
 
 def residual(str name, int64_t pixels, int64_t K, const int[::1] p, const int[::1] q, const int[::1] numbers,
-             int low, int high, bint relu, y, int y_type):
+             int low, int high, bint relu, y):
     """Fill y with the end of a residual addition and return how many values saturated."""
     cdef bytes wanted = name.encode()
     cdef const isa *found = isa_select(wanted)
-    cdef Py_buffer to
+    cdef Words to = Words(y, True)
     cdef int64_t saturated
-    PyObject_GetBuffer(y, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
     with nogil:
-        saturated = found.residual(pixels, K, &p[0], &q[0], &numbers[0], low, high, relu, to.buf, y_type)
-    PyBuffer_Release(&to)
+        saturated = found.residual(pixels, K, &p[0], &q[0], &numbers[0], low, high, relu, to.view.buf, to.type)
     return saturated

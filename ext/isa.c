@@ -16,7 +16,8 @@ enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel
 #define BYTES 16
 #define SAD(a, b) NAME(sad_of)(a, b)
 #define PAIRS(a, b) NAME(pairs_of)(a, b)
-#define EVENS 0, 2, 4, 6
+#define EVENS(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
+#define STORE8(p, v) for (int k = 0; k < 4; k++) (p)[k] = (char)(v)[k]
 #define PORTABLE
 #include "isa_kernel.h"
 #undef PORTABLE
@@ -26,7 +27,13 @@ enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel
 #define BYTES 16
 #define SAD(a, b) (V64) _mm_sad_epu8((__m128i)(a), (__m128i)(b))
 #define PAIRS(a, b) (V32) _mm_madd_epi16((__m128i)(a), (__m128i)(b))
-#define EVENS 0, 2, 4, 6
+#define EVENS(a, b) (V32) _mm_shuffle_ps((__m128)(a), (__m128)(b), 0x88)
+#define STORE8(p, v)                                                                           \
+    {                                                                                          \
+        const __m128i bytes = _mm_and_si128((__m128i)(v), _mm_set1_epi32(255));                \
+        const __m128i halves = _mm_packs_epi32(bytes, bytes);                                  \
+        word_store(p, S32, 0, _mm_cvtsi128_si32(_mm_packus_epi16(halves, halves)));            \
+    }
 #include "isa_kernel.h"
 
 #pragma GCC push_options
@@ -35,7 +42,32 @@ enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel
 #define BYTES 32
 #define SAD(a, b) (V64) _mm256_sad_epu8((__m256i)(a), (__m256i)(b))
 #define PAIRS(a, b) (V32) _mm256_madd_epi16((__m256i)(a), (__m256i)(b))
-#define EVENS 0, 2, 8, 10, 4, 6, 12, 14
+#define EVENS(a, b) (V32) _mm256_shuffle_ps((__m256)(a), (__m256)(b), 0x88)
+#define STORE8(p, v)                                                                                         \
+    {                                                                                                        \
+        const __m256i bytes = _mm256_and_si256((__m256i)(v), _mm256_set1_epi32(255));                        \
+        const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)); \
+        _mm_storel_epi64((__m128i *)(void *)(p), _mm_packus_epi16(halves, halves));                          \
+    }
+#define STORE_TILE(y, stride, r, signs) six_as_bytes_avx2(y, stride, (const __m256i *)(r), signs)
+
+/* 8 words of 4 pixels each, in -128 .. 127 or 0 .. 255, as bytes: pixel after pixel */
+static inline __m256i bytes_of_avx2(__m256i a, __m256i b, __m256i c, __m256i d, int signs) {
+    const __m256i first = _mm256_packs_epi32(a, b), second = _mm256_packs_epi32(c, d);
+    const __m256i mixed = signs ? _mm256_packs_epi16(first, second) : _mm256_packus_epi16(first, second);
+    return _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+static inline void six_as_bytes_avx2(char *y, int64_t stride, const __m256i r[TILE], int signs) {
+    const __m256i a = bytes_of_avx2(r[0], r[1], r[2], r[3], signs), b = bytes_of_avx2(r[4], r[5], r[4], r[5], signs);
+    const __m128i low = _mm256_castsi256_si128(a), high = _mm256_extracti128_si256(a, 1), rest = _mm256_castsi256_si128(b);
+    _mm_storel_epi64((__m128i *)(void *)y, low);
+    _mm_storeh_pd((double *)(void *)(y + stride), (__m128d)low);
+    _mm_storel_epi64((__m128i *)(void *)(y + 2 * stride), high);
+    _mm_storeh_pd((double *)(void *)(y + 3 * stride), (__m128d)high);
+    _mm_storel_epi64((__m128i *)(void *)(y + 4 * stride), rest);
+    _mm_storeh_pd((double *)(void *)(y + 5 * stride), (__m128d)rest);
+}
 #include "isa_kernel.h"
 #pragma GCC pop_options
 
@@ -45,7 +77,8 @@ enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel
 #define BYTES 64
 #define SAD(a, b) (V64) _mm512_sad_epu8((__m512i)(a), (__m512i)(b))
 #define PAIRS(a, b) (V32) _mm512_madd_epi16((__m512i)(a), (__m512i)(b))
-#define EVENS 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30
+#define EVENS(a, b) (V32) _mm512_shuffle_ps((__m512)(a), (__m512)(b), 0x88)
+#define STORE8(p, v) _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8((__m512i)(v)))
 #include "isa_kernel.h"
 #pragma GCC pop_options
 #endif
@@ -57,7 +90,12 @@ enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel
 #define PAIRS(a, b)                                                                                     \
     (V32) vpaddq_s32(vmull_s16(vget_low_s16((int16x8_t)(a)), vget_low_s16((int16x8_t)(b))),                \
                    vmull_high_s16((int16x8_t)(a), (int16x8_t)(b)))
-#define EVENS 0, 2, 4, 6
+#define EVENS(a, b) vuzp1q_s32(a, b)
+#define STORE8(p, v)                                                                                     \
+    {                                                                                                    \
+        const int16x4_t halves = vmovn_s32(v);                                                           \
+        word_store(p, S32, 0, vget_lane_s32(vreinterpret_s32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0)); \
+    }
 #include "isa_kernel.h"
 #endif
 

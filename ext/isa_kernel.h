@@ -1,6 +1,6 @@
 /* Everything that depends on vectors, once per instruction set. Before each inclusion isa.c defines NAME(x), BYTES of
  * a vector, SAD(a, b): per 64 bits the sum of byte distances, PAIRS(a, b): per 32 bits the sum of two 16-bit products,
- * EVENS: places of the low halves of all 64-bit lanes of two vectors, 128 bits of the first, of the second, ... */
+ * EVENS(a, b): the low halves of all 64-bit lanes, 128 bits of a, of b, of a, ..., STORE8(p, v): the low bytes of v */
 
 #define BLOCK (BYTES / 4) /* output channels of one panel */
 
@@ -69,7 +69,20 @@ static inline V32 NAME(pairs_of)(V16 a, V16 b) {
 
 static inline V64 NAME(sad)(V64 a, V64 b) { return SAD(a, b); }
 static inline V32 NAME(pairs)(V16 a, V16 b) { return PAIRS(a, b); }
-static inline V32 NAME(narrow)(V64 a, V64 b) { return __builtin_shufflevector((V32)a, (V32)b, EVENS); }
+static inline V32 NAME(narrow)(V64 a, V64 b) { return EVENS((V32)a, (V32)b); }
+
+static inline void NAME(store8)(char *p, V32 v) { STORE8(p, v); }
+
+/* Codes of one whole tile; `signs`: -128 .. 127, else 0 .. 255 */
+static inline void NAME(store_tile)(char *y, int64_t stride, const V32 r[TILE], int signs) {
+#ifdef STORE_TILE
+    STORE_TILE(y, stride, r, signs);
+#else
+    (void)signs;
+    for (int i = 0; i < TILE; i++)
+        NAME(store8)(y + i * stride, r[i]);
+#endif
+}
 
 #include "sums_kernel.h"
 
@@ -104,3 +117,5 @@ static inline V32 NAME(narrow)(V64 a, V64 b) { return __builtin_shufflevector((V
 #undef SAD
 #undef PAIRS
 #undef EVENS
+#undef STORE8
+#undef STORE_TILE

@@ -14,7 +14,8 @@ typedef struct {
     const layer_images *n;
     int type;                              /* of the words in the padded copy */
     int64_t word, pixel_bytes, row_bytes, image_bytes, together; /* of the copy; images in it */
-    char *copy;
+    char *room;
+    const char *copy;                      /* in room, or x itself */
     int32_t *offset, *row_sum;
     int64_t *where;
     void *node;
@@ -47,10 +48,17 @@ static void NAME(convert)(const NAME(work) *k, const char *x, char *out, int64_t
                       k->type);
 }
 
+/* Whether x is what the copy would be, so that it can be read where it lies */
+static int NAME(reads_in_place)(const NAME(work) *k) {
+    const layer_plan *plan = k->l->plan;
+    return !plan->pad_h && !plan->pad_w && k->type == U8 && k->n->x_type == U8 && !plan->least &&
+           plan->channels == plan->C;
+}
+
 static void NAME(pad)(const NAME(work) *k, const char *x, int64_t images) {
     const layer_plan *plan = k->l->plan;
     const int64_t row = k->n->W * plan->groups * plan->C * word_bytes(k->n->x_type);
-    char *out = k->copy;
+    char *out = k->room;
     for (int64_t n = 0; n < images; n++) {
         for (int64_t h = -plan->pad_h; h < k->n->H + plan->pad_h; h++, out += k->row_bytes) {
             if (h < 0 || h >= k->n->H) {
@@ -120,8 +128,72 @@ static inline void NAME(tile)(NAME(work) *k, const uint8_t *const x[TILE], const
         NAME(segments8_tile)(plan, x, k->offset, w, pixels, channels, sum, k->facts);
 }
 
+/* Whole tiles from operands to words without leaving the registers: the common case, of which all else is a variant.
+ * Returns how many of the listed pixels it did. */
+typedef int64_t NAME(whole)(NAME(work) *k, const uint8_t *copy, const uint8_t *w, const int32_t *constants,
+                            int64_t pixels, int64_t stride, char *y);
+
+static __attribute__((always_inline)) inline int64_t NAME(whole_tiles)(NAME(work) *k, const uint8_t *copy,
+                                                                       const uint8_t *w, const int32_t *constants,
+                                                                       int64_t pixels, int64_t stride, char *y,
+                                                                       const int path, const int finish,
+                                                                       const int relu) {
+    const NAME(fast_stage) stage = NAME(fast_of)(k->l->plan, constants);
+    const int64_t steps = k->l->plan->steps, *where = k->where;
+    const int32_t *offset = k->offset;
+    const int signs = k->n->y_type == S8;
+    NAME(lanes) lanes = k->lanes;
+    int64_t i = 0;
+    for (; i + TILE <= pixels; i += TILE, y += TILE * stride) {
+        V32 sum[TILE];
+        const uint8_t *const x[TILE] = {copy + where[i],     copy + where[i + 1], copy + where[i + 2],
+                                        copy + where[i + 3], copy + where[i + 4], copy + where[i + 5]};
+        if (path == DISTANCE8)
+            NAME(distances8)(x, offset, steps, w, sum);
+        else
+            NAME(products16)(x, offset, steps, w, sum);
+#define STAGE(j) sum[j] = NAME(fast)(&stage, sum[j], &lanes, finish, 1, relu);
+        STAGE(0) STAGE(1) STAGE(2) STAGE(3) STAGE(4) STAGE(5)
+#undef STAGE
+        if (finish)
+            NAME(store_tile)(y, stride, sum, signs);
+        else
+            for (int j = 0; j < TILE; j++)
+                memcpy(y + j * stride, &sum[j], sizeof sum[j]);
+    }
+    k->lanes = lanes;
+    return i;
+}
+
+#define WHOLE(name, path, finish, relu)                                                                             \
+    static __attribute__((noinline)) int64_t NAME(name)(NAME(work) *k, const uint8_t *copy, const uint8_t *w,       \
+                                                        const int32_t *constants, int64_t pixels, int64_t stride,   \
+                                                        char *y) {                                                  \
+        return NAME(whole_tiles)(k, copy, w, constants, pixels, stride, y, path, finish, relu);                     \
+    }
+WHOLE(distances8_codes, DISTANCE8, 1, 0)
+WHOLE(distances8_relu, DISTANCE8, 1, 1)
+WHOLE(distances8_words, DISTANCE8, 0, 0)
+WHOLE(products16_codes, PRODUCT16, 1, 0)
+WHOLE(products16_relu, PRODUCT16, 1, 1)
+WHOLE(products16_words, PRODUCT16, 0, 0)
+#undef WHOLE
+
+/* The loop for whole tiles of this layer, if it has one */
+static NAME(whole) *NAME(whole_of)(const layer_plan *plan, int y_type, int64_t channels) {
+    static NAME(whole) *const loops[2][3] = {
+        {NAME(distances8_words), NAME(distances8_codes), NAME(distances8_relu)},
+        {NAME(products16_words), NAME(products16_codes), NAME(products16_relu)},
+    };
+    if ((plan->path != DISTANCE8 && plan->path != PRODUCT16) || plan->stage != FAST || plan->settles ||
+        channels != BLOCK || (plan->finish && plan->rounding_mode > FX_HALF_UP))
+        return 0;
+    const int fits = plan->finish ? y_type <= S8 : y_type == S32;
+    return fits ? loops[plan->path == PRODUCT16][plan->finish ? 1 + (plan->relu != 0) : 0] : 0;
+}
+
 /* The listed pixels through one panel of output channels; y is the panel's first word */
-static void NAME(panel)(NAME(work) *k, int64_t g, int64_t block, int64_t pixels, const int32_t *window, char *y) {
+static __attribute__((noinline)) void NAME(panel)(NAME(work) *k, int64_t g, int64_t block, int64_t pixels, const int32_t *window, char *y) {
     const layer_plan *plan = k->l->plan;
     const int64_t blocks = (plan->K + BLOCK - 1) / BLOCK, wide = plan->path == DISTANCE8 || plan->path == SEGMENT8;
     const uint8_t *w = (const uint8_t *)k->l->w + (g * blocks + block) * plan->steps * (wide ? 2 : 1) * BYTES;
@@ -129,7 +201,8 @@ static void NAME(panel)(NAME(work) *k, int64_t g, int64_t block, int64_t pixels,
     const int64_t k0 = g * plan->K + block * BLOCK, channels = smaller(plan->K - block * BLOCK, BLOCK);
     const int64_t stride = plan->groups * plan->K * word_bytes(k->n->y_type);
     const uint8_t *copy = (const uint8_t *)k->copy + g * plan->channels * k->word;
-    for (int64_t i = 0; i < pixels; i += TILE) {
+    NAME(whole) *whole = NAME(whole_of)(plan, k->n->y_type, channels);
+    for (int64_t i = whole ? whole(k, copy, w, constants, pixels, stride, y) : 0; i < pixels; i += TILE) {
         const int64_t some = smaller(pixels - i, TILE);
         const uint8_t *x[TILE];
         V32 sum[TILE];
@@ -184,14 +257,14 @@ static int NAME(prepare)(NAME(work) *k) {
     k->row_bytes = (n->W + 2 * plan->pad_w) * k->pixel_bytes;
     k->image_bytes = (n->H + 2 * plan->pad_h) * k->row_bytes;
     k->together = smaller(n->N, 1 + (1 << 17) / (k->image_bytes + 1));
-    const size_t copy = (size_t)(k->together * k->image_bytes + 127) / 64 * 64;
+    const size_t copy = NAME(reads_in_place)(k) ? 0 : (size_t)(k->together * k->image_bytes + 127) / 64 * 64;
     const size_t where = (CHUNK + TILE) * sizeof *k->where, offset = ((size_t)plan->steps * 4 + 63) / 64 * 64;
     const size_t sums = plan->path == DISTANCE16 ? copy / (size_t)plan->channels * 2 + 64 : 64;
     const size_t node = plan->path >= LANES16 ? (size_t)plan->lanes.tree_inputs * BYTES : 0;
-    k->copy = aligned_alloc(64, (copy + where + offset + sums + node + 127) / 64 * 64);
-    if (!k->copy)
+    k->copy = k->room = aligned_alloc(64, (copy + where + offset + sums + node + 127) / 64 * 64);
+    if (!k->room)
         return 0;
-    k->node = k->copy + copy, k->where = (int64_t *)((char *)k->node + (node + 63) / 64 * 64);
+    k->node = k->room + copy, k->where = (int64_t *)((char *)k->node + (node + 63) / 64 * 64);
     k->offset = (int32_t *)((char *)k->where + where), k->row_sum = (int32_t *)((char *)k->offset + offset);
     NAME(offsets)(k);
     return 1;
@@ -207,14 +280,17 @@ static int NAME(run)(const layer *l, const layer_images *n, const void *x, void 
     char *out = y;
     for (int64_t first = 0; first < n->N; first += k.together) {
         const int64_t images = smaller(n->N - first, k.together), pixels = images * n->P * n->Q;
-        NAME(pad)(&k, (const char *)x + first * image, images);
+        if (NAME(reads_in_place)(&k))
+            k.copy = (const char *)x + first * image;
+        else
+            NAME(pad)(&k, (const char *)x + first * image, images);
         if (plan->path == DISTANCE16)
             NAME(sum_channels)(&k, images);
         for (int64_t m = 0; m < pixels; m += CHUNK, out += smaller(pixels - m + CHUNK, CHUNK) * pixel)
             NAME(chunk)(&k, m, smaller(pixels - m, CHUNK), out);
     }
     NAME(gather)(&k.lanes, facts);
-    free(k.copy);
+    free(k.room);
     return 0;
 }
 

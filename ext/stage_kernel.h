@@ -32,44 +32,43 @@ static inline void NAME(settle)(const layer_plan *plan, const int64_t *initial, 
         }
 }
 
-static inline void NAME(store)(V32 v, int64_t channels, void *y, int type) {
-    uint8_t bytes[BLOCK];
-    uint16_t halves[BLOCK];
-    for (int k = 0; k < BLOCK; k++)
-        bytes[k] = (uint8_t)v[k], halves[k] = (uint16_t)v[k];
-    const void *from = type <= S8 ? (void *)bytes : type <= S16 ? (void *)halves : (void *)&v;
-    if (channels == BLOCK && type <= S8)
-        memcpy(y, bytes, BLOCK);
-    else
-        memcpy(y, from, (size_t)(channels * word_bytes(type)));
+static inline void NAME(store)(V32 v, int64_t channels, char *y, int type) {
+    if (channels == BLOCK && type <= S8) {
+        NAME(store8)(y, v);
+    } else if (channels == BLOCK && type == S32) {
+        memcpy(y, &v, sizeof v);
+    } else {
+        for (int64_t k = 0; k < channels; k++)
+            word_store(y, type, k, v[k]);
+    }
+}
+
+/* What a panel's output stage needs, loaded once */
+typedef struct {
+    V32 m, a, n, half, below, odd, low, high;
+} NAME(fast_stage);
+
+static inline NAME(fast_stage) NAME(fast_of)(const layer_plan *plan, const int32_t *constants) {
+    const V32 zero = {0}, low = zero + (int32_t)plan->y_low, high = zero + (int32_t)plan->y_high;
+    return (NAME(fast_stage)){NAME(row)(constants, ROW_M),    NAME(row)(constants, ROW_A),
+                              NAME(row)(constants, ROW_N),    NAME(row)(constants, ROW_HALF),
+                              NAME(row)(constants, ROW_BELOW), NAME(row)(constants, ROW_ODD),
+                              low, high};
 }
 
 /* y = clamp((v * M + A) >> n), with the rounding's half in A; `plain`: without terms that look at the value */
-static inline __attribute__((always_inline)) void NAME(fast)(const layer_plan *plan, const int32_t *constants,
-                                                             const V32 *sum, int64_t pixels, int64_t channels,
-                                                             int64_t stride, char *y, int type, NAME(lanes) *lanes,
-                                                             const int finish, const int plain) {
-    const V32 m = NAME(row)(constants, ROW_M), a = NAME(row)(constants, ROW_A), n = NAME(row)(constants, ROW_N);
-    const V32 half = NAME(row)(constants, ROW_HALF), below = NAME(row)(constants, ROW_BELOW),
-            odd = NAME(row)(constants, ROW_ODD);
-    const V32 low = (V32){0} + (int32_t)plan->y_low, high = (V32){0} + (int32_t)plan->y_high;
-    const V32 floor = plan->relu ? (V32){0} + INT32_MIN : low;
-    V32 least = lanes->least, most = lanes->most, saturated = lanes->saturated;
-    for (int64_t i = 0; i < pixels; i++, y += stride) {
-        const V32 v = sum[i];
-        least = NAME(smaller32)(least, v);
-        most = NAME(larger32)(most, v);
-        V32 r = v * m + a;
-        if (finish) {
-            if (!plain)
-                r += half + ((r >> 31) & below) + ((r >> n) & odd);
-            r >>= n;
-            saturated -= (r > high) | (r < floor);
-            r = NAME(larger32)(NAME(smaller32)(r, high), low);
-        }
-        NAME(store)(r, channels, y, type);
-    }
-    *lanes = (NAME(lanes)){least, most, saturated};
+static inline __attribute__((always_inline)) V32 NAME(fast)(const NAME(fast_stage) *s, V32 v, NAME(lanes) *lanes,
+                                                            const int finish, const int plain, const int relu) {
+    lanes->least = NAME(smaller32)(lanes->least, v);
+    lanes->most = NAME(larger32)(lanes->most, v);
+    V32 r = v * s->m + s->a;
+    if (!finish)
+        return r;
+    if (!plain)
+        r += s->half + ((r >> 31) & s->below) + ((r >> s->n) & s->odd);
+    r >>= s->n;
+    lanes->saturated -= relu ? r > s->high : (r > s->high) | (r < s->low);
+    return NAME(larger32)(NAME(smaller32)(r, s->high), s->low);
 }
 
 /* The same in 64 bits, where t or p may overflow (they wrap and are counted) or 32 bits do not hold them */
@@ -115,10 +114,7 @@ static inline void NAME(finish)(const layer *l, int64_t k0, const int32_t *const
     for (int64_t i = 0; channels < BLOCK && i < pixels; i++) /* idle lanes repeat a live one: no extremes of their own */
         for (int64_t k = channels; k < BLOCK; k++)
             sum[i][k] = sum[i][0];
-    if (!plan->finish)
-        NAME(fast)(plan, constants, sum, pixels, channels, stride, y, type, lanes, 0, 1);
-    else if (plan->rounding_mode <= FX_HALF_UP)
-        NAME(fast)(plan, constants, sum, pixels, channels, stride, y, type, lanes, 1, 1);
-    else
-        NAME(fast)(plan, constants, sum, pixels, channels, stride, y, type, lanes, 1, 0);
+    const NAME(fast_stage) stage = NAME(fast_of)(plan, constants);
+    for (int64_t i = 0; i < pixels; i++)
+        NAME(store)(NAME(fast)(&stage, sum[i], lanes, (int)plan->finish, 0, (int)plan->relu), channels, y + i * stride, type);
 }

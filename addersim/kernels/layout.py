@@ -17,7 +17,7 @@ from addersim.kernels.dispatch import prove
 from addersim.kernels.theorems import Path, Proof, magnitude, rounding_terms
 
 WORDS: tuple[np.dtype[Any], ...] = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "i4", "i8"))
-WORD_TYPES = {word: i for i, word in enumerate(WORDS)}
+WORD_CHARS = "BbHhilq"
 RAW, FAST, EXACT = range(3)
 LANE_BYTES = {Path.LANES16: 2, Path.LANES32: 4, Path.LANES64: 8}
 NO_REGISTER = [0, 0, 0, 0]
@@ -46,8 +46,7 @@ def word_for(low: int, high: int) -> np.dtype[Any]:
 
 def as_words(x: Ints) -> NDArray[Any]:
     """Return ``x`` contiguous, in a word type of the C core."""
-    word = x.dtype if x.dtype in WORD_TYPES else np.dtype(np.int64)
-    return np.ascontiguousarray(x, word)
+    return np.ascontiguousarray(x, None if x.dtype.char in WORD_CHARS else np.int64)
 
 
 def finish(
@@ -63,9 +62,8 @@ def finish(
     half, below, odd = terms[1:]
     rounded = (p[0] - abs(below) - 1, p[1] + half + abs(below) + odd) if stage.finish else p
     narrow = bounded and _within(31, *rounded, np.array(clamp)) and int(n.max(initial=0)) < 32
-    plain = stage.rounding in (Rounding.FLOOR, Rounding.HALF_UP)
-    added = half if stage.finish and plain else 0
-    rows = np.stack([-m if negate else m, a - b * m + added, n, half, below, odd])
+    plain = stage.finish and stage.rounding in (Rounding.FLOOR, Rounding.HALF_UP)
+    rows = np.stack([-m if negate else m, a - b * m + half * plain, n, half * (not plain), below, odd])
     ends = clamp if stage.finish else (int(p[0].min(initial=0)), int(p[1].max(initial=0)))
     if not bounded and not stage.finish:
         ends = stage.product.min, stage.product.max

@@ -60,33 +60,25 @@ def _runner(plan: LayerPlan, initial_k: Ints, bias_k: Ints, only_sum: bool = Fal
     name, vector_bytes = instruction_set()
     packed, finish, proof = layout.pack(plan, name, vector_bytes, initial_k, bias_k, only_sum)
     path = f"{LOOPS[proof.path]} ({name}): {proof.theorem}"
-    return partial(_run, packed, plan.window, plan.w_krsc.shape, plan.pad_code, finish.word, path)
+    return partial(_run, packed, plan.window, plan.w_krsc.shape, finish.word, path)
 
 
 def _run(
-    packed: _native.Layer,
-    window: Window,
-    w_shape: tuple[int, ...],
-    pad_code: int,
-    word: np.dtype[Any],
-    path: str,
-    x_nhwc: Ints,
+    packed: _native.Layer, window: Window, w_shape: tuple[int, ...], word: np.dtype[Any], path: str, x_nhwc: Ints
 ) -> LayerResult:
     N, H, W, channels = x_nhwc.shape
     P, Q = window.out_size(H, W)
-    K = w_shape[0]
+    y = np.empty((N, max(P, 0), max(Q, 0), w_shape[0]), word)
     if channels != w_shape[3] * window.groups or P < 1 or Q < 1:
         raise InputError(
-            f"input of {H} x {W} x {channels}, expected {w_shape[3] * window.groups} channels and a {window.R} x {window.S} window"
+            f"input of {H} x {W} x {channels}, expected {w_shape[3] * window.groups} channels "
+            f"and room for a window of {window.R} x {window.S}"
         )
-    y = np.empty((N, P, Q, K), word)
     if not y.size:
         return LayerResult(y, NO_EVENTS, 0, 0, None, path)
     x = layout.as_words(x_nhwc)
-    saturated, overflows, least, most, events = packed.run(
-        x, layout.WORD_TYPES[x.dtype], y, layout.WORD_TYPES[word], N, H, W, P, Q
-    )
-    named = dict(zip(EVENTS, events, strict=True)) if any(events) else NO_EVENTS
+    saturated, overflows, least, most, events = packed.run(x, y, P, Q)
+    named = dict(zip(EVENTS, events, strict=True)) if events else NO_EVENTS
     return LayerResult(y, named, overflows, saturated, (least, most), path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -69,8 +69,7 @@ class AddPlan:
     high: int
 
 
-@dataclass(frozen=True, eq=False)
-class LayerResult:
+class LayerResult(NamedTuple):
     """Codes of a layer's edge (or p, where its stage does not finish), channels last, and what they went through."""
 
     y_npqk: Ints

@@ -32,7 +32,7 @@ def _run_stage(
         return y, 0, 0
     words = layout.as_words(x)
     pixels = x.size // channels
-    saturated, overflows, *_ = layer.stage(words, layout.WORD_TYPES[words.dtype], y, layout.WORD_TYPES[word], pixels)
+    saturated, overflows, *_ = layer.stage(words, y, pixels)
     return y, overflows, saturated
 
 
@@ -56,8 +56,7 @@ def residual(plan: AddPlan, isa: str) -> AddRunner | None:
 
 
 def _run_residual(isa: str, plan: AddPlan, found: NDArray[np.int32], p: Ints, q: Ints) -> tuple[Ints, int, int]:
-    word = layout.word_for(plan.low, plan.high)
-    y: Any = np.empty(p.shape, word)
+    y: Any = np.empty(p.shape, layout.word_for(plan.low, plan.high))
     channels = p.shape[-1]
     if not y.size:
         return y, 0, 0
@@ -65,4 +64,4 @@ def _run_residual(isa: str, plan: AddPlan, found: NDArray[np.int32], p: Ints, q:
     constants = np.ascontiguousarray(np.broadcast_to(found, (4, channels))).reshape(-1)
     clamp = plan.low, plan.high, plan.stage.relu
     pixels = p.size // channels
-    return y, 0, _native.residual(isa, pixels, channels, *terms, constants, *clamp, y, layout.WORD_TYPES[word])
+    return y, 0, _native.residual(isa, pixels, channels, *terms, constants, *clamp, y)
