@@ -130,14 +130,16 @@ def simulate(
     kept = names if "*" in keep else set(keep)
     for name in sorted(kept - names):
         raise InputError(f"keep: no edge {name!r}{nearest(name, names)}")
-    codes_nchw, saturated = input_codes(qnet, images)
-    batches = [codes_nchw[i : i + BATCH] for i in range(0, len(codes_nchw), BATCH)] or [codes_nchw]
+    array = _checked(qnet, images)
+    size = min(BATCH, max(1, -(-len(array) // threads)))
+    batches = [array[i : i + size] for i in range(0, len(array), size)] or [array]
     runners = _prepared(qnet, kernels)
-    parts = []
+    parts, saturated = [], 0
     with ThreadPoolExecutor(threads) as pool:  # starts no thread before the first job
-        run = partial(_run, qnet, runners, keep=kept)
-        for part in map(run, batches) if threads == 1 else pool.map(run, batches):
+        run = partial(_run, qnet, runners, kernels, kept)
+        for *part, outside in map(run, batches) if threads == 1 else pool.map(run, batches):
             parts.append(part)
+            saturated += outside
             progress(len(parts) / len(batches))
     layers = [
         LayerTrace(
@@ -155,18 +157,25 @@ def simulate(
     return Trace(edges[last], form, tuple(layers), kept_edges, saturated, explain)
 
 
-def input_codes(qnet: Network, images: Any) -> tuple[Ints, int]:
-    """Return the input edge's codes, N C H W, and how many values met its clamp."""
+def _checked(qnet: Network, images: Any) -> NDArray[Any]:
+    """Return the images as an array, after a look at its shape, for NaN, and at the codes' range."""
     form = qnet.input.format
     assert form is not None
     array = as_images(images, qnet.input.shape)
-    if array.dtype.kind == "f":
-        low, high = (end + half for end, half in zip(form.range, (-form.step / 2, form.step / 2), strict=True))
-        outside = np.count_nonzero(array < low) + np.count_nonzero(array > high)
-        return form.quantise(array), int(outside)
-    if array.size and not form.format.holds(int(array.min()), int(array.max())):
+    if array.dtype.kind != "f" and array.size and not form.format.holds(int(array.min()), int(array.max())):
         raise InputError(f"images hold codes {array.min()} to {array.max()}, the input edge is {form.format}")
-    return array.astype(np.int64), 0
+    return array
+
+
+def _codes(qnet: Network, batch: NDArray[Any], kernels: ModuleType) -> tuple[Ints, int]:
+    """Return the input edge of one batch, channels last, and how many values met its clamp."""
+    form = qnet.input.format
+    assert form is not None
+    if batch.dtype.kind != "f":
+        return channels_last(batch.astype(np.int64)), 0
+    codes: Ints
+    codes, outside = kernels.quantise(batch, form.step, form.zero_point, form.format)
+    return codes, outside
 
 
 def _prepared(qnet: Network, kernels: ModuleType) -> Mapping[str, Runner]:
@@ -180,11 +189,12 @@ def _prepared(qnet: Network, kernels: ModuleType) -> Mapping[str, Runner]:
 
 
 def _run(
-    qnet: Network, runners: Mapping[str, Runner], codes_nchw: Ints, keep: Collection[str]
-) -> tuple[dict[str, Ints], dict[str, Facts]]:
-    """Return the kept edges (and the output) of one batch, channels last, and every layer's facts."""
+    qnet: Network, runners: Mapping[str, Runner], kernels: ModuleType, keep: Collection[str], batch: NDArray[Any]
+) -> tuple[dict[str, Ints], dict[str, Facts], int]:
+    """Return the kept edges (and the output) of one batch, channels last, every layer's facts, clamped inputs."""
     wanted = {*keep, qnet.nodes[-1].name}
-    edges: dict[str, Ints] = {qnet.nodes[0].name: channels_last(codes_nchw)}
+    codes, outside = _codes(qnet, batch, kernels)
+    edges: dict[str, Ints] = {qnet.nodes[0].name: codes}
     facts: dict[str, Facts] = {}
     readers = {node.name: [n.name for n in qnet.consumers(node.name)] for node in qnet.nodes}
     for node in qnet.nodes[1:]:
@@ -192,7 +202,7 @@ def _run(
         for name in node.inputs:
             if name not in wanted and readers[name][-1] == node.name:
                 edges.pop(name, None)
-    return {node.name: edges[node.name] for node in qnet.nodes if node.name in wanted}, facts
+    return {node.name: edges[node.name] for node in qnet.nodes if node.name in wanted}, facts, outside
 
 
 def _formats(qnet: Network, node: Node) -> tuple[EdgeFormat, ...]:

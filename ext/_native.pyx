@@ -203,3 +203,34 @@ def residual(str name, int64_t pixels, int64_t K, const int[::1] p, const int[::
     with nogil:
         saturated = found.residual(pixels, K, &p[0], &q[0], &numbers[0], low, high, relu, to.view.buf, to.type)
     return saturated
+
+
+cdef extern from "images.h" nogil:
+    ctypedef struct pool_shape:
+        pass
+    int64_t images_quantise(const void *, int, int64_t, int64_t, int64_t, double, int64_t, int64_t, int64_t, void *, int)
+    void pool_max(const pool_shape *, const void *, int, void *)
+    void pool_sum(const pool_shape *, const void *, int, int64_t, const int64_t *, void *, int)
+
+
+def quantise(x_nchw, int64_t pixels, double step, int64_t zero, int64_t low, int64_t high, y_nhwc):
+    """Fill y with clamp(rint(x / step) + zero) and return how many values met the clamp; x is float32 or float64."""
+    cdef Words x = Words(x_nchw), y = Words(y_nhwc, True)
+    cdef int64_t N = x.view.shape[0], C = x.view.shape[1], outside
+    with nogil:
+        outside = images_quantise(x.view.buf, x.view.itemsize == 8, N, C, pixels, step, zero, low, high, y.view.buf, y.type)
+    return outside
+
+
+def max_pool(const int64_t[::1] shape, x_nhwc, y_npqc):
+    """Fill y with the largest word of every window."""
+    cdef Words x = Words(x_nhwc), y = Words(y_npqc, True)
+    with nogil:
+        pool_max(<const pool_shape *>&shape[0], x.view.buf, x.type, y.view.buf)
+
+
+def sum_pool(const int64_t[::1] shape, x_nhwc, int64_t padding, const int64_t[:, ::1] factor_pq, y_npqc):
+    """Fill y with the sum of every window times its factor."""
+    cdef Words x = Words(x_nhwc), y = Words(y_npqc, True)
+    with nogil:
+        pool_sum(<const pool_shape *>&shape[0], x.view.buf, x.type, padding, &factor_pq[0, 0], y.view.buf, y.type)

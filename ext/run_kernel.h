@@ -13,7 +13,7 @@ typedef struct {
     const layer *l;
     const layer_images *n;
     int type;                              /* of the words in the padded copy */
-    int64_t word, pixel_bytes, row_bytes, image_bytes, together; /* of the copy; images in it */
+    int64_t word, pixel_bytes, row_bytes, image_bytes, together, chunk; /* of the copy; images in it; pixels listed at once */
     char *room;
     const char *copy;                      /* in room, or x itself */
     int32_t *offset, *row_sum;
@@ -248,6 +248,12 @@ static void NAME(offsets)(const NAME(work) *k) {
     }
 }
 
+/* Pixels whose words in and out stay in the first cache while panel after panel passes over them */
+static int64_t NAME(chunk_of)(const layer_plan *plan, int64_t bytes) {
+    const int64_t fit = (64 << 10) / (bytes * plan->stride_h * plan->stride_w + 1) / TILE * TILE;
+    return fit < 96 ? 96 : smaller(fit, CHUNK);
+}
+
 /* Room for everything in one allocation; 0 if there is no memory */
 static int NAME(prepare)(NAME(work) *k) {
     const layer_plan *plan = k->l->plan;
@@ -257,6 +263,7 @@ static int NAME(prepare)(NAME(work) *k) {
     k->row_bytes = (n->W + 2 * plan->pad_w) * k->pixel_bytes;
     k->image_bytes = (n->H + 2 * plan->pad_h) * k->row_bytes;
     k->together = smaller(n->N, 1 + (1 << 17) / (k->image_bytes + 1));
+    k->chunk = NAME(chunk_of)(plan, k->pixel_bytes + plan->groups * plan->K * word_bytes(n->y_type));
     const size_t copy = NAME(reads_in_place)(k) ? 0 : (size_t)(k->together * k->image_bytes + 127) / 64 * 64;
     const size_t where = (CHUNK + TILE) * sizeof *k->where, offset = ((size_t)plan->steps * 4 + 63) / 64 * 64;
     const size_t sums = plan->path == DISTANCE16 ? copy / (size_t)plan->channels * 2 + 64 : 64;
@@ -286,57 +293,76 @@ static int NAME(run)(const layer *l, const layer_images *n, const void *x, void 
             NAME(pad)(&k, (const char *)x + first * image, images);
         if (plan->path == DISTANCE16)
             NAME(sum_channels)(&k, images);
-        for (int64_t m = 0; m < pixels; m += CHUNK, out += smaller(pixels - m + CHUNK, CHUNK) * pixel)
-            NAME(chunk)(&k, m, smaller(pixels - m, CHUNK), out);
+        for (int64_t m = 0; m < pixels; m += k.chunk, out += k.chunk * pixel)
+            NAME(chunk)(&k, m, smaller(pixels - m, k.chunk), out);
+        out += pixels % k.chunk ? (pixels % k.chunk - k.chunk) * pixel : 0;
     }
     NAME(gather)(&k.lanes, facts);
     free(k.room);
     return 0;
 }
 
-/* The output stage alone, of words x */
+/* The output stage alone, of words x: a few pixels as int32, then panel by panel */
 static int NAME(stage)(const layer *l, int64_t pixels, const void *x, int x_type, void *y, int y_type,
                        layer_facts *facts) {
-    const int64_t K = l->plan->K, from = word_bytes(x_type), to = word_bytes(y_type);
+    const int64_t K = l->plan->K, to = word_bytes(y_type), together = 1 + 4096 / K;
     NAME(lanes) lanes = NAME(no_lanes)();
-    for (int64_t i = 0; i < pixels; i++)
+    int32_t *words = malloc((size_t)(together * K + BLOCK) * sizeof *words); /* the last panel may look beyond the end */
+    if (!words)
+        return -1;
+    memset(words + together * K, 0, BLOCK * sizeof *words);
+    for (int64_t first = 0; first < pixels; first += together) {
+        const int64_t some = smaller(pixels - first, together);
+        words_convert((const char *)x + first * K * word_bytes(x_type), x_type, some * K, 0, words, S32);
         for (int64_t k0 = 0; k0 < K; k0 += BLOCK) {
-            const int64_t channels = smaller(K - k0, BLOCK);
-            V32 sum = {0};
-            words_convert((const char *)x + (i * K + k0) * from, x_type, channels, 0, &sum, S32);
-            NAME(finish)(l, k0, l->constants + k0 * ROWS, &sum, 1, channels, 0, (char *)y + (i * K + k0) * to, y_type,
-                         &lanes, facts);
+            char *out = (char *)y + (first * K + k0) * to;
+            for (int64_t i = 0; i < some; i += TILE) {
+                V32 v[TILE];
+                const int64_t tile = smaller(some - i, TILE);
+                for (int64_t j = 0; j < tile; j++)
+                    v[j] = NAME(words)(words + (i + j) * K + k0);
+                NAME(finish)(l, k0, l->constants + k0 * ROWS, v, tile, smaller(K - k0, BLOCK), K * to, out + i * K * to,
+                             y_type, &lanes, facts);
+            }
         }
+    }
+    free(words);
     NAME(gather)(&lanes, facts);
     return 0;
 }
 
-/* y = clamp(((p << lp) + (q << lq) + half) >> n), the end of a residual addition; numbers holds lp, lq, half, n */
+/* One panel of a residual addition; numbers: lp, lq, half, n of all K channels */
+static int64_t NAME(residual_panel)(int64_t pixels, int64_t K, int64_t k0, const int32_t *p, const int32_t *q,
+                                    const int32_t *numbers, V32 low, V32 high, int relu, char *y, int type) {
+    const int64_t channels = smaller(K - k0, BLOCK);
+    V32 constant[4] = {0}, cut = {0};
+    for (int row = 0; row < 4; row++)
+        memcpy(&constant[row], numbers + row * K + k0, (size_t)channels * sizeof *numbers);
+    for (int64_t i = 0; i < pixels; i++, y += K * word_bytes(type)) {
+        V32 a = {0}, b = {0};
+        if (channels == BLOCK)
+            a = NAME(words)(p + i * K + k0), b = NAME(words)(q + i * K + k0);
+        else
+            memcpy(&a, p + i * K + k0, (size_t)channels * sizeof *p), memcpy(&b, q + i * K + k0, (size_t)channels * sizeof *q);
+        const V32 r = ((a << constant[0]) + (b << constant[1]) + constant[2]) >> constant[3];
+        cut -= relu ? r > high : (r > high) | (r < low);
+        NAME(store)(NAME(larger32)(NAME(smaller32)(r, high), low), channels, y, type);
+    }
+    int64_t saturated = 0;
+    for (int64_t k = 0; k < channels; k++)
+        saturated += cut[k];
+    return saturated;
+}
+
+/* y = clamp(((p << lp) + (q << lq) + half) >> n), the end of a residual addition */
 static int64_t NAME(residual)(int64_t pixels, int64_t K, const int32_t *p, const int32_t *q, const int32_t *numbers,
                               int32_t low, int32_t high, int relu, void *y, int y_type) {
-    const int32_t *lp = numbers, *lq = numbers + K, *half = numbers + 2 * K, *n = numbers + 3 * K;
-    const int32_t floor = relu ? INT32_MIN : low;
+    const int64_t together = 1 + 2048 / K;
     int64_t saturated = 0;
-    for (int64_t i = 0; i < pixels; i++, p += K, q += K) {
-        int32_t cut = 0;
-        for (int64_t k0 = 0; k0 < K; k0 += 64) {
-            int32_t r[64];
-            const int64_t some = smaller(K - k0, 64);
-            for (int64_t k = 0; k < some; k++) {
-                const int64_t c = k0 + k;
-                const int32_t v = (p[c] * (1 << lp[c]) + q[c] * (1 << lq[c]) + half[c]) >> n[c];
-                cut += (v > high) + (v < floor);
-                r[k] = v < low ? low : v > high ? high : v;
-            }
-            char *out = (char *)y + (i * K + k0) * word_bytes(y_type);
-            if (y_type <= S8)
-                for (int64_t k = 0; k < some; k++)
-                    ((uint8_t *)out)[k] = (uint8_t)r[k];
-            else
-                for (int64_t k = 0; k < some; k++)
-                    word_store(out, y_type, k, r[k]);
-        }
-        saturated += cut;
-    }
+    for (int64_t first = 0; first < pixels; first += together)
+        for (int64_t k0 = 0; k0 < K; k0 += BLOCK)
+            saturated += NAME(residual_panel)(smaller(pixels - first, together), K, k0, p + first * K, q + first * K,
+                                              numbers, (V32){0} + low, (V32){0} + high, relu,
+                                              (char *)y + (first * K + k0) * word_bytes(y_type), y_type);
     return saturated;
 }

@@ -62,7 +62,7 @@ def test_narrow_accumulators_are_counted_and_explained(qnet, images):
     assert layer.overflows == layer.facts.events["accumulator"] > 0
     table = trace.to_pandas().set_index("layer")
     assert table.loc["conv2", "overflows"] == layer.overflows
-    assert "step by step" in table.loc["conv2", "path"] and "no register can overflow" in table.loc["conv1", "path"]
+    assert "saturating once" in table.loc["conv2", "path"] and "no register can overflow" in table.loc["conv1", "path"]
     assert "path" not in simulate(qnet, images).to_pandas()
     assert "<table" in trace._repr_html_()
 

@@ -71,7 +71,8 @@ def finish(
     mode = list(Rounding).index(stage.rounding)
     words = (FAST if narrow else EXACT, stage.finish, stage.relu, *clamp, negate, mode)
     registers = (stage.centred.bits, stage.centred.signed, 0, stage.product.bits, stage.product.signed, 0)
-    return Finish(words[0], word_for(*ends), rows, numbers, (*words, *registers))
+    word = word_for(*ends) if stage.finish else max(word_for(*ends), np.dtype(np.int32), key=lambda w: w.itemsize)
+    return Finish(words[0], word, rows, numbers, (*words, *registers))
 
 
 def raw(K: int) -> Finish:

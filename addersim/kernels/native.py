@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from addersim.datapath import EVENTS, Datapath, OutputStage, Stage
 from addersim.errors import InputError
@@ -29,7 +30,8 @@ from addersim.kernels.plan import (
     stage_by_parts,
     start_of,
 )
-from addersim.kernels.reference import Events, add, max_pool, sum_pool
+from addersim.kernels import reference
+from addersim.kernels.reference import Events, add
 from addersim.kernels.dispatch import prove
 from addersim.kernels.theorems import LOOPS
 from addersim.loops import Window
@@ -42,6 +44,7 @@ __all__ = [
     "max_pool",
     "output_stage",
     "path_taken",
+    "quantise",
     "residual",
     "scale",
     "sum_pool",
@@ -164,3 +167,45 @@ def finish(p_npqk: Ints, shift_k: Ints, rounding: Rounding, low: int, high: int,
 
 def _register(stage: Stage) -> list[int]:
     return [stage.format.bits, stage.format.signed, stage.overflow == Overflow.SATURATE]
+
+
+def quantise(x_nchw: NDArray[Any], step: float, zero_point: int, form: IntFormat) -> tuple[Ints, int]:
+    """See :func:`addersim.kernels.reference.quantise`, which defines the result."""
+    if form.bits > 31 or x_nchw.ndim < 2:
+        return reference.quantise(x_nchw, step, zero_point, form)
+    real = np.float32 if x_nchw.dtype.itemsize <= 4 else np.float64
+    x = np.ascontiguousarray(x_nchw, real)
+    N, C, *image = x.shape
+    y = np.empty((N, *image, C), layout.word_for(form.min, form.max))
+    pixels = int(np.prod(image, dtype=np.int64))
+    return y, _native.quantise(x, pixels, step, zero_point, form.min, form.max, y) if y.size else 0
+
+
+def max_pool(x_nhwc: Ints, window: Window) -> Ints:
+    """See :func:`addersim.kernels.reference.max_pool`, which defines the result."""
+    x = layout.as_words(x_nhwc)
+    shape, y_shape = _pool_shape(x.shape, window)
+    y = np.empty(y_shape, x.dtype)
+    if y.size:
+        _native.max_pool(shape, x, y)
+    return y
+
+
+def sum_pool(x_nhwc: Ints, window: Window, pad_code: int, factor_pq: Ints) -> Ints:
+    """See :func:`addersim.kernels.reference.sum_pool`, which defines the result."""
+    x = layout.as_words(x_nhwc)
+    shape, y_shape = _pool_shape(x.shape, window)
+    reach = max(-np.iinfo(x.dtype).min, np.iinfo(x.dtype).max, abs(pad_code)) * window.R * window.S
+    wide = reach * int(np.abs(factor_pq).max(initial=1)) >= 1 << 31
+    y = np.empty(y_shape, np.int64 if wide else np.int32)
+    if y.size:
+        _native.sum_pool(shape, x, pad_code, np.ascontiguousarray(factor_pq, np.int64), y)
+    return y
+
+
+def _pool_shape(x_shape: tuple[int, ...], window: Window) -> tuple[Ints, tuple[int, ...]]:
+    """Return the words of ``pool_shape`` in ext/images.h, and the shape of the result."""
+    N, H, W, C = x_shape
+    P, Q = window.out_size(H, W)
+    words = (N, H, W, C, P, Q, window.R, window.S, *window.stride, *window.padding, *window.dilation)
+    return np.array(words, np.int64), (N, max(P, 0), max(Q, 0), C)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ def convolve(
     """
     K, _, _, depth = w_krsc.shape
     P, Q = window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
-    padded_nhwc = padded(x_nhwc, window, pad_code)
+    padded_nhwc, w_krsc = padded(x_nhwc.astype(np.int64), window, pad_code), w_krsc.astype(np.int64)
     events = dict.fromkeys(EVENTS, 0)
     acc_npqk = np.empty((len(x_nhwc), P, Q, K), np.int64)
     per_group, register = K // window.groups, datapath.accumulator
@@ -157,6 +158,13 @@ def add(p_npqk: Ints, q_npqk: Ints, p_shift_k: Ints, q_shift_k: Ints, product: I
     p, q = p_npqk.astype(np.int64), q_npqk.astype(np.int64)
     total = (p << (n_k - p_shift_k)) + (q << (n_k - q_shift_k))
     return fit(total, product, Overflow.WRAP), misfits(total, product)
+
+
+def quantise(x_nchw: NDArray[Any], step: float, zero_point: int, form: IntFormat) -> tuple[Ints, int]:
+    """Return ``clamp(rint(x / step) + zero_point)`` channels last, in float64 with ties to even, and how many clamped."""
+    codes = np.moveaxis(np.rint(x_nchw.astype(np.float64) / step) + zero_point, 1, -1)
+    outside = np.count_nonzero((codes < form.min) | (codes > form.max))
+    return np.clip(codes, form.min, form.max).astype(np.int64), int(outside)
 
 
 def max_pool(x_nhwc: Ints, window: Window) -> Ints:
