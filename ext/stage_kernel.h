@@ -11,7 +11,7 @@ static inline NAME(lanes) NAME(no_lanes)(void) {
 }
 
 static inline void NAME(gather)(const NAME(lanes) *v, layer_facts *facts) {
-    for (int k = 0; k < BLOCK; k++) {
+    for (int k = 0; k < BLOCK && v->least[k] <= v->most[k]; k++) { /* else nothing went through */
         facts->least = v->least[k] < facts->least ? v->least[k] : facts->least;
         facts->most = v->most[k] > facts->most ? v->most[k] : facts->most;
         facts->saturated += v->saturated[k];

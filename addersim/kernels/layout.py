@@ -116,8 +116,20 @@ def pack(
         raise InputError(f"tree_inputs = {d.tree_inputs}: the native core sums up to {MAX_TREE_INPUTS} at once")
     proof = prove(d, w_krsc, initial_k, plan.window.groups)
     clamp = plan.low, plan.high
-    ends = raw(K) if only_sum else finish(
-        plan.stage, bias_k, plan.multiplier_k, plan.offset_k, plan.shift_k, clamp, d.negates, proof.least_k, proof.most_k
+    ends = (
+        raw(K)
+        if only_sum
+        else finish(
+            plan.stage,
+            bias_k,
+            plan.multiplier_k,
+            plan.offset_k,
+            plan.shift_k,
+            clamp,
+            d.negates,
+            proof.least_k,
+            proof.most_k,
+        )
     )
     if proof.path >= Path.LANES16 and ends.kind == FAST:
         ends = Finish(EXACT, ends.word, ends.rows_k, ends.numbers_k, (EXACT, *ends.words[1:]))

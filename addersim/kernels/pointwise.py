@@ -38,7 +38,9 @@ def _run_stage(
 
 def _packed_stage(isa: tuple[str, int], plan: StagePlan, channels: int) -> tuple[_native.Layer, np.dtype[Any]]:
     ends = [np.full(channels, end, np.int64) for end in (plan.x.min, plan.x.max)]
-    parameters = [np.broadcast_to(v, (channels,)) for v in (plan.bias_k, plan.multiplier_k, plan.offset_k, plan.shift_k)]
+    parameters = [
+        np.broadcast_to(v, (channels,)) for v in (plan.bias_k, plan.multiplier_k, plan.offset_k, plan.shift_k)
+    ]
     finish = layout.finish(plan.stage, *parameters, (plan.low, plan.high), False, *ends)
     return layout.pack_stage(finish, isa[0], isa[1], channels, plan.low), finish.word
 

@@ -92,8 +92,11 @@ def adder(d: Datapath, w_krsc: Ints, initial_k: Ints) -> Proof | None:
     if not (whole and signed and len(w_krsc) and w_krsc.size and register.format.holds(*_ends(initial_k))):
         return None
     clips = tree_clips(d, leaf)
-    if clips and not all(s.overflow == Overflow.SATURATE and t >= min(leaf << (i + 1), tops[-1])
-                         for i, (s, t) in enumerate(zip(d.tree, tops, strict=True)) if t < leaf << (i + 1)):
+    if clips and not all(
+        s.overflow == Overflow.SATURATE and t >= min(leaf << (i + 1), tops[-1])
+        for i, (s, t) in enumerate(zip(d.tree, tops, strict=True))
+        if t < leaf << (i + 1)
+    ):
         return None
     if clips or cut is not None:
         term = segment_top(d, leaf)
