@@ -29,6 +29,7 @@ StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, o
 Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of a simulation.")]
+SKIPPED_TWIN = "; [twin] is left out, `addersim compare` prices it"
 DEMO = "lenet5-fashion"
 EXTRAS = {"torch": "torch", "pooch": "data"}  # packages that are not always there, and what brings them
 
@@ -137,23 +138,24 @@ def sweep(
     study: StudyFile,
     settings: Settings = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Write the rows to this CSV file.")] = None,
-    pool: Annotated[str, typer.Option(help="local:N for N processes.")] = "local:2",
+    threads: Annotated[int, typer.Option(min=1, help="Points at a time, each in a process of its own.")] = 2,
     json_: Json = False,
 ) -> None:
-    """Evaluate a study at every point of its [space]."""
+    """Price a study's network at every point of its [space]: energy, latency, area. Nothing is simulated."""
     from addersim.explore import sweep as run_sweep
     from addersim.network import write_atomically
     from addersim.terminal import print_frame
 
     chosen = _study(study, settings)
     with _steps(json_) as progress:
-        frame = run_sweep(chosen, pool=pool, progress=progress)
+        frame = run_sweep(chosen, pool=f"local:{threads}", progress=progress)
     if out is not None:
         write_atomically(out, frame.to_csv(index=False))
     if json_:
         _print_json(json.loads(frame.to_json(orient="records")))
     else:
         print_frame(frame)
+        print("nothing is simulated: energy, latency and area only" + (SKIPPED_TWIN if chosen.twin else ""))
 
 
 @app.command("list")

@@ -30,6 +30,7 @@ from addersim.study import Data, NetworkSource, Study
 from addersim.validate import Validation, validate
 
 BILLED = ("cycles", "utilisation", "arithmetic_pj", "buffers_pj", "dram_pj")
+CALIBRATION = ("calibration", "calibration_limit")  # keys of [data] that only a float network needs
 Progress = Callable[[str, float], None]
 
 
@@ -97,13 +98,11 @@ def run(study: Study, *, threads: int = 1, progress: Progress = lambda step, don
     sources = [study.network, *([study.twin] if study.twin else [])]
     sides = []
     for source in sources:
-        progress(f"import {source.model or source.file or source.export}", 0)
-        network, qnet = load_network(source)
-        if qnet is None:
-            assert network is not None
-            progress(f"quantise {network.name}", 0)
-            qnet = quantize(network, calibration, **study.quantization.model_dump())
+        progress(f"import and quantise {source.model or source.file or source.export}", 0)
+        network, qnet = on_integers(study, source, calibration)
         sides.append(_side(study, machine, network, qnet, images, labels, threads, progress))
+    if all(side.network is None for side in sides):
+        said = "calibrated and quantised before"
     comparison = None
     if len(sides) == 2:
         progress("compare", 0)
@@ -113,6 +112,31 @@ def run(study: Study, *, threads: int = 1, progress: Progress = lambda step, don
         qnets, dataflow = [side.qnet for side in sides], study.evaluation.dataflow
         comparison = compare(*qnets, hardware=machine, dataflow=dataflow, tables=tables)
     return Outcome(study, len(images), said, tuple(sides), comparison)
+
+
+def on_integers(
+    study: Study, source: NetworkSource, calibration: NDArray[np.float32]
+) -> tuple[Network | None, QuantizedNetwork]:
+    """Return the float network, ``None`` where the file holds a quantised one, and the network on integers.
+
+    Raises
+    ------
+    InputError
+        If the network cannot be used, or is quantised already and the study says how to quantise it.
+    """
+    network, qnet = load_network(source)
+    if qnet is None:
+        assert network is not None
+        return network, quantize(network, calibration, **study.quantization.model_dump())
+    ignored = [f"quantization.{key}" for key in sorted(study.quantization.model_fields_set)]
+    if study.twin is None:
+        ignored += [f"data.{key}" for key in CALIBRATION if key in study.data.model_fields_set]
+    if ignored:
+        raise InputError(
+            f"{study.path}: {ignored[0]} has no effect, since {source.file} holds a network that is quantised "
+            "already; expected a float network there, or no such key"
+        )
+    return None, qnet
 
 
 def load_network(source: NetworkSource) -> tuple[Network | None, QuantizedNetwork | None]:

@@ -35,7 +35,7 @@ class NetworkSource(Record):
     weights
         Checkpoint for ``model``; by default the weights shipped with the package.
     file
-        A safetensors file of ``Network.save``, float or quantised.
+        A safetensors file of ``Network.save``, float or quantised; a quantised one takes no ``[quantization]``.
     export
         A ``.pt2`` file of ``torch.export.save``.
     """
@@ -216,7 +216,7 @@ def check_key(key: str, where: str) -> None:
 
 def changed(study: Study, settings: Mapping[str, Any]) -> Study:
     """Return the study with dotted keys replaced, checked as a file is."""
-    content = json.loads(study.model_dump_json(exclude_none=True, exclude={"path"}))
+    content = json.loads(study.model_dump_json(exclude_unset=True, exclude_none=True, exclude={"path"}))
     for key, value in settings.items():
         content = _replaced(content, key.split("."), value)
     return make_study(content, Path(study.path))

@@ -126,8 +126,8 @@ def print_paths(outcome: Outcome) -> None:
 
 
 def print_frame(frame: Any) -> None:
-    """Print a DataFrame, all of it."""
-    print(frame.to_string(index=False, float_format=lambda value: f"{value:.6g}"))
+    """Print a DataFrame, all of it, with a dash for what has no value."""
+    print(frame.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.6g}"))
 
 
 def print_entries(found: list[dict[str, Any]]) -> None:

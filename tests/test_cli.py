@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,11 +56,15 @@ def test_compare_prints_every_table(study_file, capsys):
 
 
 def test_sweep_writes_csv(study_file, tmp_path, capsys):
-    addersim("sweep", study_file, "--pool", "local:1", "--out", tmp_path / "rows.csv")
-    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 5
-    assert "hardware.rows" in capsys.readouterr().out
-    addersim("sweep", study_file, "--pool", "local:1", "--json")
-    assert len(json.loads(capsys.readouterr().out)) == 4
+    addersim("sweep", study_file, "--threads", "1", "--out", tmp_path / "rows.csv")
+    lines = (tmp_path / "rows.csv").read_text().splitlines()
+    assert len(lines) == 5 and lines[1].endswith(",")  # no area in the table: empty here, null in JSON, - on screen
+    out = capsys.readouterr().out
+    assert "hardware.rows" in out and not re.search("NaN|None", out)
+    assert "nothing is simulated: energy, latency and area only; [twin] is left out" in out
+    addersim("sweep", study_file, "--threads", "1", "--json")
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 4 and rows[0]["area_um2"] is None
 
 
 @pytest.mark.parametrize("shelf", ["costs", "hardware", "dataflows", "ops", "models", "studies", "recipes"])
@@ -92,7 +97,7 @@ def test_report_writes_a_page(study_file, tmp_path, capsys):
         (["simulate", "STUDY", "--bogus"], "No such option: --bogus"),
         (["simulate"], "Missing argument"),
         (["nonsense"], "No such command"),
-        (["sweep", "STUDY", "--pool", "x"], "expected local:N"),
+        (["sweep", "STUDY", "--threads", "0"], "--threads"),
         (["compare", "STUDY", "--set", "twin.file=none.safetensors"], "none.safetensors: no such file"),
         (["train", "nowhere.toml", "--out", "x"], "nowhere.toml"),
         (["report", "STUDY", "--out", "FILE/below"], "cannot be written"),

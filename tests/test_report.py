@@ -198,9 +198,31 @@ def test_a_network_alone_makes_a_page(tmp_path: Path, file: str) -> None:
 
 def test_a_quantised_file_makes_a_page(tmp_path: Path) -> None:
     make(tmp_path, twin=False).sides[0].qnet.save(tmp_path / "quantised.safetensors")
+    text = (tmp_path / "mine.toml").read_text(encoding="utf-8").replace("calibration_limit = 32\n", "")
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     outcome = run(Study.read(tmp_path / "mine.toml", ["network.file=quantised.safetensors"]))
     text = write_report(outcome, tmp_path / "out").read_text(encoding="utf-8")
     assert "sqnr-layers" not in text and "float" not in headline(outcome)
+    assert "quantised before" in text and "training images" not in text
+
+
+def test_an_overridden_study_of_a_quantised_file_reads_back(tmp_path: Path) -> None:
+    make(tmp_path, twin=False).sides[0].qnet.save(tmp_path / "quantised.safetensors")
+    text = '[network]\nfile = "quantised.safetensors"\n[data]\nlimit = 8\n'
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    outcome = run(Study.read(tmp_path / "mine.toml", ["hardware.rows=8"]))
+    write_report(outcome, tmp_path)
+    again = run(Study.read(tmp_path / "study.toml"))
+    assert again.sides[0].machine == outcome.sides[0].machine
+
+
+@pytest.mark.parametrize("setting", ["quantization.bits=8", "data.calibration_limit=9"])
+def test_keys_that_a_quantised_file_ignores_are_refused(tmp_path: Path, setting: str) -> None:
+    make(tmp_path, twin=False).sides[0].qnet.save(tmp_path / "quantised.safetensors")
+    text = '[network]\nfile = "quantised.safetensors"\n[data]\nlimit = 8\n'
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=rf"mine.toml: {setting.split('=')[0]} has no effect, since .*quantised.safet"):
+        run(Study.read(tmp_path / "mine.toml", [setting]))
 
 
 def test_own_cost_table_is_named_not_located(tmp_path: Path) -> None:
