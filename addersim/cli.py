@@ -77,11 +77,12 @@ def simulate(
     json_: Json = False,
 ) -> None:
     """Run a study on integers: a table per layer, accuracy, energy, latency."""
+    from addersim.figures import with_layers
     from addersim.terminal import print_paths, print_sides
 
     outcome = _run(_study(study, settings), threads, json_)
     if json_:
-        _print_json(_figures(outcome, explain))
+        _print_json(with_layers(outcome, explain))
     else:
         print_sides(outcome)
         if explain:
@@ -91,6 +92,7 @@ def simulate(
 @app.command()
 def compare(study: StudyFile, settings: Settings = [], threads: Threads = 1, json_: Json = False) -> None:  # noqa: B006
     """Compare a study's network with its twin over all cost tables, everything else equal."""
+    from addersim.figures import with_tables
     from addersim.terminal import print_comparison
 
     chosen = _study(study, settings)
@@ -98,7 +100,7 @@ def compare(study: StudyFile, settings: Settings = [], threads: Threads = 1, jso
         raise InputError(f"{study}: compare needs a [twin], the multiplier network")
     outcome = _run(chosen, threads, json_)
     if json_:
-        _print_json(_figures(outcome, explain=False))
+        _print_json(with_tables(outcome))
     else:
         print_comparison(outcome)
 
@@ -112,6 +114,7 @@ def report(
     json_: Json = False,
 ) -> None:
     """Run a study and write one self-contained page, its figures as CSV, and the study file."""
+    from addersim.figures import with_layers
     from addersim.network import make_folder
     from addersim.report import write_report
     from addersim.terminal import print_comparison, print_sides
@@ -125,7 +128,7 @@ def report(
         progress("write the report", 0)
         page = write_report(outcome, out)
     if json_:
-        _print_json({**_figures(outcome, explain=False), "report": str(page)})
+        _print_json({**with_layers(outcome, explain=False), "report": str(page)})
         return
     print_sides(outcome)
     if outcome.comparison is not None:
@@ -189,19 +192,6 @@ def _run(study: Study, threads: int, quiet: bool) -> Outcome:
         from addersim.outcome import run
 
         return run(study, threads=threads, progress=progress)
-
-
-def _figures(outcome: Outcome, explain: bool) -> dict[str, Any]:
-    from addersim.outcome import layer_table, summary
-
-    figures = summary(outcome)
-    for side in outcome.sides:
-        layers = json.loads(layer_table(side, outcome.table).to_json(orient="records"))
-        if explain:
-            paths = {layer.name: layer.facts.path for layer in side.trace.layers}
-            layers = [{**row, "path": paths.get(row["layer"], "")} for row in layers]
-        figures[side.label]["layers"] = layers
-    return figures
 
 
 def _print_json(value: Any) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from addersim.cli import main
+from addersim.compare import METRICS
 
 
 def addersim(*arguments, expect=0):
@@ -36,6 +37,9 @@ def test_simulate_prints_a_table_and_json(study_file, capsys):
     assert all(
         word in out for word in ("conv2", "7,200 a", "57,600 m", "SQNR dB", "arithmetic", "no register can overflow")
     )
+    assert "a adders, m multipliers" in out and "16x16 a" in out and "8x8 m" in out
+    assert re.search(r"array area +- +-", out) and "none of [evaluation].tables prints areas" in out
+    assert len(re.findall("^ all ", out, re.MULTILINE)) == 4
     addersim("simulate", study_file, "--json", "--explain", "--set", "data.limit=8")
     figures = json.loads(capsys.readouterr().out)
     assert figures["images"] == 8
@@ -51,8 +55,17 @@ def test_compare_prints_every_table(study_file, capsys):
     assert all(
         table in out for table in ("horowitz2014_45nm", "aladdin_40nm", "qkeras_fit_45nm", "evoapprox_45nm", "range")
     )
+    assert "range, side array 16x16" in out and "8x8 multipliers beside the adders" in " ".join(out.split())
     addersim("compare", study_file, "--json", "--set", "data.limit=8")
-    assert json.loads(capsys.readouterr().out)["taps_multiplier_over_adder"]["by_table"]
+    figures = json.loads(capsys.readouterr().out)
+    assert "layers" not in figures["adder"] and any("buffer energy" in text for text in figures["assumptions"])
+    for metric in METRICS:
+        ratios = figures[f"{metric}_multiplier_over_adder"]["by_table"]
+        rows = {table: row[metric] for table, row in figures["tables"].items()}
+        assert {table: row["ratio"] for table, row in rows.items()} == pytest.approx(ratios)
+        assert all(
+            r["ratio"] is None or r["ratio"] * r["adder"] == pytest.approx(r["multiplier"]) for r in rows.values()
+        )
 
 
 def test_sweep_writes_csv(study_file, tmp_path, capsys):

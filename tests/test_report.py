@@ -14,9 +14,12 @@ from xml.etree import ElementTree
 import pytest
 
 import addersim
+from addersim.compare import compare
 from addersim.errors import InputError
+from addersim.figures import summary
+from addersim.hardware import load_hardware
 from addersim.network import Network
-from addersim.outcome import Outcome, run, summary
+from addersim.outcome import Outcome, run
 from addersim.report import words, write_report
 from addersim.report.charts import Groups, gathered
 from addersim.report.headline import headline
@@ -157,6 +160,24 @@ def test_comparison_has_every_table_and_metric(outcome: Outcome, folder: Path) -
 def test_summary_is_the_outcome_s(outcome: Outcome, folder: Path) -> None:
     told = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     assert told == {**summary(outcome), "study": "mine.toml"}
+
+
+def test_what_the_side_array_decides_is_told_beside_the_ratios(outcome: Outcome, page: str) -> None:
+    adder, multiplier = (side.qnet for side in outcome.sides)
+    machine = load_hardware("adder_16x16", multiplier_rows=16, multiplier_cols=16)
+    full = compare(adder, multiplier, hardware=machine)
+    energy, latency, area = (words.ratios(full.range(metric)) for metric in ("energy", "latency", "area"))
+    text = re.sub(r"<[^>]*>", "", html.unescape(page)).replace("\N{NO-BREAK SPACE}", " ")
+    assert f"with 16 × 16 on both, multiplier / adder is {energy} in energy, {latency} in latency, {area} in" in text
+    assert f"{energy} with a side array of 16 × 16" in text
+    assert re.search(rf"range, side array 16 × 16{energy}.*{latency}{area}", text)
+    assert outcome.full_side is not None and outcome.full_side.range("energy") == full.range("energy")
+
+
+def test_a_side_array_as_large_as_the_array_is_not_told_twice(tmp_path: Path) -> None:
+    outcome = make(tmp_path, settings=("hardware.multiplier_rows=16", "hardware.multiplier_cols=16"))
+    assert outcome.full_side is None
+    assert "with a side array of" not in write_report(outcome, tmp_path / "out").read_text(encoding="utf-8")
 
 
 def test_study_is_a_copy(outcome: Outcome, folder: Path) -> None:
