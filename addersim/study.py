@@ -17,7 +17,7 @@ from addersim.dataflows import load_dataflow
 from addersim.datapath import Style
 from addersim.errors import InputError, nearest
 from addersim.hardware import Hardware, load_hardware
-from addersim.nn.catalogue import model_card
+from addersim.nn.catalogue import model_card, shipped_weights
 from addersim.ranges import RangeRule
 from addersim.toml import Record, build
 
@@ -79,7 +79,7 @@ class Data(Record):
 
 
 class Quantization(Record):
-    """The arguments of :func:`addersim.quantize`."""
+    """The arguments of :func:`addersim.quantize`; ``bits`` leaves the first and the last layer at 8."""
 
     bits: Annotated[int, Field(ge=2, le=16)] = 8
     residual_bits: Annotated[int, Field(ge=2, le=16)] = 8
@@ -178,6 +178,9 @@ def _check_names(study: Study) -> None:
     checks: list[tuple[str, Callable[[Any], object], Iterable[str | None]]] = [
         (key, model_card, [name]) for key, name in sources
     ]
+    for section, source in (("network", study.network), ("twin", study.twin)):
+        if source is not None and source.weights is None:
+            checks.append((f"{section}.weights", shipped_weights, [source.model]))
     checks.append(("evaluation.dataflow", load_dataflow, [study.evaluation.dataflow]))
     checks.append(("evaluation.tables", load_table, study.evaluation.tables))
     for key, load, names in checks:

@@ -163,14 +163,16 @@ def print_frame(frame: Any) -> None:
     print(frame.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.6g}"))
 
 
-def print_entries(found: list[dict[str, Any]]) -> None:
-    """Print name, description and source, one row each."""
+def print_entries(found: list[dict[str, Any]], said: str) -> None:
+    """Print one row per thing, and what they are."""
     grid = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for head in ("name", "description", "source"):
-        grid.add_column(head, no_wrap=head == "name")
+    for head in found[0]:
+        grid.add_column(head, no_wrap=head in ("name", "weights"), overflow="fold")
     for one in found:
-        grid.add_row(*(escape(str(one[key])) for key in ("name", "description", "source")))
-    Console().print(grid)
+        grid.add_row(*(escape(str(value)) for value in one.values()))
+    screen = Console()
+    screen.print(grid)
+    screen.print(said, style="dim", highlight=False, markup=False)
 
 
 def print_entry(full: dict[str, Any]) -> None:

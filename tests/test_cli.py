@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from addersim import __version__
 from addersim.cli import main
 from addersim.compare import METRICS
 
@@ -29,6 +30,36 @@ def test_help_names_every_command(capsys):
     addersim("--help")
     out = capsys.readouterr().out
     assert all(name in out for name in ("demo", "train", "simulate", "compare", "report", "sweep", "list"))
+
+
+def test_no_command_prints_the_help(capsys):
+    addersim()
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Usage:") and captured.out.count("\n") > 10 and captured.err == ""
+    assert "..." not in captured.out.split("Commands:")[1]  # every line about a command is whole
+
+
+def test_version(capsys):
+    addersim("--version")
+    assert capsys.readouterr().out == f"addersim {__version__}\n"
+
+
+def test_list_names_the_shelves(capsys):
+    addersim("list")
+    out = capsys.readouterr().out
+    addersim("list", "--json")
+    names = [one["name"] for one in json.loads(capsys.readouterr().out)]
+    assert names == ["costs", "hardware", "dataflows", "ops", "models", "studies", "recipes"]
+    assert all(re.search(rf"^ {name} ", out, re.MULTILINE) for name in names)
+
+
+def test_list_models_says_which_weights_are_shipped(capsys):
+    addersim("list", "models", "--json")
+    weights = {one["name"]: one["weights"] for one in json.loads(capsys.readouterr().out)}
+    assert weights["lenet5_adder"] == weights["lenet5_conv"] == "fashion_mnist"
+    assert {weights[name] for name in weights if name.startswith("resnet")} == {"none"}
+    addersim("list", "models")
+    assert "they need torch" in " ".join(capsys.readouterr().out.split())
 
 
 def test_simulate_prints_a_table_and_json(study_file, capsys):
@@ -93,6 +124,28 @@ def test_list_shows_every_shelf_with_sources(shelf, capsys):
     assert json.loads(capsys.readouterr().out)["name"] == found[0]["name"]
 
 
+def test_the_demo_says_where_and_writes_into_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("addersim.cli.report", lambda study, out, *_: print(study, out))
+    addersim("demo")
+    assert capsys.readouterr().out == "lenet5-fashion addersim-demo\n"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "message"),
+    [(True, "stopped; --resume goes on after the last whole epoch"), (False, "stopped in the first epoch")],
+)
+def test_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch, capsys, checkpoint, message):
+    def interrupted(recipe, out, *_, **__):
+        if checkpoint:
+            (out / "checkpoint.pt").write_bytes(b"")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("addersim.train.loop.train", interrupted)
+    addersim("train", "lenet5_adder-fashion_mnist", "--out", tmp_path, expect=130)
+    assert capsys.readouterr().err == f"addersim: {message}\n"
+
+
 def test_report_writes_a_page(study_file, tmp_path, capsys):
     addersim("report", study_file, "--out", tmp_path / "page", "--set", "data.limit=8")
     assert (tmp_path / "page" / "index.html").exists()
@@ -107,6 +160,10 @@ def test_report_writes_a_page(study_file, tmp_path, capsys):
         (["list", "studies", "x"], "nothing called 'x' is shipped"),
         (["simulate", "nowhere.toml"], "nowhere.toml: no such file"),
         (["simulate", "STUDY", "--set", "hardware.row=1"], "did you mean 'rows'"),
+        (
+            ["simulate", "lenet5-fashion", "--set", "network.model=resnet20_adder"],
+            "lenet5-fashion.toml: network.weights: no weights are shipped for resnet20_adder: expected the path",
+        ),
         (["simulate", "STUDY", "--bogus"], "No such option: --bogus"),
         (["simulate"], "Missing argument"),
         (["nonsense"], "No such command"),
