@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from addersim import __version__
+import addersim
 from addersim.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def start(
 ) -> None:
     """Simulate, price and compare adder networks, bit for bit as hardware would compute them."""
     if version:
-        print(f"addersim {__version__}")
+        print(f"addersim {addersim.__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())

@@ -16,7 +16,7 @@ from addersim.report.headline import full_size, range_of
 from addersim.report.ratio_chart import TITLES
 
 ENERGIES = {"arithmetic, nJ": "arithmetic_pj", "buffers, nJ": "buffers_pj", "DRAM, nJ": "dram_pj"}
-TEXT = ("layer", "kind", "output", "x/w/acc", "out", "array")  # columns of text; the others are numbers
+TEXT = ("layer", "kind", "output", "x/w/acc", "out")  # columns of text; the others are numbers
 STAY = ("layer", "overflows", "saturated")
 
 
@@ -64,14 +64,14 @@ def layer_grid(side: Side, table: str) -> Grid:
         "output": [*(shape.replace("x", "×") for shape in frame["shape"]), ""],
         "x/w/acc": [*frame["x/w/acc"], ""],
         "out": [*frame["out"], ""],
-        "array": [*(array.partition(" ")[0].replace("x", "×") for array in frame["array"]), ""],
         "adder taps": _counts(frame["adder_taps"]),
         "MACs": _counts(frame["multiplier_taps"]),
         "overflows": [*_whole(frame["overflows"])],
         "saturated": [*_whole(frame["saturated"])],
         "SQNR, dB": [*map(words.decibels, frame["sqnr_db"]), ""],
         "cycles": _counts(frame["cycles"]),
-        "array used, %": [*(_share(record["utilisation"]) for record in records), ""],
+        "array": [*(array.partition(" ")[0].replace("x", "×") for array in frame["array"]), ""],
+        "used, %": [*(_share(record["utilisation"]) for record in records), ""],
         **{head: _nanojoules(frame[key]) for head, key in ENERGIES.items()},
     }
     kept = {head: cells for head, cells in columns.items() if head in STAY or set(cells) - {"", words.DASH}}
