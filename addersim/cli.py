@@ -82,13 +82,9 @@ def train(
 
     chosen = read_recipe(shipped_recipes().get(recipe, recipe))
     command = " ".join(["addersim", *sys.argv[1:]])
-    try:
-        result = run_training(
-            chosen, out, data, resume=resume, overwrite=overwrite, progress=not json_, command=command
-        )
-    except KeyboardInterrupt:
-        whole = (out / CHECKPOINT).exists()
-        _fail("stopped; --resume goes on after the last whole epoch" if whole else "stopped in the first epoch", 130)
+    options = {"resume": resume, "overwrite": overwrite, "progress": not json_}
+    with _resumable(out / CHECKPOINT):
+        result = run_training(chosen, out, data, **options, command=command)
     if json_:
         _print_json({"accuracy": result.accuracy_percent / 100, "weights": str(result.weights)})
     else:
@@ -241,6 +237,16 @@ def _run(study: Study, threads: int, quiet: bool) -> Outcome:
         from addersim.outcome import run
 
         return run(study, threads=threads, progress=progress)
+
+
+@contextmanager
+def _resumable(checkpoint: Path) -> Iterator[None]:
+    """Say on Ctrl-C whether there is something to go on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = "; --resume goes on after the last whole epoch" if checkpoint.exists() else " in the first epoch"
+        _fail(f"stopped{kept}", 130)
 
 
 def _print_json(value: Any) -> None:

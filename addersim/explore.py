@@ -73,16 +73,8 @@ def sweep(
     import pandas as pd
 
     study = study if isinstance(study, Study) else Study.read(study)
-    axes = dict(study.space if space is None else space)
-    if not axes or not all(len(values) for values in axes.values()):
-        raise InputError(f"{study.path}: the space is empty; give [space] keys such as hardware.rows = [8, 16]")
+    axes = _axes(study, space)
     study = study.model_copy(update={"twin": None})
-    for key in axes:
-        check_key(key, study.path)
-        if key.startswith(IDLE):
-            raise InputError(
-                f"{study.path}: {key} changes nothing in a sweep, which prices [network] and simulates nothing"
-            )
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     for point in points:
         changed(study, point)  # a bad value is reported before any work is done
@@ -92,6 +84,19 @@ def sweep(
         rows |= {_key(point): found for point, found in part}
         progress("sweep", len(rows) / len(points))
     return pd.DataFrame([row for point in points for row in rows[_key(point)]])
+
+
+def _axes(study: Study, space: Mapping[str, Sequence[Any]] | None) -> dict[str, Sequence[Any]]:
+    """Return the axes of the grid, every key known and of some effect."""
+    axes = dict(study.space if space is None else space)
+    if not axes or not all(len(values) for values in axes.values()):
+        raise InputError(f"{study.path}: the space is empty; give [space] keys such as hardware.rows = [8, 16]")
+    for key in axes:
+        check_key(key, study.path)
+        if key.startswith(IDLE):
+            why = "which prices [network] and simulates nothing"
+            raise InputError(f"{study.path}: {key} changes nothing in a sweep, {why}")
+    return axes
 
 
 def _results(work: list[Work], workers: int) -> Iterator[list[tuple[Point, list[Point]]]]:

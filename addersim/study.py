@@ -90,7 +90,7 @@ class Quantization(Record):
 
 
 class Evaluation(Record):
-    """Dataflow and cost tables; the first table is the one the headline uses."""
+    """Dataflow and cost tables of a network's bill, the first for headlines; comparisons add every shipped table."""
 
     dataflow: str = "output_stationary"
     tables: Annotated[tuple[str, ...], Field(min_length=1)] = ("horowitz2014_45nm",)

@@ -114,7 +114,8 @@ def _area(outcome: Outcome) -> tuple[str, list[str]]:
 
 def _remarks(outcome: Outcome) -> Iterator[str]:
     """Say what the tables' letters and dashes mean."""
-    yield f"{outcome.images} images; {outcome.calibration}; one image costs, by {outcome.table}"
+    yield f"{outcome.images} images; {outcome.calibration}"
+    yield f"energies of one image by {outcome.table}, the first of [evaluation].tables"
     yield "taps, array: a adders, m multipliers; x/w/acc: input, weight, accumulator; u unsigned, s signed, then bits"
     yield "overflow, satur.: over all images; used: taps per element and array cycle"
     if all(cost.area_um2 is None for cost in outcome.sides[0].costs.values()):
@@ -132,7 +133,7 @@ def print_comparison(outcome: Outcome) -> None:
         grid.add_row(table, *("-" if r[table] is None else f"{r[table]:.2f}" for r in ratios))
     grid.add_section()
     grid.add_row("range", *_ranges(comparison))
-    said = "every shipped cost table and those of [evaluation]; -: not in that table"
+    said = "every shipped cost table, and those of [evaluation].tables; -: not in that table"
     if outcome.full_side is not None:
         side, full = (f"{rows}x{cols}" for rows, cols in (machine.array("multiplier"), (machine.rows, machine.cols)))
         grid.add_row(f"range, side array {full}", *_ranges(outcome.full_side))
