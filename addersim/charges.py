@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from addersim.tabular import Tabular
 
 Unit = Literal["arithmetic", "buffers", "dram"]
 UNITS: tuple[Unit, ...] = ("arithmetic", "buffers", "dram")
+COUNTED: dict[Unit, str] = {"arithmetic": "operations", "buffers": "words", "dram": "bits"}
 
 
 @dataclass(frozen=True)
@@ -146,13 +147,56 @@ class Cost(Tabular):
         return pd.DataFrame(rows, columns=columns)
 
     def explain(self) -> str:
-        """Return totals, sources and assumptions as plain text."""
-        area = "not priced" if self.area_um2 is None else f"{self.area_um2:.4g} um2 of arithmetic"
+        """Return every figure as count x price with the number of its source, then the sources and assumptions.
+
+        Charges of the same action and price are summed over the layers; :meth:`to_pandas` has them one by one.
+        """
+        numbers: dict[str, int] = {}
         lines = [
-            f"{self.network} on {self.hardware.name}, {self.dataflow}, prices of {self.table}",
-            f"energy {self.energy_pj:.4g} pJ per image: "
-            + ", ".join(f"{unit} {energy:.4g}" for unit, energy in self.energy_by_unit.items()),
-            f"{self.cycles} cycles, {self.latency_us:.4g} us at {self.hardware.clock_mhz:g} MHz; area {area}",
+            f"{self.network} on {self.hardware.name}, {self.dataflow}, prices of {self.table}; one image",
+            "",
+            _line("energy", self.energy_pj / 1000, "nJ"),
+            *(line for unit in UNITS for line in _bill(self.charges, unit, numbers)),
+            _line("latency", self.latency_us, f"us = {self.cycles:,} cycles / {self.hardware.clock_mhz:g} MHz"),
+            *_floor_plan(self.areas, self.area_um2, numbers),
+            "",
+            "sources",
+            *(f"[{number}] {source}" for source, number in numbers.items()),
+            "",
+            "assumptions",
+            *(f"- {text}" for text in self.assumptions),
         ]
-        lines += [f"source: {source}" for source in self.sources]
-        return "\n".join(lines + [f"assumption: {text}" for text in self.assumptions])
+        return "\n".join(lines)
+
+
+def _line(what: str, figure: float, rest: str) -> str:
+    return f"{what:<34}{figure:>15,.3f} {rest}"
+
+
+def _note(source: str, numbers: dict[str, int]) -> str:
+    """Return the number of a source in brackets; a new source gets the next one."""
+    return f"[{numbers.setdefault(source, len(numbers) + 1)}]"
+
+
+def _bill(charges: Iterable[Charge], unit: Unit, numbers: dict[str, int]) -> Iterator[str]:
+    """Yield the total of a unit, then its charges, those of one action and source together, the largest first."""
+    sums: dict[tuple[str, str], tuple[int, float]] = {}
+    for charge in charges:
+        if charge.unit == unit:
+            times, energy_pj = sums.get((charge.action, charge.source), (0, 0.0))
+            sums[charge.action, charge.source] = times + charge.times, energy_pj + charge.energy_pj
+    yield _line(unit, sum(energy_pj for _, energy_pj in sums.values()) / 1000, "nJ")
+    for (action, source), (times, energy_pj) in sorted(sums.items(), key=lambda item: -item[1][1]):
+        product = f"nJ = {times:,} {COUNTED[unit]} x {energy_pj / max(times, 1):.4g} pJ"
+        yield _line(f"  {action}", energy_pj / 1000, f"{product} {_note(source, numbers)}")
+
+
+def _floor_plan(areas: Iterable[Area], area_um2: float | None, numbers: dict[str, int]) -> Iterator[str]:
+    yield "area of the arrays: not priced" if area_um2 is None else _line("area of the arrays", area_um2, "um2")
+    for area in areas:
+        note = _note(area.source, numbers)
+        if area.area_um2 is None:
+            yield f"  {area.component}: {area.count:,}, not priced {note}"
+        else:
+            product = f"um2 = {area.count:,} x {area.area_um2 / area.count:.4g} um2 {note}"
+            yield _line(f"  {area.component}", area.area_um2, product)

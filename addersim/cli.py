@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+import addersim
 from addersim.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from addersim.study import Study
 
 app = typer.Typer(
-    help="Simulate, price and compare adder networks, bit for bit as hardware would compute them.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -29,17 +29,34 @@ StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, o
 Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of a simulation.")]
+SKIPPED_TWIN = "; [twin] is left out, `addersim compare` prices it"
 DEMO = "lenet5-fashion"
 EXTRAS = {"torch": "torch", "pooch": "data"}  # packages that are not always there, and what brings them
 
 
+@app.callback()
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Simulate, price and compare adder networks, bit for bit as hardware would compute them."""
+    if version:
+        print(f"addersim {addersim.__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("reports") / DEMO,
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("addersim-demo"),
     threads: Threads = 2,
     json_: Json = False,
 ) -> None:
-    """Run the shipped LeNet-5 AdderNet beside its multiplier twin and write the report."""
+    """Run the shipped LeNet-5 beside its twin and write a report.
+
+    The AdderNet and its multiplier twin, on 2,000 embedded images; the report is a folder with index.html.
+    """
     report(DEMO, out, [], threads, json_)
 
 
@@ -47,18 +64,27 @@ def demo(
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights, card and curves.")],
-    data: Annotated[Path | None, typer.Option(help="Folder that holds the data set.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(envvar="ADDERSIM_DATA", help="Folder of the data set; without one it is downloaded.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew where --out holds a checkpoint.")] = False,
     json_: Json = False,
 ) -> None:
-    """Train a network as a recipe says; the shipped recipes made the shipped weights."""
+    """Train a network by a recipe.
+
+    The shipped recipes made the shipped weights. Ctrl-C loses the epoch at work only: --resume goes on.
+    """
     from addersim.listing import shipped_recipes
     from addersim.train import read_recipe
     from addersim.train import train as run_training
+    from addersim.train.loop import CHECKPOINT
 
     chosen = read_recipe(shipped_recipes().get(recipe, recipe))
     command = " ".join(["addersim", *sys.argv[1:]])
-    result = run_training(chosen, out, data, resume, progress=not json_, command=command)
+    options = {"resume": resume, "overwrite": overwrite, "progress": not json_}
+    with _resumable(out / CHECKPOINT):
+        result = run_training(chosen, out, data, **options, command=command)
     if json_:
         _print_json({"accuracy": result.accuracy_percent / 100, "weights": str(result.weights)})
     else:
@@ -75,12 +101,16 @@ def simulate(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Run a study on integers: a table per layer, accuracy, energy, latency."""
+    """Run a study on integers, layer by layer.
+
+    Prints overflows, accuracy, energy and latency; with --json as figures.
+    """
+    from addersim.figures import with_layers
     from addersim.terminal import print_paths, print_sides
 
     outcome = _run(_study(study, settings), threads, json_)
     if json_:
-        _print_json(_figures(outcome, explain))
+        _print_json(with_layers(outcome, explain))
     else:
         print_sides(outcome)
         if explain:
@@ -89,7 +119,11 @@ def simulate(
 
 @app.command()
 def compare(study: StudyFile, settings: Settings = [], threads: Threads = 1, json_: Json = False) -> None:  # noqa: B006
-    """Compare a study's network with its twin over all cost tables, everything else equal."""
+    """Compare a study's network with its twin.
+
+    Multiplier / adder by every cost table, everything else equal; with --json both sides' figures too.
+    """
+    from addersim.figures import with_tables
     from addersim.terminal import print_comparison
 
     chosen = _study(study, settings)
@@ -97,7 +131,7 @@ def compare(study: StudyFile, settings: Settings = [], threads: Threads = 1, jso
         raise InputError(f"{study}: compare needs a [twin], the multiplier network")
     outcome = _run(chosen, threads, json_)
     if json_:
-        _print_json(_figures(outcome, explain=False))
+        _print_json(with_tables(outcome))
     else:
         print_comparison(outcome)
 
@@ -110,7 +144,11 @@ def report(
     threads: Threads = 1,
     json_: Json = False,
 ) -> None:
-    """Run a study and write one self-contained page, its figures as CSV, and the study file."""
+    """Run a study and write it up as one page.
+
+    The page needs nothing beside it; its figures come as CSV and JSON too, and the study file.
+    """
+    from addersim.figures import with_layers
     from addersim.network import make_folder
     from addersim.report import write_report
     from addersim.terminal import print_comparison, print_sides
@@ -124,7 +162,7 @@ def report(
         progress("write the report", 0)
         page = write_report(outcome, out)
     if json_:
-        _print_json({**_figures(outcome, explain=False), "report": str(page)})
+        _print_json({**with_layers(outcome, explain=False), "report": str(page)})
         return
     print_sides(outcome)
     if outcome.comparison is not None:
@@ -137,43 +175,55 @@ def sweep(
     study: StudyFile,
     settings: Settings = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Write the rows to this CSV file.")] = None,
-    pool: Annotated[str, typer.Option(help="local:N for N processes.")] = "local:2",
+    threads: Annotated[int, typer.Option(min=1, help="Points at a time, each in a process of its own.")] = 2,
     json_: Json = False,
 ) -> None:
-    """Evaluate a study at every point of its [space]."""
+    """Price a study over its [space], simulating nothing.
+
+    Energy, latency and area of [network] at every point of the grid. There is no accuracy and no overflow
+    here, and a [twin] is left out: `addersim compare` prices it.
+    """
     from addersim.explore import sweep as run_sweep
     from addersim.network import write_atomically
     from addersim.terminal import print_frame
 
     chosen = _study(study, settings)
     with _steps(json_) as progress:
-        frame = run_sweep(chosen, pool=pool, progress=progress)
+        frame = run_sweep(chosen, pool=f"local:{threads}", progress=progress)
     if out is not None:
         write_atomically(out, frame.to_csv(index=False))
     if json_:
         _print_json(json.loads(frame.to_json(orient="records")))
     else:
         print_frame(frame)
+        print("nothing is simulated: energy, latency and area only" + (SKIPPED_TWIN if chosen.twin else ""))
 
 
 @app.command("list")
 def list_(
     shelf: Annotated[
-        str, typer.Argument(metavar="SHELF", help="costs, hardware, dataflows, ops, models, studies or recipes.")
-    ],
+        str | None,
+        typer.Argument(metavar="[SHELF]", help="costs, hardware, dataflows, ops, models, studies or recipes."),
+    ] = None,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this one in full.")] = None,
     json_: Json = False,
 ) -> None:
-    """Show what is on a shelf, with its source."""
-    from addersim.listing import entries, entry
+    """Show the shelves, or what is on them.
+
+    Without SHELF the shelves, without NAME what is on one and its source, else one thing in full.
+    """
+    from addersim.listing import SHELVES, entries, entry, shelves
     from addersim.terminal import print_entries, print_entry
 
-    if name is None:
-        found = entries(shelf)
-        _print_json(found) if json_ else print_entries(found)
-    else:
+    if shelf is not None and name is not None:
         full = entry(shelf, name)
         _print_json(full) if json_ else print_entry(full)
+        return
+    found = shelves() if shelf is None else entries(shelf)
+    if json_:
+        _print_json(found)
+    else:
+        print_entries(found, "addersim list SHELF [NAME]" if shelf is None else f"{shelf}: {SHELVES[shelf]}")
 
 
 def _study(study: str, settings: list[str]) -> Study:
@@ -189,17 +239,14 @@ def _run(study: Study, threads: int, quiet: bool) -> Outcome:
         return run(study, threads=threads, progress=progress)
 
 
-def _figures(outcome: Outcome, explain: bool) -> dict[str, Any]:
-    from addersim.outcome import layer_table, summary
-
-    figures = summary(outcome)
-    for side in outcome.sides:
-        layers = json.loads(layer_table(side, outcome.table).to_json(orient="records"))
-        if explain:
-            paths = {layer.name: layer.facts.path for layer in side.trace.layers}
-            layers = [{**row, "path": paths.get(row["layer"], "")} for row in layers]
-        figures[side.label]["layers"] = layers
-    return figures
+@contextmanager
+def _resumable(checkpoint: Path) -> Iterator[None]:
+    """Say on Ctrl-C whether there is something to go on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = "; --resume goes on after the last whole epoch" if checkpoint.exists() else " in the first epoch"
+        _fail(f"stopped{kept}", 130)
 
 
 def _print_json(value: Any) -> None:
@@ -240,6 +287,6 @@ def main() -> None:
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> NoReturn:
     print(f"addersim: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(code)

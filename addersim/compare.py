@@ -62,7 +62,7 @@ class Comparison(Tabular):
         return (min(ratios), max(ratios)) if ratios else None
 
     def to_pandas(self) -> Any:
-        """Return one row per table and metric: adder, multiplier, ratio, unit."""
+        """Return one row per table and metric: adder, multiplier, ratio, unit; NaN where a table has no price."""
         import pandas as pd
 
         units = {"energy": "pJ", "arithmetic": "pJ", "taps": "pJ", "latency": "us", "area": "um2"}
@@ -71,7 +71,8 @@ class Comparison(Tabular):
             for name, pair in self.costs.items()
             for metric in METRICS
         ]
-        return pd.DataFrame(rows, columns=["table", "metric", "adder", "multiplier", "ratio", "unit"])
+        frame = pd.DataFrame(rows, columns=["table", "metric", "adder", "multiplier", "ratio", "unit"])
+        return frame.astype(dict.fromkeys(["adder", "multiplier", "ratio"], float))
 
 
 def compare(
@@ -153,7 +154,7 @@ def _assumptions(costs: Mapping[str, tuple[Cost, Cost]], machine: Hardware, twin
     side = machine.multiplier_rows * machine.multiplier_cols
     unequal = (
         f"{machine.name} runs the layers that stayed multiplications on {side} multipliers beside the array, "
-        f"{twin.name} on its {twin.rows * twin.cols}; their area and cycles are in the figures",
+        f"{twin.name} on its {twin.rows * twin.cols}; their area, cycles and buffer energy are in the figures",
     ) if side else ()  # fmt: skip
     both = (*multiplier.assumptions, *(text for pair in costs.values() for text in pair[0].assumptions))
     return (*held, *unequal, *_differences(adder, multiplier), *dict.fromkeys((*adder.assumptions, *both)))

@@ -129,7 +129,7 @@ def _areas(machine: Hardware, table: CostTable) -> tuple[Area, ...]:
     if side:
         found += _array_areas("side array", "multiplier", side, machine, table)
     for buffer in machine.buffers:
-        source = f"{table.source.short}: no area of SRAM"
+        source = f"{table.source.short}: no areas of SRAM"
         found.append(Area(f"{buffer.name} buffer, bytes", buffer.size_bytes, None, source))
     remark = "not priced: widths differ from layer to layer"
     return (*found, Area("output stages and vector lanes", machine.vector_lanes, None, remark))
@@ -145,8 +145,9 @@ def _array_areas(name: str, kind: Kind, elements: int, machine: Hardware, table:
     for primitive in [*leaf, Primitive("add", machine.accumulator_bits)]:
         price = table.price(primitive)
         area_um2 = None if price.area_um2 is None else elements * price.area_um2
-        unit = "no area in this table" if price.area_um2 is None else f"{price.area_um2:.4g} um2 each"
-        found.append(Area(f"{name}: {_said(primitive)}", elements, area_um2, f"{price.source}; {unit}"))
+        unpriced = f"{table.source.short}: no areas"
+        source = unpriced if price.area_um2 is None else f"{price.source}; {price.area_um2:.4g} um2 each"
+        found.append(Area(f"{name}: {_said(primitive)}", elements, area_um2, source))
     return found
 
 

@@ -12,11 +12,20 @@ from addersim.costs import COSTS, load_table
 from addersim.dataflows import DATAFLOWS
 from addersim.errors import InputError, nearest
 from addersim.hardware import HARDWARE, load_hardware
-from addersim.nn.catalogue import CATALOGUE, model_card
+from addersim.nn.catalogue import CATALOGUE, model_card, weights_by_dataset
 from addersim.ops import OPS
 from addersim.study import shipped_studies
 
 Entry = dict[str, Any]
+SHELVES = {
+    "costs": "cost tables: what published circuits and memories take in energy and area",
+    "hardware": "machines: array, widths, buffers, clock",
+    "dataflows": "mappings of a layer onto the array",
+    "ops": "layer kinds",
+    "models": "bundled networks; they need torch. weights: the data set of the trained weights shipped with addersim",
+    "studies": "shipped study files",
+    "recipes": "shipped training recipes; they need torch",
+}
 
 
 def entries(shelf: str) -> list[Entry]:
@@ -35,19 +44,24 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
+def shelves() -> list[Entry]:
+    """Return name and description of the shelves."""
+    return [{"name": name, "description": SHELVES[name]} for name in SHELVES]
+
+
 def _shelf(shelf: str) -> tuple[Callable[[], list[Entry]], Callable[[str], Entry]]:
-    shelves: dict[str, tuple[Callable[[], list[Entry]], Callable[[str], Entry]]] = {
+    if shelf not in SHELVES:
+        raise InputError(f"no shelf {shelf!r}{nearest(shelf, SHELVES)}")
+    found: dict[str, tuple[Callable[[], list[Entry]], Callable[[str], Entry]]] = {
         "costs": (_costs, _cost),
         "hardware": (_machines, lambda name: load_hardware(name).model_dump(mode="json")),
         "dataflows": (_dataflows, lambda name: {"name": name, "text": _text(DATAFLOWS[name])}),
         "ops": (_ops, _op),
-        "models": (_models, lambda name: vars(model_card(name))),
+        "models": (_models, _model),
         "studies": (lambda: _files(shipped_studies()), lambda name: _file(shipped_studies(), name)),
         "recipes": (lambda: _files(shipped_recipes()), lambda name: _file(shipped_recipes(), name)),
     }
-    if shelf not in shelves:
-        raise InputError(f"no shelf {shelf!r}{nearest(shelf, shelves)}")
-    return shelves[shelf]
+    return found[shelf]
 
 
 def _costs() -> list[Entry]:
@@ -98,7 +112,18 @@ def _op(name: str) -> Entry:
 
 
 def _models() -> list[Entry]:
-    return [{"name": c.name, "description": c.description, "source": c.source} for c in CATALOGUE.values()]
+    return [
+        {"name": name, "description": card.description, "source": card.source, "weights": _weights(name)}
+        for name, card in CATALOGUE.items()
+    ]
+
+
+def _model(name: str) -> Entry:
+    return {**vars(model_card(name)), "weights": _weights(name)}
+
+
+def _weights(model: str) -> str:
+    return ", ".join(weights_by_dataset(model)) or "none"
 
 
 def _files(shipped: dict[str, Path]) -> list[Entry]:

@@ -19,9 +19,9 @@ from addersim.counts import OpCounts, count
 from addersim.errors import InputError
 from addersim.evaluate import evaluate
 from addersim.exported import load_export
-from addersim.hardware import Hardware, multiplier_twin
+from addersim.hardware import Hardware, multiplier_twin, with_full_side_array
 from addersim.importer import from_torch
-from addersim.network import Network, Node
+from addersim.network import Network
 from addersim.ops import OPS
 from addersim.quantize import quantize
 from addersim.quantized import QuantizedNetwork
@@ -29,7 +29,7 @@ from addersim.simulate import Trace, simulate
 from addersim.study import Data, NetworkSource, Study
 from addersim.validate import Validation, validate
 
-BILLED = ("cycles", "utilisation", "arithmetic_pj", "buffers_pj", "dram_pj")
+CALIBRATION = ("calibration", "calibration_limit")  # keys of [data] that only a float network needs
 Progress = Callable[[str, float], None]
 
 
@@ -62,13 +62,21 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The result of :func:`run`: the network, its twin if the study has one, and their comparison."""
+    """The result of :func:`run`: the network, its twin if the study has one, and their comparison.
+
+    Attributes
+    ----------
+    full_side
+        The comparison again with a side array as large as the array; ``None`` without twin, without side
+        array, or where it is that large.
+    """
 
     study: Study
     images: int
     calibration: str
     sides: tuple[Side, ...]
     comparison: Comparison | None
+    full_side: Comparison | None = None
 
     @property
     def table(self) -> str:
@@ -97,22 +105,40 @@ def run(study: Study, *, threads: int = 1, progress: Progress = lambda step, don
     sources = [study.network, *([study.twin] if study.twin else [])]
     sides = []
     for source in sources:
-        progress(f"import {source.model or source.file or source.export}", 0)
-        network, qnet = load_network(source)
-        if qnet is None:
-            assert network is not None
-            progress(f"quantise {network.name}", 0)
-            qnet = quantize(network, calibration, **study.quantization.model_dump())
+        progress(f"import and quantise {source.model or source.file or source.export}", 0)
+        network, qnet = on_integers(study, source, calibration)
         sides.append(_side(study, machine, network, qnet, images, labels, threads, progress))
-    comparison = None
-    if len(sides) == 2:
-        progress("compare", 0)
-        if [side.label for side in sides] != ["adder", "multiplier"]:
-            raise InputError(f"{study.path}: [network] has to have adder layers and [twin] none, to be compared")
-        tables = dict.fromkeys([*COSTS, *study.evaluation.tables])
-        qnets, dataflow = [side.qnet for side in sides], study.evaluation.dataflow
-        comparison = compare(*qnets, hardware=machine, dataflow=dataflow, tables=tables)
-    return Outcome(study, len(images), said, tuple(sides), comparison)
+    if all(side.network is None for side in sides):
+        said = "calibrated and quantised before"
+    if len(sides) < 2:
+        return Outcome(study, len(images), said, tuple(sides), None)
+    progress("compare", 0)
+    return Outcome(study, len(images), said, tuple(sides), *_compared(study, machine, sides))
+
+
+def on_integers(
+    study: Study, source: NetworkSource, calibration: NDArray[np.float32]
+) -> tuple[Network | None, QuantizedNetwork]:
+    """Return the float network, ``None`` where the file holds a quantised one, and the network on integers.
+
+    Raises
+    ------
+    InputError
+        If the network cannot be used, or is quantised already and the study says how to quantise it.
+    """
+    network, qnet = load_network(source)
+    if qnet is None:
+        assert network is not None
+        return network, quantize(network, calibration, **study.quantization.model_dump())
+    ignored = [f"quantization.{key}" for key in sorted(study.quantization.model_fields_set)]
+    if study.twin is None:
+        ignored += [f"data.{key}" for key in CALIBRATION if key in study.data.model_fields_set]
+    if ignored:
+        raise InputError(
+            f"{study.path}: {ignored[0]} has no effect, since {source.file} holds a network that is quantised "
+            "already; expected a float network there, or no such key"
+        )
+    return None, qnet
 
 
 def load_network(source: NetworkSource) -> tuple[Network | None, QuantizedNetwork | None]:
@@ -157,6 +183,17 @@ def load_calibration(data: Data) -> tuple[NDArray[np.float32], str]:
     return chosen, f"calibrated on {len(chosen)} training images (the first of Fashion-MNIST's training set)"
 
 
+def _compared(study: Study, machine: Hardware, sides: list[Side]) -> tuple[Comparison, Comparison | None]:
+    """Return the comparison, and the one with a full side array where that is another machine."""
+    if [side.label for side in sides] != ["adder", "multiplier"]:
+        raise InputError(f"{study.path}: [network] has to have adder layers and [twin] none, to be compared")
+    tables = dict.fromkeys([*COSTS, *study.evaluation.tables])
+    adder, multiplier = (side.qnet for side in sides)
+    on = partial(compare, adder, multiplier, dataflow=study.evaluation.dataflow, tables=tables)
+    full = with_full_side_array(machine)
+    return on(hardware=machine), None if full == machine else on(hardware=full)
+
+
 def _side(
     study: Study,
     machine: Hardware,
@@ -187,77 +224,3 @@ def _accuracy(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
     if logits.ndim != 2:
         raise InputError(f"the network's output has shape {logits.shape[1:]}, expected one logit per class")
     return float(np.mean(logits.argmax(1) == labels))
-
-
-def layer_table(side: Side, table: str) -> Any:
-    """Return a DataFrame with one row per layer, the input first: shape, taps, widths, overflows, SQNR, costs.
-
-    Energy columns are in pJ per image and sum to the network's bill. SQNR is in dB, on the layer's edge
-    behind its output stage.
-    """
-    import pandas as pd
-
-    bill = {row["layer"]: row for row in side.costs[table].by_layer().to_dict("records")}
-    layers = {layer.name: layer for layer in side.trace.layers}
-    sqnr = {layer.name: layer.sqnr_db for layer in side.validation.layers} if side.validation else {}
-    rows = []
-    for node in side.qnet.nodes:
-        row = _described(side, node)
-        layer = layers.get(node.name)
-        row["overflows"] = layer.overflows if layer else 0
-        row["saturated"] = layer.facts.saturated if layer else side.trace.saturated_inputs
-        row["sqnr_db"] = sqnr.get(node.name, float("nan"))
-        rows.append(row | {key: bill[node.name][key] for key in BILLED})
-    return pd.DataFrame(rows)
-
-
-def _described(side: Side, node: Node) -> dict[str, Any]:
-    tensor, path = side.qnet.tensors[node.name], node.datapath
-    assert tensor.format is not None
-    return {
-        "layer": node.name,
-        "kind": node.kind,
-        "shape": "x".join(map(str, tensor.shape)),
-        "adder_taps": side.counts.adder_taps.get(node.name, 0),
-        "multiplier_taps": side.counts.multiplier_taps.get(node.name, 0),
-        "x/w/acc": f"{path.x}/{path.w}/{path.accumulator.format}" if path else "",
-        "out": str(tensor.format.format),
-    }
-
-
-def summary(outcome: Outcome) -> dict[str, Any]:
-    """Return every headline figure as JSON-ready values, units in the keys."""
-    sides = {side.label: _side_summary(side, outcome.table) for side in outcome.sides}
-    result: dict[str, Any] = {
-        "study": Path(outcome.study.path).name,
-        "images": outcome.images,
-        "table": outcome.table,
-        **sides,
-    }
-    if outcome.comparison is not None:
-        for metric in ("energy", "arithmetic", "taps", "latency", "area"):
-            spread = outcome.comparison.range(metric)
-            result[f"{metric}_multiplier_over_adder"] = {
-                "by_table": outcome.comparison.ratio(metric),
-                "range": list(spread) if spread else None,
-            }
-    return result
-
-
-def _side_summary(side: Side, table: str) -> dict[str, Any]:
-    cost = side.costs[table]
-    return {
-        "network": side.qnet.name,
-        "machine": side.machine.name,
-        "float_accuracy": side.float_accuracy,
-        "accuracy": side.accuracy,
-        "adder_taps": sum(side.counts.adder_taps.values()),
-        "multiplier_taps": sum(side.counts.multiplier_taps.values()),
-        "overflows": sum(layer.overflows for layer in side.trace.layers),
-        "saturated_inputs": side.trace.saturated_inputs,
-        "energy_pj": cost.energy_pj,
-        **{f"{unit}_pj": energy for unit, energy in cost.energy_by_unit.items()},
-        "cycles": cost.cycles,
-        "latency_us": cost.latency_us,
-        "area_um2": {one.table: one.area_um2 for one in side.costs.values()},
-    }

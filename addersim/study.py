@@ -17,7 +17,7 @@ from addersim.dataflows import load_dataflow
 from addersim.datapath import Style
 from addersim.errors import InputError, nearest
 from addersim.hardware import Hardware, load_hardware
-from addersim.nn.catalogue import model_card
+from addersim.nn.catalogue import model_card, shipped_weights
 from addersim.ranges import RangeRule
 from addersim.toml import Record, build
 
@@ -35,7 +35,7 @@ class NetworkSource(Record):
     weights
         Checkpoint for ``model``; by default the weights shipped with the package.
     file
-        A safetensors file of ``Network.save``, float or quantised.
+        A safetensors file of ``Network.save``, float or quantised; a quantised one takes no ``[quantization]``.
     export
         A ``.pt2`` file of ``torch.export.save``.
     """
@@ -79,7 +79,7 @@ class Data(Record):
 
 
 class Quantization(Record):
-    """The arguments of :func:`addersim.quantize`."""
+    """The arguments of :func:`addersim.quantize`; ``bits`` leaves the first and the last layer at 8."""
 
     bits: Annotated[int, Field(ge=2, le=16)] = 8
     residual_bits: Annotated[int, Field(ge=2, le=16)] = 8
@@ -90,7 +90,7 @@ class Quantization(Record):
 
 
 class Evaluation(Record):
-    """Dataflow and cost tables; the first table is the one the headline uses."""
+    """Dataflow and cost tables of a network's bill, the first for headlines; comparisons add every shipped table."""
 
     dataflow: str = "output_stationary"
     tables: Annotated[tuple[str, ...], Field(min_length=1)] = ("horowitz2014_45nm",)
@@ -178,6 +178,9 @@ def _check_names(study: Study) -> None:
     checks: list[tuple[str, Callable[[Any], object], Iterable[str | None]]] = [
         (key, model_card, [name]) for key, name in sources
     ]
+    for section, source in (("network", study.network), ("twin", study.twin)):
+        if source is not None and source.weights is None:
+            checks.append((f"{section}.weights", shipped_weights, [source.model]))
     checks.append(("evaluation.dataflow", load_dataflow, [study.evaluation.dataflow]))
     checks.append(("evaluation.tables", load_table, study.evaluation.tables))
     for key, load, names in checks:
@@ -216,7 +219,7 @@ def check_key(key: str, where: str) -> None:
 
 def changed(study: Study, settings: Mapping[str, Any]) -> Study:
     """Return the study with dotted keys replaced, checked as a file is."""
-    content = json.loads(study.model_dump_json(exclude_none=True, exclude={"path"}))
+    content = json.loads(study.model_dump_json(exclude_unset=True, exclude_none=True, exclude={"path"}))
     for key, value in settings.items():
         content = _replaced(content, key.split("."), value)
     return make_study(content, Path(study.path))

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from addersim.outcome import Outcome, Side, layer_table
+from addersim.compare import METRICS, Comparison
+from addersim.figures import layer_table
+from addersim.outcome import Outcome, Side
 
 
 def print_sides(outcome: Outcome) -> None:
@@ -21,8 +23,8 @@ def print_sides(outcome: Outcome) -> None:
         rows = layer_table(side, outcome.table).to_dict("records")
         screen.print(_integers(side, rows), _costs(side, rows))
     screen.print(_totals(outcome))
-    said = f"{outcome.images} images; {outcome.calibration}; one image costs, by {outcome.table}"
-    screen.print(said, style="dim", highlight=False)
+    for line in _remarks(outcome):
+        screen.print(line, style="dim", highlight=False, markup=False)
 
 
 def _grid(title: str, left: list[str], right: list[str]) -> Table:
@@ -36,7 +38,7 @@ def _grid(title: str, left: list[str], right: list[str]) -> Table:
 
 
 def _integers(side: Side, rows: list[dict[str, Any]]) -> Table:
-    """Shape, taps (a on adders, m on multipliers), widths, overflows, saturations, SQNR."""
+    """Shape, taps, widths, overflows, saturations, SQNR; the last row sums what can be summed."""
     title = f"{side.qnet.name} on {side.machine.name}"
     grid = _grid(title, ["layer"], ["shape", "taps", "x/w/acc", "out", "overflow", "satur.", "SQNR dB"])
     for row in rows:
@@ -51,18 +53,32 @@ def _integers(side: Side, rows: list[dict[str, Any]]) -> Table:
             f"{row['saturated']:,}",
             f"{row['sqnr_db']:.1f}" if isfinite(row["sqnr_db"]) else "",
         )
+    taps = _sum(rows, "adder_taps") + _sum(rows, "multiplier_taps")
+    _total(grid, "", f"{taps:,}  ", "", "", f"{_sum(rows, 'overflows'):,}", f"{_sum(rows, 'saturated'):,}")
     return grid
 
 
 def _costs(side: Side, rows: list[dict[str, Any]]) -> Table:
+    """Which array ran a layer, how long, and what it cost."""
     units = ["arithmetic_pj", "buffers_pj", "dram_pj"]
-    grid = _grid("", ["layer"], ["cycles", "used %", "arithmetic nJ", "buffers nJ", "DRAM nJ"])
+    grid = _grid("", ["layer"], ["array", "cycles", "used %", "arithmetic nJ", "buffers nJ", "DRAM nJ"])
     for row in rows:
         if row["cycles"] or any(row[unit] for unit in units):
+            size, _, kind = row["array"].partition(" ")
             energies = (f"{row[unit] / 1000:,.2f}" if row[unit] else "" for unit in units)
             used = f"{100 * row['utilisation']:.0f}" if row["utilisation"] else ""
-            grid.add_row(row["layer"], f"{row['cycles']:,}", used, *energies)
+            grid.add_row(row["layer"], f"{size} {kind[:1]}".strip(), f"{row['cycles']:,}", used, *energies)
+    _total(grid, "", f"{_sum(rows, 'cycles'):,}", "", *(f"{_sum(rows, unit) / 1000:,.2f}" for unit in units))
     return grid
+
+
+def _sum(rows: list[dict[str, Any]], key: str) -> Any:
+    return sum(row[key] for row in rows)
+
+
+def _total(grid: Table, *cells: str) -> None:
+    grid.add_section()
+    grid.add_row("all", *cells, style="bold")
 
 
 def _totals(outcome: Outcome) -> Table:
@@ -93,28 +109,46 @@ def _area(outcome: Outcome) -> tuple[str, list[str]]:
     for table, cost in outcome.sides[0].costs.items():
         if cost.area_um2 is not None:
             return f"array area ({cost.table})", [f"{s.costs[table].area_um2:,.0f} um2" for s in outcome.sides]
-    return "array area", ["in no table of the study" for _ in outcome.sides]
+    return "array area", ["-" for _ in outcome.sides]
+
+
+def _remarks(outcome: Outcome) -> Iterator[str]:
+    """Say what the tables' letters and dashes mean."""
+    yield f"{outcome.images} images; {outcome.calibration}"
+    yield f"energies of one image by {outcome.table}, the first of [evaluation].tables"
+    yield "taps, array: a adders, m multipliers; x/w/acc: input, weight, accumulator; u unsigned, s signed, then bits"
+    yield "overflow, satur.: over all images; used: taps per element and array cycle"
+    if all(cost.area_um2 is None for cost in outcome.sides[0].costs.values()):
+        yield "array area: none of [evaluation].tables prints areas; `addersim list costs` has others"
 
 
 def print_comparison(outcome: Outcome) -> None:
-    """Print multiplier / adder per table and metric, with the range over tables."""
-    comparison = outcome.comparison
+    """Print multiplier / adder per table and metric, with the range over tables, also for a full side array."""
+    comparison, machine = outcome.comparison, outcome.sides[0].machine
     assert comparison is not None
-    metrics = {
-        "energy": "energy",
-        "arithmetic": "arithmetic",
-        "taps": "adder taps",
-        "latency": "latency",
-        "area": "area",
-    }
-    grid = _grid("multiplier / adder: above 1 the adders win", ["table"], list(metrics.values()))
-    ratios = [comparison.ratio(metric) for metric in metrics]  # type: ignore[arg-type]
+    heads = ["adder taps" if metric == "taps" else metric for metric in METRICS]
+    grid = _grid("multiplier / adder: above 1 the adders win", ["table"], heads)
+    ratios = [comparison.ratio(metric) for metric in METRICS]
     for table in comparison.costs:
         grid.add_row(table, *("-" if r[table] is None else f"{r[table]:.2f}" for r in ratios))
-    spreads = [comparison.range(metric) for metric in metrics]  # type: ignore[arg-type]
     grid.add_section()
-    grid.add_row("range", *("-" if s is None else f"{s[0]:.2f}-{s[1]:.2f}" for s in spreads))
-    Console().print(grid)
+    grid.add_row("range", *_ranges(comparison))
+    said = "every shipped cost table, and those of [evaluation].tables; -: not in that table"
+    if outcome.full_side is not None:
+        side, full = (f"{rows}x{cols}" for rows, cols in (machine.array("multiplier"), (machine.rows, machine.cols)))
+        grid.add_row(f"range, side array {full}", *_ranges(outcome.full_side))
+        said += (
+            f"; layers that stayed multiplications have {side} multipliers beside the adders, {full} in the last row"
+        )
+    screen = Console()
+    screen.print(grid)
+    screen.print(said, style="dim", highlight=False, markup=False)
+
+
+def _ranges(comparison: Comparison) -> Iterator[str]:
+    for limits in map(comparison.range, METRICS):
+        low, high = ("-", "-") if limits is None else (f"{limit:.2f}" for limit in limits)
+        yield low if low == high else f"{low}-{high}"
 
 
 def print_paths(outcome: Outcome) -> None:
@@ -126,18 +160,20 @@ def print_paths(outcome: Outcome) -> None:
 
 
 def print_frame(frame: Any) -> None:
-    """Print a DataFrame, all of it."""
-    print(frame.to_string(index=False, float_format=lambda value: f"{value:.6g}"))
+    """Print a DataFrame, all of it, with a dash for what has no value."""
+    print(frame.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.6g}"))
 
 
-def print_entries(found: list[dict[str, Any]]) -> None:
-    """Print name, description and source, one row each."""
+def print_entries(found: list[dict[str, Any]], said: str) -> None:
+    """Print one row per thing, and what they are."""
     grid = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for head in ("name", "description", "source"):
-        grid.add_column(head, no_wrap=head == "name")
+    for head in found[0]:
+        grid.add_column(head, no_wrap=head in ("name", "weights"), overflow="fold")
     for one in found:
-        grid.add_row(*(escape(str(one[key])) for key in ("name", "description", "source")))
-    Console().print(grid)
+        grid.add_row(*(escape(str(value)) for value in one.values()))
+    screen = Console()
+    screen.print(grid)
+    screen.print(said, style="dim", highlight=False, markup=False)
 
 
 def print_entry(full: dict[str, Any]) -> None:

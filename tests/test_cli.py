@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from addersim import __version__
 from addersim.cli import main
+from addersim.compare import METRICS
 
 
 def addersim(*arguments, expect=0):
@@ -29,12 +32,45 @@ def test_help_names_every_command(capsys):
     assert all(name in out for name in ("demo", "train", "simulate", "compare", "report", "sweep", "list"))
 
 
+def test_no_command_prints_the_help(capsys):
+    addersim()
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Usage:") and captured.out.count("\n") > 10 and captured.err == ""
+    assert "..." not in captured.out.split("Commands:")[1]  # every line about a command is whole
+
+
+def test_version(capsys):
+    addersim("--version")
+    assert capsys.readouterr().out == f"addersim {__version__}\n"
+
+
+def test_list_names_the_shelves(capsys):
+    addersim("list")
+    out = capsys.readouterr().out
+    addersim("list", "--json")
+    names = [one["name"] for one in json.loads(capsys.readouterr().out)]
+    assert names == ["costs", "hardware", "dataflows", "ops", "models", "studies", "recipes"]
+    assert all(re.search(rf"^ {name} ", out, re.MULTILINE) for name in names)
+
+
+def test_list_models_says_which_weights_are_shipped(capsys):
+    addersim("list", "models", "--json")
+    weights = {one["name"]: one["weights"] for one in json.loads(capsys.readouterr().out)}
+    assert weights["lenet5_adder"] == weights["lenet5_conv"] == "fashion_mnist"
+    assert {weights[name] for name in weights if name.startswith("resnet")} == {"none"}
+    addersim("list", "models")
+    assert "they need torch" in " ".join(capsys.readouterr().out.split())
+
+
 def test_simulate_prints_a_table_and_json(study_file, capsys):
     addersim("simulate", study_file, "--explain")
     out = capsys.readouterr().out
     assert all(
         word in out for word in ("conv2", "7,200 a", "57,600 m", "SQNR dB", "arithmetic", "no register can overflow")
     )
+    assert "a adders, m multipliers" in out and "16x16 a" in out and "8x8 m" in out
+    assert re.search(r"array area +- +-", out) and "none of [evaluation].tables prints areas" in out
+    assert len(re.findall("^ all ", out, re.MULTILINE)) == 4
     addersim("simulate", study_file, "--json", "--explain", "--set", "data.limit=8")
     figures = json.loads(capsys.readouterr().out)
     assert figures["images"] == 8
@@ -50,16 +86,29 @@ def test_compare_prints_every_table(study_file, capsys):
     assert all(
         table in out for table in ("horowitz2014_45nm", "aladdin_40nm", "qkeras_fit_45nm", "evoapprox_45nm", "range")
     )
+    assert "range, side array 16x16" in out and "8x8 multipliers beside the adders" in " ".join(out.split())
     addersim("compare", study_file, "--json", "--set", "data.limit=8")
-    assert json.loads(capsys.readouterr().out)["taps_multiplier_over_adder"]["by_table"]
+    figures = json.loads(capsys.readouterr().out)
+    assert "layers" not in figures["adder"] and any("buffer energy" in text for text in figures["assumptions"])
+    for metric in METRICS:
+        ratios = figures[f"{metric}_multiplier_over_adder"]["by_table"]
+        rows = {table: row[metric] for table, row in figures["tables"].items()}
+        assert {table: row["ratio"] for table, row in rows.items()} == pytest.approx(ratios)
+        assert all(
+            r["ratio"] is None or r["ratio"] * r["adder"] == pytest.approx(r["multiplier"]) for r in rows.values()
+        )
 
 
 def test_sweep_writes_csv(study_file, tmp_path, capsys):
-    addersim("sweep", study_file, "--pool", "local:1", "--out", tmp_path / "rows.csv")
-    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 5
-    assert "hardware.rows" in capsys.readouterr().out
-    addersim("sweep", study_file, "--pool", "local:1", "--json")
-    assert len(json.loads(capsys.readouterr().out)) == 4
+    addersim("sweep", study_file, "--threads", "1", "--out", tmp_path / "rows.csv")
+    lines = (tmp_path / "rows.csv").read_text().splitlines()
+    assert len(lines) == 5 and lines[1].endswith(",")  # no area in the table: empty here, null in JSON, - on screen
+    out = capsys.readouterr().out
+    assert "hardware.rows" in out and not re.search("NaN|None", out)
+    assert "nothing is simulated: energy, latency and area only; [twin] is left out" in out
+    addersim("sweep", study_file, "--threads", "1", "--json")
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 4 and rows[0]["area_um2"] is None
 
 
 @pytest.mark.parametrize("shelf", ["costs", "hardware", "dataflows", "ops", "models", "studies", "recipes"])
@@ -73,6 +122,28 @@ def test_list_shows_every_shelf_with_sources(shelf, capsys):
     assert capsys.readouterr().out.strip()
     addersim("list", shelf, found[0]["name"], "--json")
     assert json.loads(capsys.readouterr().out)["name"] == found[0]["name"]
+
+
+def test_the_demo_says_where_and_writes_into_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("addersim.cli.report", lambda study, out, *_: print(study, out))
+    addersim("demo")
+    assert capsys.readouterr().out == "lenet5-fashion addersim-demo\n"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "message"),
+    [(True, "stopped; --resume goes on after the last whole epoch"), (False, "stopped in the first epoch")],
+)
+def test_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch, capsys, checkpoint, message):
+    def interrupted(recipe, out, *_, **__):
+        if checkpoint:
+            (out / "checkpoint.pt").write_bytes(b"")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("addersim.train.loop.train", interrupted)
+    addersim("train", "lenet5_adder-fashion_mnist", "--out", tmp_path, expect=130)
+    assert capsys.readouterr().err == f"addersim: {message}\n"
 
 
 def test_report_writes_a_page(study_file, tmp_path, capsys):
@@ -89,10 +160,14 @@ def test_report_writes_a_page(study_file, tmp_path, capsys):
         (["list", "studies", "x"], "nothing called 'x' is shipped"),
         (["simulate", "nowhere.toml"], "nowhere.toml: no such file"),
         (["simulate", "STUDY", "--set", "hardware.row=1"], "did you mean 'rows'"),
+        (
+            ["simulate", "lenet5-fashion", "--set", "network.model=resnet20_adder"],
+            "lenet5-fashion.toml: network.weights: no weights are shipped for resnet20_adder: expected the path",
+        ),
         (["simulate", "STUDY", "--bogus"], "No such option: --bogus"),
         (["simulate"], "Missing argument"),
         (["nonsense"], "No such command"),
-        (["sweep", "STUDY", "--pool", "x"], "expected local:N"),
+        (["sweep", "STUDY", "--threads", "0"], "--threads"),
         (["compare", "STUDY", "--set", "twin.file=none.safetensors"], "none.safetensors: no such file"),
         (["train", "nowhere.toml", "--out", "x"], "nowhere.toml"),
         (["report", "STUDY", "--out", "FILE/below"], "cannot be written"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -162,6 +163,25 @@ def test_a_cost_explains_itself() -> None:
         assert needed in text
     assert any("ASSUMPTION" in text for text in cost.assumptions)
     assert "conv2" in cost._repr_html_()
+
+
+def test_every_explained_figure_is_count_times_price_of_a_numbered_source() -> None:
+    cost = evaluate(QNET, MACHINE, table="aladdin_40nm")
+    text = cost.explain()
+    notes = re.findall(r"^\[(\d+)\] (.*)$", text, re.MULTILINE)
+    assert [source for _, source in notes] == list(dict.fromkeys(source for _, source in notes))
+    assert sorted(source for _, source in notes) == sorted(cost.sources)
+    figures = re.findall(
+        r"^  \S.*? ([\d,.]+) (nJ|um2) = ([\d,]+) (?:\w+ )?x ([\d.e-]+) (pJ|um2) \[(\d+)\]$", text, re.MULTILINE
+    )
+    assert len(figures) > 20 and {note for *_, note in figures} <= {number for number, _ in notes}
+    totals = {"nJ": 0.0, "um2": 0.0}
+    for figure, unit, times, price, _, _ in figures:
+        value, product = float(figure.replace(",", "")), int(times.replace(",", "")) * float(price)
+        totals[unit] += value
+        assert value == pytest.approx(product / 1000 if unit == "nJ" else product, rel=1e-3, abs=1e-3)
+    assert totals["nJ"] == pytest.approx(cost.energy_pj / 1000, rel=1e-3)
+    assert totals["um2"] == pytest.approx(cost.area_um2, rel=1e-3)
 
 
 def test_a_network_wider_than_the_machine_is_refused() -> None:

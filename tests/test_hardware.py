@@ -10,7 +10,7 @@ import addersim
 from addersim.datapath import Datapath, exact_datapath
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, Overflow
-from addersim.hardware import HARDWARE, Hardware, load_hardware, multiplier_twin
+from addersim.hardware import HARDWARE, Hardware, load_hardware, multiplier_twin, with_full_side_array
 
 machines = pytest.mark.parametrize("machine", HARDWARE.values(), ids=list(HARDWARE))
 GOOD = Path(addersim.__file__).parent / "hardware" / "adder_16x16.toml"
@@ -122,3 +122,12 @@ def test_overrides_are_checked_like_files() -> None:
         load_hardware("adder_16x16", pe="multiplier")
     with pytest.raises(InputError, match="did you mean 'adder_16x16'"):
         load_hardware("adder_16x61")
+
+
+def test_a_full_side_array_is_as_large_as_the_array() -> None:
+    machine = load_hardware("adder_16x16", cols=12)
+    full = with_full_side_array(machine)
+    assert full.array("multiplier") == full.array("adder") == (16, 12)
+    assert "16 x 12" in full.name and with_full_side_array(full) == full
+    alone = load_hardware("adder_16x16", multiplier_rows=0, multiplier_cols=0)
+    assert with_full_side_array(alone) == alone

@@ -22,6 +22,7 @@ FLOORS = [
     {"validate", "evaluate"},
     {"compare", "study"},
     {"outcome"},
+    {"figures"},
     {"explore", "report", "listing"},
     {"terminal"},
     {"cli", "__main__"},

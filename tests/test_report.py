@@ -14,9 +14,12 @@ from xml.etree import ElementTree
 import pytest
 
 import addersim
+from addersim.compare import compare
 from addersim.errors import InputError
+from addersim.figures import summary
+from addersim.hardware import load_hardware
 from addersim.network import Network
-from addersim.outcome import Outcome, run, summary
+from addersim.outcome import Outcome, run
 from addersim.report import words, write_report
 from addersim.report.charts import Groups, gathered
 from addersim.report.headline import headline
@@ -159,6 +162,24 @@ def test_summary_is_the_outcome_s(outcome: Outcome, folder: Path) -> None:
     assert told == {**summary(outcome), "study": "mine.toml"}
 
 
+def test_what_the_side_array_decides_is_told_beside_the_ratios(outcome: Outcome, page: str) -> None:
+    adder, multiplier = (side.qnet for side in outcome.sides)
+    machine = load_hardware("adder_16x16", multiplier_rows=16, multiplier_cols=16)
+    full = compare(adder, multiplier, hardware=machine)
+    energy, latency, area = (words.ratios(full.range(metric)) for metric in ("energy", "latency", "area"))
+    text = re.sub(r"<[^>]*>", "", html.unescape(page)).replace("\N{NO-BREAK SPACE}", " ")
+    assert f"with 16 × 16 on both, multiplier / adder is {energy} in energy, {latency} in latency, {area} in" in text
+    assert f"{energy} with a side array of 16 × 16" in text
+    assert re.search(rf"range, side array 16 × 16{energy}.*{latency}{area}", text)
+    assert outcome.full_side is not None and outcome.full_side.range("energy") == full.range("energy")
+
+
+def test_a_side_array_as_large_as_the_array_is_not_told_twice(tmp_path: Path) -> None:
+    outcome = make(tmp_path, settings=("hardware.multiplier_rows=16", "hardware.multiplier_cols=16"))
+    assert outcome.full_side is None
+    assert "with a side array of" not in write_report(outcome, tmp_path / "out").read_text(encoding="utf-8")
+
+
 def test_study_is_a_copy(outcome: Outcome, folder: Path) -> None:
     assert (folder / "study.toml").read_bytes() == Path(outcome.study.path).read_bytes()
 
@@ -198,9 +219,31 @@ def test_a_network_alone_makes_a_page(tmp_path: Path, file: str) -> None:
 
 def test_a_quantised_file_makes_a_page(tmp_path: Path) -> None:
     make(tmp_path, twin=False).sides[0].qnet.save(tmp_path / "quantised.safetensors")
+    text = (tmp_path / "mine.toml").read_text(encoding="utf-8").replace("calibration_limit = 32\n", "")
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     outcome = run(Study.read(tmp_path / "mine.toml", ["network.file=quantised.safetensors"]))
     text = write_report(outcome, tmp_path / "out").read_text(encoding="utf-8")
     assert "sqnr-layers" not in text and "float" not in headline(outcome)
+    assert "quantised before" in text and "training images" not in text
+
+
+def test_an_overridden_study_of_a_quantised_file_reads_back(tmp_path: Path) -> None:
+    make(tmp_path, twin=False).sides[0].qnet.save(tmp_path / "quantised.safetensors")
+    text = '[network]\nfile = "quantised.safetensors"\n[data]\nlimit = 8\n'
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    outcome = run(Study.read(tmp_path / "mine.toml", ["hardware.rows=8"]))
+    write_report(outcome, tmp_path)
+    again = run(Study.read(tmp_path / "study.toml"))
+    assert again.sides[0].machine == outcome.sides[0].machine
+
+
+@pytest.mark.parametrize("setting", ["quantization.bits=8", "data.calibration_limit=9"])
+def test_keys_that_a_quantised_file_ignores_are_refused(tmp_path: Path, setting: str) -> None:
+    make(tmp_path, twin=False).sides[0].qnet.save(tmp_path / "quantised.safetensors")
+    text = '[network]\nfile = "quantised.safetensors"\n[data]\nlimit = 8\n'
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=rf"mine.toml: {setting.split('=')[0]} has no effect, since .*quantised.safet"):
+        run(Study.read(tmp_path / "mine.toml", [setting]))
 
 
 def test_own_cost_table_is_named_not_located(tmp_path: Path) -> None:

@@ -237,17 +237,26 @@ def test_another_set_with_the_same_file_names_is_refused(folder, images, monkeyp
 
 def test_download_checks_and_explains(tmp_path, monkeypatch):
     pooch = pytest.importorskip("pooch")
-    calls = []
+    calls, failures = [], []
 
     def retrieve(url, known_hash, fname, path):
         calls.append((url, known_hash, fname))
-        raise ValueError("hash does not match")
+        raise failures[0]
 
     monkeypatch.delenv("ADDERSIM_DATA", raising=False)
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path)
-    with pytest.raises(InputError, match=r"download failed \(hash does not match"):
-        load_dataset("fashion_mnist")
+    story = "HTTPConnectionPool(host='x', port=80): Max retries exceeded with url: / (Caused by " + "x" * 500
+    for failure, why in (
+        (ValueError("MD5 hash of downloaded file\ndoes not match"), "its checksum is not the published one"),
+        (ConnectionError(story), "ConnectionError"),
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+    ):
+        failures[:] = [failure]
+        with pytest.raises(InputError) as caught:
+            load_dataset("fashion_mnist")
+        end = f"download failed ({why}); give a folder (--data) or set ADDERSIM_DATA"
+        assert str(caught.value).endswith(end) and len(str(caught.value)) < 250 and "\n" not in str(caught.value)
     assert calls[0][1].startswith("md5:") and calls[0][0].endswith(calls[0][2])
 
 
@@ -345,11 +354,36 @@ def test_resume_refuses_another_recipe_and_broken_files(finished, folder, tmp_pa
             train(recipe(), tmp_path, folder, resume=True, progress=False)
 
 
+def test_an_earlier_run_is_not_overwritten_unasked(folder, tmp_path, monkeypatch):
+    from addersim.train import loop
+
+    train(recipe(epochs=1), tmp_path, folder, progress=False)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(InputError, match=r"checkpoint\.pt: of an earlier run; expected --resume .*or --overwrite"):
+        train(recipe(epochs=1), tmp_path, folder, progress=False)
+    with pytest.raises(InputError, match="expected one of them"):
+        train(recipe(epochs=1), tmp_path, folder, resume=True, overwrite=True, progress=False)
+    with pytest.raises(InputError, match="no such folder"):
+        train(recipe(epochs=1), tmp_path, folder / "none", overwrite=True, progress=False)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe(epochs=1, seed=1), tmp_path, folder, overwrite=True, progress=False)
+    assert not (tmp_path / "checkpoint.pt").exists()  # a resume must not find the run that was to be replaced
+
+
 def test_held_out_images_are_measured_and_the_test_images_are_not(folder, tmp_path, capsys):
     result = train(recipe(epochs=1, validation_images=100, model="lenet5_conv"), tmp_path, folder)
     assert result.history[0].validation_percent == result.accuracy_percent
     assert json.loads(result.card.read_text())["measured_on"] == "100 validation images, float32"
-    assert "images/s" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    row = result.history[0]
+    assert "images/s" in shown and f"epoch 1/1: loss {row.loss:.4f}, {row.train_percent:.2f} %" in shown
+    assert f"{row.validation_percent:.2f} % of the held-out ones" in shown
 
 
 def test_runs_that_cannot_be(folder, tmp_path):

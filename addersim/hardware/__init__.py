@@ -5,6 +5,13 @@ A file put here is on the shelf :data:`HARDWARE` and under every test that itera
 
 from __future__ import annotations
 
-from addersim.hardware.machine import HARDWARE, Buffer, Hardware, load_hardware, multiplier_twin
+from addersim.hardware.machine import (
+    HARDWARE,
+    Buffer,
+    Hardware,
+    load_hardware,
+    multiplier_twin,
+    with_full_side_array,
+)
 
-__all__ = ["HARDWARE", "Buffer", "Hardware", "load_hardware", "multiplier_twin"]
+__all__ = ["HARDWARE", "Buffer", "Hardware", "load_hardware", "multiplier_twin", "with_full_side_array"]

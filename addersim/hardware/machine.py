@@ -179,3 +179,12 @@ def multiplier_twin(hardware: Hardware) -> Hardware:
         },
         f"twin of {hardware.name}",
     )
+
+
+def with_full_side_array(hardware: Hardware) -> Hardware:
+    """Return the machine with a side array as large as its array, or as it is where it has no side array."""
+    size = hardware.rows, hardware.cols
+    if not hardware.multiplier_rows or hardware.array("multiplier") == size:
+        return hardware
+    name = f"{hardware.name} with a side array of {size[0]} x {size[1]}"
+    return load_hardware(hardware, name=name, multiplier_rows=size[0], multiplier_cols=size[1])

@@ -13,11 +13,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from addersim.errors import InputError
-from addersim.nn.catalogue import model_card
+from addersim.nn.catalogue import model_card, shipped_weights
 from addersim.nn.models import build_model
 from addersim.nn.pickles import read_pickle
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 LOG = logging.getLogger("addersim")
 OTHER_SHORTCUT = {"resnet20_conv": "resnet20_conv_a", "resnet20_conv_a": "resnet20_conv"}
 
@@ -49,17 +48,6 @@ def load_checkpoint(model_name: str, path: str | Path | None = None, dataset: st
     model = build_model(name, _classes(state))
     _fill(model, state, f"{file}: {name}")
     return model.eval()
-
-
-def shipped_weights(model_name: str, dataset: str | None = None) -> Path:
-    """Return the file of the weights shipped for a model; InputError if there are none or several."""
-    found = sorted(WEIGHTS.glob(f"{model_name}-{dataset or '*'}.safetensors"))
-    if len(found) != 1:
-        there = ", ".join(sorted(f.stem for f in WEIGHTS.glob("*.safetensors"))) or "none"
-        wanted = f"{model_name} on {dataset}" if dataset else model_name
-        why = "no weights are" if not found else "several weights are"
-        raise InputError(f"{why} shipped for {wanted}: give a file, or one of: {there}")
-    return found[0]
 
 
 def read_state_dict(file: Path) -> dict[str, Tensor]:

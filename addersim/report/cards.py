@@ -9,7 +9,7 @@ from addersim.charges import Cost
 from addersim.compare import Metric
 from addersim.outcome import Outcome, Side
 from addersim.report import words
-from addersim.report.headline import integers, range_of, ratio_of
+from addersim.report.headline import full_size, integers, range_of, ratio_of
 from addersim.report.sources import all_costs
 
 
@@ -60,15 +60,23 @@ def _remark(metric: Metric, outcome: Outcome) -> str:
         return ""
     own, over = ratio_of(metric, outcome), range_of(metric, outcome)
     said = f"multiplier / adder {words.ratio(own)}"
-    if over is None or words.ratio(over[0]) == words.ratio(over[1]):
-        return said
-    return f"{said}; {words.ratios(over)} over {len(outcome.comparison.costs)} cost tables"
+    if over is not None and words.ratio(over[0]) != words.ratio(over[1]):
+        said += f"; {words.ratios(over)} over {len(outcome.comparison.costs)} cost tables"
+    return said + _full_side(metric, outcome)
+
+
+def _full_side(metric: Metric, outcome: Outcome) -> str:
+    """Return the ratio with a side array as large as the array, where that changes it."""
+    limits = outcome.full_side.range(metric) if outcome.full_side else None
+    if limits is None or words.ratios(limits) == words.ratios(range_of(metric, outcome)):
+        return ""
+    return f"; {words.ratios(limits)} with a side array of {full_size(outcome)}"
 
 
 def _area_card(outcome: Outcome) -> Card:
     lines = tuple((side.label, _areas(outcome, side)) for side in outcome.sides)
     limits = range_of("area", outcome) if outcome.comparison else None
-    ratio = f"multiplier / adder {words.ratios(limits)}; " if limits else ""
+    ratio = f"multiplier / adder {words.ratios(limits)}{_full_side('area', outcome)}; " if limits else ""
     return Card("Area of the arrays", lines, f"{ratio}arithmetic only, by the tables that print areas")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from addersim.compare import Comparison
-from addersim.outcome import Outcome, layer_table, summary
+from addersim.figures import layer_table, summary
+from addersim.outcome import Outcome
 from addersim.report.charts import energy_layers
 
 RENAMED = {"x/w/acc": "x_w_acc_bits", "out": "out_bits", "utilisation": "utilisation_fraction"}

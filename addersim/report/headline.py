@@ -8,6 +8,8 @@ from addersim.ops import OPS
 from addersim.outcome import Outcome, Side
 from addersim.report import words
 
+BY_SIDE_ARRAY: dict[Metric, str] = {"energy": "energy", "latency": "latency", "area": "array area"}
+
 
 def headline(outcome: Outcome) -> str:
     """Return one sentence: accuracy on integers, energy against the twin, and what decides it."""
@@ -39,7 +41,26 @@ def second_line(outcome: Outcome) -> str:
     assert latency is not None
     time = _compared(words.change(latency), "time", "than on multipliers")
     said.append(f"An image takes {time}{_area(outcome.comparison)}.")
-    return " ".join(said)
+    return " ".join([*said, *side_array(outcome)])
+
+
+def side_array(outcome: Outcome) -> list[str]:
+    """Return what the side array's size decides, in one sentence; nothing where it is as large as the array."""
+    if outcome.full_side is None:
+        return []
+    machine, full = outcome.sides[0].machine, full_size(outcome)
+    found = {what: outcome.full_side.range(metric) for metric, what in BY_SIDE_ARRAY.items()}
+    ratios = ", ".join(f"{words.ratios(limits)} in {what}" for what, limits in found.items() if limits)
+    return [
+        f"Layers that stayed multiplications have {machine.multiplier_rows} × {machine.multiplier_cols} "
+        f"multipliers on the adder machine, {full} on the twin's: with {full} on both, multiplier / adder is {ratios}."
+    ]
+
+
+def full_size(outcome: Outcome) -> str:
+    """Return the size of the whole array."""
+    machine = outcome.sides[0].machine
+    return f"{machine.rows} × {machine.cols}"
 
 
 def integers(side: Side) -> str:

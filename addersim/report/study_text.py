@@ -16,7 +16,7 @@ PATHS = {"network": SOURCE, "twin": SOURCE, "data": ("folder", "calibration"), "
 
 
 def study_text(study: Study) -> str:
-    """Return the text of ``study.toml``: a copy where the file says the same, else all of the study's keys.
+    """Return the text of ``study.toml``: a copy where the file says the same, else the keys that were given.
 
     Paths in the written form are relative to the folder of the study's own file.
     """
@@ -25,8 +25,8 @@ def study_text(study: Study) -> str:
             return Path(study.path).read_text(encoding="utf-8")
     except (InputError, OSError):
         pass
-    content = study.model_dump(mode="json", exclude_none=True, exclude={"path"})
-    said = f"# {Path(study.path).name} with every key as it was when it ran; paths are relative to its folder.\n"
+    content = study.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude={"path"})
+    said = f"# {Path(study.path).name} with its keys as they were when it ran; paths are relative to its folder.\n"
     return said + toml(without_folders(content, study))
 
 
@@ -54,8 +54,9 @@ def without_folders(content: Mapping[str, Any], study: Study) -> dict[str, Any]:
     for section, keys in PATHS.items():
         if section in result:
             result[section] = {k: near(v) if k in keys else v for k, v in result[section].items()}
-    evaluation = result["evaluation"]
-    return {**result, "evaluation": {**evaluation, "tables": [near(table) for table in evaluation["tables"]]}}
+    if "tables" in (evaluation := result.get("evaluation", {})):
+        result["evaluation"] = {**evaluation, "tables": [near(table) for table in evaluation["tables"]]}
+    return result
 
 
 def said_without_folders(text: str, study: Study) -> str:

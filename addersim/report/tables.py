@@ -9,9 +9,10 @@ from typing import Any
 
 from addersim.charges import Cost
 from addersim.compare import Comparison, Metric
-from addersim.outcome import Outcome, Side, layer_table
+from addersim.figures import layer_table
+from addersim.outcome import Outcome, Side
 from addersim.report import words
-from addersim.report.headline import range_of
+from addersim.report.headline import full_size, range_of
 from addersim.report.ratio_chart import TITLES
 
 ENERGIES = {"arithmetic, nJ": "arithmetic_pj", "buffers, nJ": "buffers_pj", "DRAM, nJ": "dram_pj"}
@@ -21,13 +22,13 @@ STAY = ("layer", "overflows", "saturated")
 
 @dataclass(frozen=True)
 class Grid:
-    """A caption, column heads, rows of cells; the first ``text`` columns are text, the others numbers."""
+    """A caption, column heads, rows of cells; the first ``text`` columns are text, the last ``totals`` rows totals."""
 
     caption: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     text: int = 1
-    total: bool = False
+    totals: int = 0
 
 
 def accuracy_grid(outcome: Outcome) -> Grid:
@@ -69,13 +70,14 @@ def layer_grid(side: Side, table: str) -> Grid:
         "saturated": [*_whole(frame["saturated"])],
         "SQNR, dB": [*map(words.decibels, frame["sqnr_db"]), ""],
         "cycles": _counts(frame["cycles"]),
-        "array used, %": [*(_share(record["utilisation"]) for record in records), ""],
+        "array": [*(array.partition(" ")[0].replace("x", "×") for array in frame["array"]), ""],
+        "used, %": [*(_share(record["utilisation"]) for record in records), ""],
         **{head: _nanojoules(frame[key]) for head, key in ENERGIES.items()},
     }
     kept = {head: cells for head, cells in columns.items() if head in STAY or set(cells) - {"", words.DASH}}
     rows = list(zip(*kept.values(), strict=True))
     caption = f"{side.qnet.name} on {side.machine.name}"
-    return Grid(caption, list(kept), rows, text=sum(head in TEXT for head in kept), total=True)
+    return Grid(caption, list(kept), rows, text=sum(head in TEXT for head in kept), totals=1)
 
 
 def _whole(column: Any) -> list[str]:
@@ -95,13 +97,16 @@ def _nanojoules(column: Any) -> list[str]:
 
 
 def ratio_grid(outcome: Outcome, comparison: Comparison) -> Grid:
-    """Return multiplier / adder per cost table and quantity, with the range over the tables."""
+    """Return multiplier / adder per cost table and quantity, its range, and that with a full side array."""
     metrics: list[Metric] = list(TITLES)
     columns = [comparison.ratio(metric) for metric in metrics]
     rows = [[table, *(words.ratio(column[table]) for column in columns)] for table in comparison.costs]
     rows.append(["range", *(words.ratios(range_of(metric, outcome)) for metric in metrics)])
+    if outcome.full_side is not None:
+        ranges = (words.ratios(outcome.full_side.range(metric)) for metric in metrics)
+        rows.append([f"range, side array {full_size(outcome)}", *ranges])
     heads = ["cost table", "energy, all", "arithmetic", "adder layers' taps", "latency", "array area"]
-    return Grid("Multiplier / adder", heads, rows, total=True)
+    return Grid("Multiplier / adder", heads, rows, totals=len(rows) - len(comparison.costs))
 
 
 def bill_grid(outcome: Outcome) -> Grid:

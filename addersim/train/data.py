@@ -127,12 +127,22 @@ def download(card: DatasetCard) -> Path:
         import pooch
     except ImportError:
         raise InputError(
-            f"no folder for {card.name}: give one, set {VARIABLE}, or install addersim[data] to download it"
+            f"no folder for {card.name}: give one (--data), set {VARIABLE}, or install addersim[data] to download it"
         ) from None
     folder = Path(pooch.os_cache("addersim")) / card.name
     for name, checksum in card.files:
         try:
             pooch.retrieve(card.url + name, known_hash=checksum, fname=name, path=folder)
         except (OSError, ValueError) as error:
-            raise InputError(f"{card.url}{name}: download failed ({error}); give a folder or set {VARIABLE}") from None
+            raise InputError(
+                f"{card.url}{name}: download failed ({_reason(error)}); give a folder (--data) or set {VARIABLE}"
+            ) from None
     return folder
+
+
+def _reason(error: Exception) -> str:
+    """Return why a download failed in a few words: clients of HTTP nest whole stories in their messages."""
+    if isinstance(error, ValueError):
+        return "its checksum is not the published one"
+    text = " ".join(str(error).split())
+    return text if 0 < len(text) <= 80 else type(error).__name__

@@ -32,6 +32,8 @@ from addersim.train.files import (
 from addersim.train.progress import Ticker, ticker
 from addersim.train.recipe import Recipe
 
+CHECKPOINT = "checkpoint.pt"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -62,7 +64,9 @@ def train(
     recipe: Recipe,
     out: str | Path,
     data: str | Path | None = None,
+    *,
     resume: bool = False,
+    overwrite: bool = False,
     progress: bool = True,
     command: str | None = None,
 ) -> Result:
@@ -78,8 +82,10 @@ def train(
         Folder of the data set, see :func:`addersim.train.data.load_dataset`.
     resume
         Go on after the last finished epoch in ``out``; the result is that of an uninterrupted run.
+    overwrite
+        Start anew although ``out`` holds a checkpoint, which is then deleted.
     progress
-        Show a progress bar with images per second and the time left.
+        Show a progress bar with images per second and the time left, and a line per epoch.
     command
         What the card says made the weights.
 
@@ -90,19 +96,40 @@ def train(
     Raises
     ------
     InputError
-        If the data cannot be used, model and data do not fit, or ``out`` holds another recipe's checkpoint.
+        If the data cannot be used, model and data do not fit, ``out`` holds another recipe's checkpoint, or
+        one although neither ``resume`` nor ``overwrite`` is given.
     """
-    folder = Path(out)
+    folder, checkpoint = Path(out), Path(out) / CHECKPOINT
+    _check_folder(checkpoint, resume, overwrite)
     dataset = load_dataset(recipe.dataset, data)
     with _threads(recipe.threads):
         run = _start(recipe, dataset)
-        history = _resume(run, folder / "checkpoint.pt") if resume else []
-        with ticker(progress, recipe.epochs, _batches_per_epoch(run), len(history)) as tick:
+        history = _resume(run, checkpoint) if resume else []
+        if overwrite:
+            checkpoint.unlink(missing_ok=True)  # else a resume before the first epoch is over would find it
+        with ticker(progress, recipe.epochs, _batches_per_epoch(run), len(history)) as (tick, tell):
             for epoch in range(len(history), recipe.epochs):
                 history.append(_epoch(run, epoch, tick))
-                write_checkpoint(folder / "checkpoint.pt", recipe, _state(run), history)
+                write_checkpoint(checkpoint, recipe, _state(run), history)
                 write_epochs(folder / "epochs.csv", history)
+                tell(_said(history[-1], recipe.epochs))
         return _finish(run, folder, history, command)
+
+
+def _check_folder(checkpoint: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse to overwrite an earlier run unasked."""
+    if resume and overwrite:
+        raise InputError("resume and overwrite: expected one of them")
+    if checkpoint.exists() and not (resume or overwrite):
+        raise InputError(
+            f"{checkpoint}: of an earlier run; expected --resume to go on with it, or --overwrite to start anew"
+        )
+
+
+def _said(row: Epoch, epochs: int) -> str:
+    held_out = "" if row.validation_percent is None else f", {row.validation_percent:.2f} % of the held-out ones"
+    right = f"{row.train_percent:.2f} % of the training images right{held_out}"
+    return f"epoch {row.epoch + 1}/{epochs}: loss {row.loss:.4f}, {right}, {row.seconds:g} s"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A progress bar for a training run: epoch, images per second, time left."""
+"""A progress bar for a training run: epoch, images per second, time left; and a line per epoch."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Ticker = Callable[[int], None]
+Teller = Callable[[str], None]
 
 
 @contextmanager
-def ticker(shown: bool, epochs: int, batches: int, done: int) -> Iterator[Ticker]:
-    """Yield a function to call with the number of images after every batch.
+def ticker(shown: bool, epochs: int, batches: int, done: int) -> Iterator[tuple[Ticker, Teller]]:
+    """Yield a function to call with the number of images after every batch, and one that prints a line.
 
     Parameters
     ----------
     shown
-        False: the function does nothing.
+        False: the functions do nothing.
     epochs, batches
         How many epochs there are in all, and batches in each.
     done
         Epochs that an earlier run has finished.
     """
     if not shown:
-        yield lambda _images: None
+        yield lambda _images: None, lambda _line: None
         return
     columns = (
         TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
@@ -44,4 +45,4 @@ def ticker(shown: bool, epochs: int, batches: int, done: int) -> Iterator[Ticker
             epoch = min(epochs, int(step.completed) // batches + 1)
             bar.update(task, advance=1, rate=rate, epoch=epoch)
 
-        yield tick
+        yield tick, lambda line: bar.console.print(line, highlight=False, markup=False, soft_wrap=True)

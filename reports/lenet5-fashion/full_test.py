@@ -1,6 +1,7 @@
 """Accuracy of the shipped pair on all 10,000 test images, float and int8: python full_test.py [DATA].
 
-DATA is a folder that holds Fashion-MNIST; without it the set is downloaded into the user's cache.
+DATA is a folder that holds Fashion-MNIST; without it the one in ADDERSIM_DATA, else the set is downloaded into
+the user's cache.
 """
 
 from __future__ import annotations
@@ -32,4 +33,7 @@ def main(data: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    try:
+        main(sys.argv[1] if len(sys.argv) > 1 else None)
+    except addersim.InputError as error:
+        sys.exit(f"full_test.py: {error}")

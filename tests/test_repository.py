@@ -1,0 +1,43 @@
+"""What lies beside the package: the figures in the README are those of the report, its scripts fail in one line."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from addersim.study import make_study
+
+ROOT = Path(__file__).parent.parent
+REPORT = ROOT / "reports" / "lenet5-fashion"
+pytestmark = pytest.mark.skipif(not REPORT.is_dir(), reason="tests an installed package, without its repository")
+
+
+def told(limits):
+    low, high = (f"{limit:.2f}" for limit in limits)
+    return low if low == high else f"{low} to {high}"
+
+
+def test_the_readme_s_ratios_are_the_report_s():
+    figures = json.loads((REPORT / "summary.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for row, key in (("8 x 8, as above", "range"), ("16 x 16", "range_with_full_side_array")):
+        cells = [told(figures[f"{metric}_multiplier_over_adder"][key]) for metric in ("energy", "latency", "area")]
+        assert f"| side array {row} | {' | '.join(cells)} |" in readme
+    assert f"**{told(figures['energy_multiplier_over_adder']['range'])} for the whole system**" in readme
+
+
+def test_the_readme_s_study_is_one(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
+    study = make_study(tomllib.loads(text), tmp_path / "study.toml")
+    assert study.twin is not None and study.space and study.quantization.model_fields_set
+
+
+def test_full_test_without_data_says_so_in_one_line(tmp_path):
+    script = [sys.executable, str(REPORT / "full_test.py"), str(tmp_path / "nowhere")]
+    done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == f"full_test.py: {tmp_path / 'nowhere'}: no such folder; expected the files of fashion_mnist\n"
