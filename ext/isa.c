@@ -9,7 +9,14 @@
 #include <arm_neon.h>
 #endif
 
+#define INLINE inline __attribute__((always_inline))
+
+enum { PIXELS = 2 };                        /* that the lanes take side by side */
+enum { SATURATES, WRAPS, TOP_ONLY, UNKNOWN }; /* lane_register.way; TOP_ONLY saturates, and low is out of reach */
 enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel */
+
+/* a where m is set, else b; masks come from comparisons */
+#define BLEND(m, a, b) (((a) & (m)) | ((b) & ~(m)))
 
 /* portable: what the compiler makes of vectors of 16 bytes */
 #define NAME(x) x##_portable
@@ -18,6 +25,10 @@ enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel
 #define PAIRS(a, b) NAME(pairs_of)(a, b)
 #define EVENS(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
 #define STORE8(p, v) for (int k = 0; k < 4; k++) (p)[k] = (char)(v)[k]
+#define MIN16(a, b) BLEND((a) < (b), a, b)
+#define MAX16(a, b) BLEND((a) > (b), a, b)
+#define MIN32(a, b) BLEND((a) < (b), a, b)
+#define MAX32(a, b) BLEND((a) > (b), a, b)
 #define PORTABLE
 #include "isa_kernel.h"
 #undef PORTABLE
@@ -34,6 +45,10 @@ enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel
         const __m128i halves = _mm_packs_epi32(bytes, bytes);                                  \
         word_store(p, S32, 0, _mm_cvtsi128_si32(_mm_packus_epi16(halves, halves)));            \
     }
+#define MIN16(a, b) (V16) _mm_min_epi16((__m128i)(a), (__m128i)(b))
+#define MAX16(a, b) (V16) _mm_max_epi16((__m128i)(a), (__m128i)(b))
+#define MIN32(a, b) BLEND((a) < (b), a, b)
+#define MAX32(a, b) BLEND((a) > (b), a, b)
 #include "isa_kernel.h"
 
 #pragma GCC push_options
@@ -68,6 +83,10 @@ static inline void six_as_bytes_avx2(char *y, int64_t stride, const __m256i r[TI
     _mm_storel_epi64((__m128i *)(void *)(y + 4 * stride), rest);
     _mm_storeh_pd((double *)(void *)(y + 5 * stride), (__m128d)rest);
 }
+#define MIN16(a, b) (V16) _mm256_min_epi16((__m256i)(a), (__m256i)(b))
+#define MAX16(a, b) (V16) _mm256_max_epi16((__m256i)(a), (__m256i)(b))
+#define MIN32(a, b) (V32) _mm256_min_epi32((__m256i)(a), (__m256i)(b))
+#define MAX32(a, b) (V32) _mm256_max_epi32((__m256i)(a), (__m256i)(b))
 #include "isa_kernel.h"
 #pragma GCC pop_options
 
@@ -79,6 +98,10 @@ static inline void six_as_bytes_avx2(char *y, int64_t stride, const __m256i r[TI
 #define PAIRS(a, b) (V32) _mm512_madd_epi16((__m512i)(a), (__m512i)(b))
 #define EVENS(a, b) (V32) _mm512_shuffle_ps((__m512)(a), (__m512)(b), 0x88)
 #define STORE8(p, v) _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8((__m512i)(v)))
+#define MIN16(a, b) (V16) _mm512_min_epi16((__m512i)(a), (__m512i)(b))
+#define MAX16(a, b) (V16) _mm512_max_epi16((__m512i)(a), (__m512i)(b))
+#define MIN32(a, b) (V32) _mm512_min_epi32((__m512i)(a), (__m512i)(b))
+#define MAX32(a, b) (V32) _mm512_max_epi32((__m512i)(a), (__m512i)(b))
 #include "isa_kernel.h"
 #pragma GCC pop_options
 #endif
@@ -96,6 +119,10 @@ static inline void six_as_bytes_avx2(char *y, int64_t stride, const __m256i r[TI
         const int16x4_t halves = vmovn_s32(v);                                                           \
         word_store(p, S32, 0, vget_lane_s32(vreinterpret_s32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0)); \
     }
+#define MIN16(a, b) vminq_s16(a, b)
+#define MAX16(a, b) vmaxq_s16(a, b)
+#define MIN32(a, b) vminq_s32(a, b)
+#define MAX32(a, b) vmaxq_s32(a, b)
 #include "isa_kernel.h"
 #endif
 

@@ -1,6 +1,7 @@
 /* Everything that depends on vectors, once per instruction set. Before each inclusion isa.c defines NAME(x), BYTES of
  * a vector, SAD(a, b): per 64 bits the sum of byte distances, PAIRS(a, b): per 32 bits the sum of two 16-bit products,
- * EVENS(a, b): the low halves of all 64-bit lanes, 128 bits of a, of b, of a, ..., STORE8(p, v): the low bytes of v */
+ * EVENS(a, b): the low halves of all 64-bit lanes, 128 bits of a, of b, of a, ..., STORE8(p, v): the low bytes of v,
+ * MIN16, MAX16, MIN32, MAX32(a, b) */
 
 #define BLOCK (BYTES / 4) /* output channels of one panel */
 
@@ -37,17 +38,12 @@ static inline V16 NAME(four)(const void *p) {
     return (V16)((V32){0} + v);
 }
 
-#define CHOOSE(name, type, sign)                       \
-    static inline type NAME(name)(type a, type b) {    \
-        type r;                                        \
-        for (size_t k = 0; k < sizeof a / sizeof a[0]; k++) \
-            r[k] = a[k] sign b[k] ? a[k] : b[k];       \
-        return r;                                      \
-    }
-CHOOSE(smaller32, V32, <)
-CHOOSE(larger32, V32, >)
-CHOOSE(larger16, V16, >)
-#undef CHOOSE
+static INLINE V32 NAME(smaller32)(V32 a, V32 b) { return MIN32(a, b); }
+static INLINE V32 NAME(larger32)(V32 a, V32 b) { return MAX32(a, b); }
+static INLINE V16 NAME(smaller16)(V16 a, V16 b) { return MIN16(a, b); }
+static INLINE V16 NAME(larger16)(V16 a, V16 b) { return MAX16(a, b); }
+static INLINE V64 NAME(smaller64)(V64 a, V64 b) { return BLEND(a < b, a, b); }
+static INLINE V64 NAME(larger64)(V64 a, V64 b) { return BLEND(a > b, a, b); }
 
 #ifdef PORTABLE
 typedef uint8_t NAME(u8s) __attribute__((vector_size(BYTES)));
@@ -89,18 +85,24 @@ static inline void NAME(store_tile)(char *y, int64_t stride, const V32 r[TILE], 
 #include "stage_kernel.h"
 
 #define LANE(x) NAME(x##_16)
+#define NARROW(x) NAME(x##16)
+#define WIDE(x) NAME(x##32)
 #define L int16_t
 #define A int32_t
 #define X int16_t
 #include "lanes_kernel.h"
 
 #define LANE(x) NAME(x##_32)
+#define NARROW(x) NAME(x##32)
+#define WIDE(x) NAME(x##32)
 #define L int32_t
 #define A int32_t
 #define X int32_t
 #include "lanes_kernel.h"
 
 #define LANE(x) NAME(x##_64)
+#define NARROW(x) NAME(x##64)
+#define WIDE(x) NAME(x##64)
 #define L int64_t
 #define A int64_t
 #define X int32_t
@@ -119,3 +121,7 @@ static inline void NAME(store_tile)(char *y, int64_t stride, const V32 r[TILE], 
 #undef EVENS
 #undef STORE8
 #undef STORE_TILE
+#undef MIN16
+#undef MAX16
+#undef MIN32
+#undef MAX32

@@ -1,37 +1,44 @@
 /* The hardware's own order, one vector of output channels at a time; once per instruction set and word size.
- * Before inclusion: LANE(name), L (word of operands, leaves, tree), A (word of the accumulator), X (word of x). */
+ * Before inclusion: LANE(name), L (word of operands, leaves, tree), A (word of the accumulator), X (word of x),
+ * NARROW(smaller), NARROW(larger) for vectors of L, WIDE(...) for vectors of A. */
 
 typedef L LANE(narrow) __attribute__((vector_size(BYTES)));
 typedef A LANE(wide) __attribute__((vector_size(BYTES)));
 enum { LANE(count) = BYTES / sizeof(L), LANE(parts) = sizeof(A) / sizeof(L) };
 
 /* A register's limits, one copy per lane */
-#define REGISTER(word, size)                                                                                    \
+#define REGISTER(word, size, VECTOR)                                                                                    \
     typedef struct {                                                                                            \
         LANE(size) low, high;                                                                                   \
-        int active, wraps;                                                                                      \
+        int64_t active, way;                                                                                    \
     } LANE(size##_register);                                                                                    \
     static LANE(size##_register) LANE(size##_limits)(const lane_register *r) {                                  \
         const LANE(size) zero = {0};                                                                            \
-        return (LANE(size##_register)){zero + (word)r->low, zero + (word)r->high, r->active != 0, r->wraps != 0}; \
+        return (LANE(size##_register)){zero + (word)r->low, zero + (word)r->high, r->active, r->way};           \
     }                                                                                                           \
-    static inline LANE(size) LANE(size##_fit)(LANE(size) v, const LANE(size##_register) *r, LANE(size) *missed) { \
-        if (!r->active)                                                                                         \
-            return v;                                                                                           \
-        LANE(size) c;                                                                                           \
-        if (r->wraps)                                                                                           \
-            c = r->low + ((v - r->low) & (r->high - r->low));                                                   \
-        else                                                                                                    \
-            for (size_t k = 0; k < BYTES / sizeof(word); k++) {                                                 \
-                const word above = v[k] > r->low[k] ? v[k] : r->low[k];                                         \
-                c[k] = above < r->high[k] ? above : r->high[k];                                                 \
-            }                                                                                                   \
+    static INLINE LANE(size) LANE(size##_cut)(LANE(size) v, const LANE(size##_register) *r, const int way,      \
+                                              LANE(size) *missed) {                                             \
+        const LANE(size) c = way == WRAPS      ? r->low + ((v - r->low) & (r->high - r->low))                   \
+                             : way == TOP_ONLY ? VECTOR(smaller)(v, r->high)                                    \
+                                               : VECTOR(larger)(VECTOR(smaller)(v, r->high), r->low);           \
         *missed |= v ^ c;                                                                                       \
         return c;                                                                                               \
+    }                                                                                                           \
+    static INLINE LANE(size) LANE(size##_fit)(LANE(size) v, const LANE(size##_register) *r, LANE(size) *missed) { \
+        if (!r->active)                                                                                         \
+            return v;                                                                                           \
+        return r->way == WRAPS ? LANE(size##_cut)(v, r, WRAPS, missed) : LANE(size##_cut)(v, r, SATURATES, missed); \
     }
-REGISTER(L, narrow)
-REGISTER(A, wide)
+REGISTER(L, narrow, NARROW)
+REGISTER(A, wide, WIDE)
 #undef REGISTER
+
+/* Every LANE(parts)-th lane of v, from lane `part` on, in the accumulator's width */
+static INLINE LANE(wide) LANE(widened)(LANE(narrow) v, int part) {
+    const int bits = 8 * (int)(sizeof(A) - sizeof(L));
+    const LANE(wide) w = (LANE(wide))v;
+    return bits ? (part ? w >> bits : (w << bits) >> bits) : w;
+}
 
 typedef struct {
     const layer_plan *plan;
@@ -59,11 +66,13 @@ static LANE(hardware) LANE(hardware_of)(const layer_plan *plan, void *node) {
 }
 
 /* What the lanes see of x: one word for all of them, neighbouring words, or words found by `lane` */
-static inline LANE(narrow) LANE(operand)(const X *x, const int32_t *lane, int spread) {
+static INLINE LANE(narrow) LANE(operand)(const X *x, const int32_t *lane, int spread) {
     LANE(narrow) v;
     if (spread == TOGETHER)
         return (LANE(narrow)){0} + (L)x[lane[0]];
-    if (spread == NEIGHBOURS)
+    if (spread == NEIGHBOURS && sizeof(X) == sizeof(L))
+        memcpy(&v, x + lane[0], sizeof v);
+    else if (spread == NEIGHBOURS)
         for (int k = 0; k < LANE(count); k++)
             v[k] = (L)x[lane[0] + k];
     else
@@ -72,68 +81,132 @@ static inline LANE(narrow) LANE(operand)(const X *x, const int32_t *lane, int sp
     return v;
 }
 
-static inline LANE(narrow) LANE(leaf)(const LANE(hardware) *h, LANE(narrow) x, LANE(narrow) w, LANE(missed) *missed) {
+/* PLAIN: a magnitude that fits every register on its way */
+static INLINE LANE(narrow) LANE(leaf)(const LANE(hardware) *h, LANE(narrow) x, LANE(narrow) w, LANE(missed) *missed,
+                                      const int plain) {
     LANE(narrow) v;
+    if (plain) {
+        const LANE(narrow) d = x - w;
+        return NARROW(larger)(d, -d);
+    }
     if (!h->plan->lanes.is_adder) {
         v = x * w;
     } else {
         const LANE(narrow) d = LANE(narrow_fit)(x - w, &h->difference, &missed->difference);
-        for (int k = 0; k < LANE(count); k++)
-            v[k] = d[k] < 0 ? (L)-d[k] : d[k];
+        v = NARROW(larger)(d, -d);
         if (h->plan->lanes.is_negative)
             v = -v;
     }
     return LANE(narrow_fit)(v, &h->leaf, &missed->leaf);
 }
 
-/* The tree over h->node, requantised */
-static inline LANE(narrow) LANE(tree)(const LANE(hardware) *h, LANE(missed) *missed) {
+/* One level of the trees of PIXELS pixels, side by side in node */
+static INLINE void LANE(level)(LANE(narrow) *node, int64_t pairs, const LANE(narrow_register) *r,
+                               LANE(missed) missed[PIXELS], const int active, const int way) {
+    LANE(narrow) found[PIXELS];
+    for (int u = 0; u < PIXELS; u++)
+        found[u] = missed[u].tree;
+    for (int64_t i = 0; i < pairs; i++)
+        for (int u = 0; u < PIXELS; u++) {
+            const LANE(narrow) v = node[2 * i * PIXELS + u] + node[(2 * i + 1) * PIXELS + u];
+            node[i * PIXELS + u] = active ? LANE(narrow_cut)(v, r, way, &found[u]) : v;
+        }
+    for (int u = 0; u < PIXELS; u++)
+        missed[u].tree = found[u];
+}
+
+/* The trees over h->node, requantised; the sums are left in the first nodes */
+static INLINE void LANE(tree)(const LANE(hardware) *h, LANE(missed) missed[PIXELS]) {
     const lane_datapath *d = &h->plan->lanes;
     LANE(narrow) *node = h->node;
     int64_t nodes = d->tree_inputs;
     for (int64_t level = 0; level < d->levels; level++) {
         const LANE(narrow_register) *r = &h->tree[level];
-        for (int64_t i = 0; i < nodes / 2; i++)
-            node[i] = LANE(narrow_fit)(node[2 * i] + node[2 * i + 1], r, &missed->tree);
-        if (nodes % 2)
-            node[nodes / 2] = node[nodes - 1];
+        if (!r->active)
+            LANE(level)(node, nodes / 2, r, missed, 0, 0);
+        else if (r->way == WRAPS)
+            LANE(level)(node, nodes / 2, r, missed, 1, WRAPS);
+        else if (r->way == TOP_ONLY)
+            LANE(level)(node, nodes / 2, r, missed, 1, TOP_ONLY);
+        else
+            LANE(level)(node, nodes / 2, r, missed, 1, SATURATES);
+        for (int u = 0; nodes % 2 && u < PIXELS; u++)
+            node[nodes / 2 * PIXELS + u] = node[(nodes - 1) * PIXELS + u];
         nodes = (nodes + 1) / 2;
     }
     if (!d->has_cut)
-        return node[0];
+        return;
     const int shift = (int)d->cut_rounding.shift;
-    const LANE(narrow) v = node[0], sign = v >> (8 * (int)sizeof(L) - 1);
-    return LANE(narrow_fit)((v + h->half + (sign & h->below) + ((v >> shift) & h->odd)) >> shift, &h->cut, &missed->cut);
+    for (int u = 0; u < PIXELS; u++) {
+        const LANE(narrow) v = node[u], sign = v >> (8 * (int)sizeof(L) - 1);
+        const LANE(narrow) rounded = (v + h->half + (sign & h->below) + ((v >> shift) & h->odd)) >> shift;
+        node[u] = LANE(narrow_fit)(rounded, &h->cut, &missed[u].cut);
+    }
 }
 
-/* acc: LANE(count) channels of one pixel; `lane` is where each finds its group's words, w its panel of weights */
-static void LANE(pixel)(const LANE(hardware) *h, const X *x, const int32_t *offset, const int32_t *lane, int spread,
-                        const L *w, const int64_t *initial, int64_t *acc, LANE(missed) *missed) {
-    const int64_t T = h->plan->lanes.tree_inputs;
-    LANE(wide) sum[LANE(parts)];
-    *missed = (LANE(missed)){0};
-    for (int p = 0; p < LANE(parts); p++) {
-        for (int k = 0; k < LANE(count) / LANE(parts); k++)
-            sum[p][k] = (A)initial[p * (LANE(count) / LANE(parts)) + k];
-        sum[p] = LANE(wide_fit)(sum[p], &h->accumulator, &missed->accumulator[p]);
-    }
-    for (int64_t j = 0; j < h->plan->steps; j += T, offset += T) {
+/* One accumulation; `way` is known to the compiler, or UNKNOWN */
+static INLINE LANE(wide) LANE(added)(LANE(wide) sum, LANE(wide) term, const LANE(wide_register) *r, LANE(wide) *missed,
+                                     const int way) {
+    return way == UNKNOWN ? LANE(wide_fit)(sum + term, r, missed) : LANE(wide_cut)(sum + term, r, way, missed);
+}
+
+/* acc: LANE(count) channels of PIXELS pixels; `lane` is where each finds its group's words, w its panel of weights */
+static INLINE void LANE(steps)(const LANE(hardware) *h, const X *const x[PIXELS], const int32_t *offset,
+                               const int32_t *lane, const int spread, const L *w, const int64_t *initial,
+                               int64_t acc[PIXELS][BYTES], LANE(missed) found[PIXELS], const int plain,
+                               const int alone, const int way) {
+    const int64_t T = alone ? 1 : h->plan->lanes.tree_inputs;
+    const int32_t *const end = offset + h->plan->steps;
+    LANE(narrow) single[PIXELS], *const node = alone ? single : h->node;
+    LANE(wide) sum[PIXELS][LANE(parts)];
+    LANE(missed) missed[PIXELS] = {0};
+    for (int u = 0; u < PIXELS; u++)
+        for (int p = 0; p < LANE(parts); p++) {
+            for (int k = 0; k < LANE(count) / LANE(parts); k++)
+                sum[u][p][k] = (A)initial[k * LANE(parts) + p];
+            sum[u][p] = LANE(wide_fit)(sum[u][p], &h->accumulator, &missed[u].accumulator[p]);
+        }
+    for (; offset < end; offset += T) {
         for (int64_t i = 0; i < T; i++, w += LANE(count)) {
             LANE(narrow) weights;
             memcpy(&weights, w, sizeof weights);
-            h->node[i] = offset[i] < 0 ? (LANE(narrow)){0}
-                                       : LANE(leaf)(h, LANE(operand)(x + offset[i], lane, spread), weights, missed);
+            for (int u = 0; u < PIXELS; u++)
+                node[i * PIXELS + u] =
+                    !alone && offset[i] < 0 ? (LANE(narrow)){0}
+                                  : LANE(leaf)(h, LANE(operand)(x[u] + offset[i], lane, spread), weights, &missed[u], plain);
         }
-        const LANE(narrow) term = LANE(tree)(h, missed);
-        for (int p = 0; p < LANE(parts); p++) {
-            LANE(wide) wide;
-            for (int k = 0; k < LANE(count) / LANE(parts); k++)
-                wide[k] = term[p * (LANE(count) / LANE(parts)) + k];
-            sum[p] = LANE(wide_fit)(sum[p] + wide, &h->accumulator, &missed->accumulator[p]);
-        }
+        if (!alone)
+            LANE(tree)(h, missed);
+        for (int u = 0; u < PIXELS; u++)
+            for (int p = 0; p < LANE(parts); p++)
+                sum[u][p] = LANE(added)(sum[u][p], LANE(widened)(node[u], p), &h->accumulator,
+                                        &missed[u].accumulator[p], way);
     }
-    for (int k = 0; k < LANE(count); k++)
-        acc[k] = sum[k / (LANE(count) / LANE(parts))][k % (LANE(count) / LANE(parts))];
+    for (int u = 0; u < PIXELS; u++) {
+        for (int k = 0; k < LANE(count); k++)
+            acc[u][k] = sum[u][k % LANE(parts)][k / LANE(parts)];
+        found[u] = missed[u];
+    }
+}
+
+/* The same, with what most layers have in common known to the compiler */
+static __attribute__((noinline)) void LANE(some)(const LANE(hardware) *h, const X *const x[PIXELS],
+                                                 const int32_t *offset, const int32_t *lane, int spread, const L *w,
+                                                 const int64_t *initial, int64_t acc[PIXELS][BYTES],
+                                                 LANE(missed) found[PIXELS]) {
+    const lane_datapath *d = &h->plan->lanes;
+    const int plain = d->is_adder && !d->is_negative && !d->difference.active && !d->leaf.active;
+    const int alone = d->tree_inputs == 1 && !d->has_cut;
+    if (spread != TOGETHER)
+        LANE(steps)(h, x, offset, lane, spread, w, initial, acc, found, 0, 0, UNKNOWN);
+    else if (plain && !alone)
+        LANE(steps)(h, x, offset, lane, TOGETHER, w, initial, acc, found, 1, 0, UNKNOWN);
+    else if (alone && h->accumulator.active && h->accumulator.way == WRAPS)
+        LANE(steps)(h, x, offset, lane, TOGETHER, w, initial, acc, found, 0, 1, WRAPS);
+    else if (alone && h->accumulator.active)
+        LANE(steps)(h, x, offset, lane, TOGETHER, w, initial, acc, found, 0, 1, SATURATES);
+    else
+        LANE(steps)(h, x, offset, lane, TOGETHER, w, initial, acc, found, 0, 0, UNKNOWN);
 }
 
 static void LANE(count_missed)(const LANE(missed) *missed, int64_t channels, layer_facts *facts) {
@@ -142,8 +215,7 @@ static void LANE(count_missed)(const LANE(missed) *missed, int64_t channels, lay
         facts->events[AT_LEAF] += missed->leaf[k] != 0;
         facts->events[AT_TREE] += missed->tree[k] != 0;
         facts->events[AT_CUT] += missed->cut[k] != 0;
-        const int64_t part = LANE(count) / LANE(parts);
-        facts->events[AT_ACCUMULATOR] += missed->accumulator[k / part][k % part] != 0;
+        facts->events[AT_ACCUMULATOR] += missed->accumulator[k % LANE(parts)][k / LANE(parts)] != 0;
     }
 }
 
@@ -161,18 +233,23 @@ static void LANE(pixels)(const layer *l, const char *x, const int64_t *where, in
             lane[k] = (int32_t)(smaller(k0 + k, K - 1) / plan->K * plan->channels);
         const int apart = lane[1] - lane[0] == 1 && plan->K == 1 && channels == LANE(count);
         const int spread = lane[0] == lane[LANE(count) - 1] ? TOGETHER : apart ? NEIGHBOURS : SCATTERED;
-        int64_t initial[LANE(count)] = {0}, acc[LANE(count)];
+        int64_t initial[LANE(count)] = {0}, acc[PIXELS][BYTES];
         memcpy(initial, l->initial + k0, (size_t)channels * sizeof *initial);
-        for (int64_t i = 0; i < pixels; i++) {
-            LANE(missed) missed;
-            LANE(pixel)(&h, (const X *)(x + where[i]), offset, lane, spread, w, initial, acc, &missed);
-            LANE(count_missed)(&missed, channels, facts);
-            NAME(exact)(l, k0, acc, channels, y + (i * K + k0) * word, type, facts);
+        for (int64_t i = 0; i < pixels; i += PIXELS) { /* the list goes on beyond its end: see list() */
+            LANE(missed) missed[PIXELS];
+            const X *const at[PIXELS] = {(const X *)(x + where[i]), (const X *)(x + where[i + 1])};
+            LANE(some)(&h, at, offset, lane, spread, w, initial, acc, missed);
+            for (int64_t u = 0; u < smaller(pixels - i, PIXELS); u++) {
+                LANE(count_missed)(&missed[u], channels, facts);
+                NAME(exact)(l, k0, acc[u], channels, y + ((i + u) * K + k0) * word, type, facts);
+            }
         }
     }
 }
 
 #undef LANE
+#undef NARROW
+#undef WIDE
 #undef L
 #undef A
 #undef X

@@ -21,9 +21,9 @@ typedef struct {
     int64_t shift, half, below, odd;
 } rounding;
 
-/* A register whose input may miss it: low .. high, where high - low is 2^bits - 1 */
+/* A register whose input may miss it: low .. high, where high - low is 2^bits - 1; way: see isa.c */
 typedef struct {
-    int64_t active, wraps, low, high;
+    int64_t active, way, low, high;
 } lane_register;
 
 /* The hardware's order, step by step: what each step does and which registers need a look */

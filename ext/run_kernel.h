@@ -133,7 +133,7 @@ static inline void NAME(tile)(NAME(work) *k, const uint8_t *const x[TILE], const
 typedef int64_t NAME(whole)(NAME(work) *k, const uint8_t *copy, const uint8_t *w, const int32_t *constants,
                             int64_t pixels, int64_t stride, char *y);
 
-static __attribute__((always_inline)) inline int64_t NAME(whole_tiles)(NAME(work) *k, const uint8_t *copy,
+static INLINE int64_t NAME(whole_tiles)(NAME(work) *k, const uint8_t *copy,
                                                                        const uint8_t *w, const int32_t *constants,
                                                                        int64_t pixels, int64_t stride, char *y,
                                                                        const int path, const int finish,
@@ -267,7 +267,7 @@ static int NAME(prepare)(NAME(work) *k) {
     const size_t copy = NAME(reads_in_place)(k) ? 0 : (size_t)(k->together * k->image_bytes + 127) / 64 * 64;
     const size_t where = (CHUNK + TILE) * sizeof *k->where, offset = ((size_t)plan->steps * 4 + 63) / 64 * 64;
     const size_t sums = plan->path == DISTANCE16 ? copy / (size_t)plan->channels * 2 + 64 : 64;
-    const size_t node = plan->path >= LANES16 ? (size_t)plan->lanes.tree_inputs * BYTES : 0;
+    const size_t node = plan->path >= LANES16 ? (size_t)plan->lanes.tree_inputs * PIXELS * BYTES : 0;
     k->copy = k->room = aligned_alloc(64, (copy + where + offset + sums + node + 127) / 64 * 64);
     if (!k->room)
         return 0;

@@ -26,7 +26,7 @@ static inline void NAME(settle)(const layer_plan *plan, const int64_t *initial, 
         for (int64_t k = 0; k < channels; k++) {
             const int64_t v = initial[k] + plan->direction * sum[i][k];
             const int64_t clipped = v < r->low ? r->low : v > r->high ? r->high : v;
-            const int64_t c = r->wraps ? r->low + ((v - r->low) & (r->high - r->low)) : clipped;
+            const int64_t c = r->way ? r->low + ((v - r->low) & (r->high - r->low)) : clipped;
             facts->events[AT_ACCUMULATOR] += c != v;
             sum[i][k] = (int32_t)c;
         }
@@ -57,7 +57,7 @@ static inline NAME(fast_stage) NAME(fast_of)(const layer_plan *plan, const int32
 }
 
 /* y = clamp((v * M + A) >> n), with the rounding's half in A; `plain`: without terms that look at the value */
-static inline __attribute__((always_inline)) V32 NAME(fast)(const NAME(fast_stage) *s, V32 v, NAME(lanes) *lanes,
+static INLINE V32 NAME(fast)(const NAME(fast_stage) *s, V32 v, NAME(lanes) *lanes,
                                                             const int finish, const int plain, const int relu) {
     lanes->least = NAME(smaller32)(lanes->least, v);
     lanes->most = NAME(larger32)(lanes->most, v);

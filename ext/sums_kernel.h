@@ -4,7 +4,7 @@
 #define EACH(M) M(0) M(1) M(2) M(3) M(4) M(5)
 
 /* Twelve accumulators, two weights, an operand and a distance: sixteen registers. No 64-bit lane can overflow. */
-static inline __attribute__((always_inline)) void NAME(distances8)(const uint8_t *const x[TILE], const int32_t *offset, int64_t steps,
+static INLINE void NAME(distances8)(const uint8_t *const x[TILE], const int32_t *offset, int64_t steps,
                                     const uint8_t *w, V32 sum[TILE]) {
 #define DECLARE(i) V64 a##i = {0}, b##i = {0}; const uint8_t *const x##i = x[i];
     EACH(DECLARE)
@@ -21,7 +21,7 @@ static inline __attribute__((always_inline)) void NAME(distances8)(const uint8_t
 }
 
 /* sum |x - w| = 2 * sum max(x, w) - sum x - sum w; this is sum max(x, w), modulo 2^32 */
-static inline __attribute__((always_inline)) void NAME(maxima16)(const uint8_t *const x[TILE], const int32_t *offset, int64_t steps,
+static INLINE void NAME(maxima16)(const uint8_t *const x[TILE], const int32_t *offset, int64_t steps,
                                   const uint8_t *w, V32 sum[TILE]) {
     const V16 one = (V16){0} + 1;
 #define DECLARE(i) V32 a##i = {0}; const uint8_t *const x##i = x[i];
@@ -38,7 +38,7 @@ static inline __attribute__((always_inline)) void NAME(maxima16)(const uint8_t *
 #undef KEEP
 }
 
-static inline __attribute__((always_inline)) void NAME(products16)(const uint8_t *const x[TILE], const int32_t *offset, int64_t steps,
+static INLINE void NAME(products16)(const uint8_t *const x[TILE], const int32_t *offset, int64_t steps,
                                     const uint8_t *w, V32 sum[TILE]) {
 #define DECLARE(i) V32 a##i = {0}; const uint8_t *const x##i = x[i];
     EACH(DECLARE)

@@ -191,7 +191,11 @@ CASES = {
     ),
     "a narrow difference": (replace(ADDER, difference=Stage(IntFormat(8, True), Overflow.WRAP)), Path.LANES16, theorems.STEPWISE),
     "mixed signs that saturate": (
-        with_accumulator(exact_datapath("multiplier", U8, S8, 72), 18), Path.LANES32, theorems.STEPWISE,
+        with_accumulator(exact_datapath("multiplier", U8, S8, 72), 18), Path.LANES16, theorems.STEPWISE,
+    ),
+    "a narrow 16-bit difference": (
+        replace(exact_datapath("adder", U16, U16, 72), difference=Stage(IntFormat(16, True), Overflow.WRAP)),
+        Path.LANES32, theorems.STEPWISE,
     ),
     "wide products": (with_accumulator(exact_datapath("multiplier", U16, U16, 72), 36), Path.LANES64, theorems.STEPWISE),
 }  # fmt: skip

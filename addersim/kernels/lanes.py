@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from addersim.datapath import Datapath, Stage
-from addersim.fixed import IntFormat, Ints, Overflow, Rounding
+from addersim.fixed import Ints, Overflow, Rounding
 from addersim.kernels.theorems import Path, difference_range
-
-ALWAYS = Stage(IntFormat(62, True))
-
 
 @dataclass(eq=False)
 class Walk:
@@ -20,19 +17,19 @@ class Walk:
     Attributes
     ----------
     active
-        Per register passed: the stage, and whether a value may miss it.
+        Per register passed: the stage, and whether a value may miss it, at its top only or anyhow.
     reach
         The largest magnitude of any intermediate.
     """
 
     reach: int = 0
-    active: dict[str, tuple[Stage, bool]] = field(default_factory=dict)
+    active: dict[str, tuple[Stage, bool, bool]] = field(default_factory=dict)
 
     def through(self, name: str, stage: Stage, low: int, high: int) -> tuple[int, int]:
         """Return the range behind a register that values between ``low`` and ``high`` enter."""
         form = stage.format
         active = not form.holds(low, high)
-        self.active[name] = stage, active
+        self.active[name] = stage, active, low >= form.min
         self.reach = max(self.reach, -low, high)
         if not active:
             return low, high

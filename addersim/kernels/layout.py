@@ -208,10 +208,11 @@ def _lane_datapath(d: Datapath, w_krsc: Ints, initial_k: Ints) -> list[int]:
 
 def _lane_register(name: str, d: Datapath, w_krsc: Ints, initial_k: Ints) -> list[int]:
     front, back = lanes.walk(d, w_krsc, initial_k)
-    stage, active = {**front.active, **back.active}.get(name, (None, False))
+    stage, active, top_only = {**front.active, **back.active}.get(name, (None, False, False))
     if stage is None or not active:
         return NO_REGISTER
-    return [1, stage.overflow == Overflow.WRAP, stage.format.min, stage.format.max]
+    way = 1 if stage.overflow == Overflow.WRAP else 2 * top_only
+    return [1, way, stage.format.min, stage.format.max]
 
 
 def _weights(plan: LayerPlan, path: Path, vector_bytes: int) -> tuple[NDArray[Any], Ints, Ints32, int, int]:
