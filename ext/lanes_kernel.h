@@ -157,6 +157,7 @@ static INLINE void LANE(steps)(const LANE(hardware) *h, const X *const x[PIXELS]
                                const int alone, const int way) {
     const int64_t T = alone ? 1 : h->plan->lanes.tree_inputs;
     const int32_t *const end = offset + h->plan->steps;
+    const X *const at[PIXELS] = {x[0], x[1]};
     LANE(narrow) single[PIXELS], *const node = alone ? single : h->node;
     LANE(wide) sum[PIXELS][LANE(parts)];
     LANE(missed) missed[PIXELS] = {0};
@@ -168,12 +169,13 @@ static INLINE void LANE(steps)(const LANE(hardware) *h, const X *const x[PIXELS]
         }
     for (; offset < end; offset += T) {
         for (int64_t i = 0; i < T; i++, w += LANE(count)) {
-            LANE(narrow) weights;
+            const int64_t o = offset[i];
+            LANE(narrow) weights, v[PIXELS] = {0};
             memcpy(&weights, w, sizeof weights);
+            for (int u = 0; (alone || o >= 0) && u < PIXELS; u++)
+                v[u] = LANE(leaf)(h, LANE(operand)(at[u] + o, lane, spread), weights, &missed[u], plain);
             for (int u = 0; u < PIXELS; u++)
-                node[i * PIXELS + u] =
-                    !alone && offset[i] < 0 ? (LANE(narrow)){0}
-                                  : LANE(leaf)(h, LANE(operand)(x[u] + offset[i], lane, spread), weights, &missed[u], plain);
+                node[i * PIXELS + u] = v[u];
         }
         if (!alone)
             LANE(tree)(h, missed);
