@@ -22,7 +22,7 @@ FLOORS = [
     {"validate", "evaluate"},
     {"compare", "study"},
     {"outcome"},
-    {"explore", "report", "listing"},
+    {"explore", "report", "listing", "rtl"},
     {"terminal"},
     {"cli", "__main__"},
 ]
