@@ -271,13 +271,17 @@ module adder_pe_distance #(
             wire signed [WIDE_BITS-1:0] larger = less ? w : x;
             wire signed [WIDE_BITS-1:0] smaller = less ? x : w;
             wire signed [WIDE_BITS-1:0] distance = larger - smaller;
-            wire signed [WIDE_BITS-1:0] limit = less ? LARGEST : LARGEST - ONE;
             wire [BITS-1:0] low = distance[BITS-1:0];
-            assign missed = distance > limit;
-            if (SATURATE != 0) assign magnitude = missed ? limit[BITS-1:0] : low;
-            // A wrapped word has a sign again, and its absolute value does not depend on that of x - w.
-            else if (BITS < EXACT_BITS) assign magnitude = low[BITS-1] ? -low : low;
-            else assign magnitude = low;
+            if (BITS >= EXACT_BITS) begin : exact
+                assign missed = 1'b0;
+                assign magnitude = low;
+            end else begin : narrow
+                wire signed [WIDE_BITS-1:0] limit = less ? LARGEST : LARGEST - ONE;
+                assign missed = distance > limit;
+                if (SATURATE != 0) assign magnitude = missed ? limit[BITS-1:0] : low;
+                // A wrapped word has a sign again, and its absolute value does not depend on that of x - w.
+                else assign magnitude = low[BITS-1] ? -low : low;
+            end
         end
     endgenerate
 endmodule
