@@ -23,7 +23,7 @@ FLOORS = [
     {"compare", "study"},
     {"outcome"},
     {"figures"},
-    {"explore", "report", "listing"},
+    {"explore", "report", "listing", "rtl"},
     {"terminal"},
     {"cli", "__main__"},
 ]
