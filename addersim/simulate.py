@@ -134,11 +134,12 @@ def simulate(
     size = min(BATCH, max(1, -(-len(array) // threads)))
     batches = [array[i : i + size] for i in range(0, len(array), size)] or [array]
     runners = _prepared(qnet, kernels)
-    parts, saturated = [], 0
+    parts: list[tuple[dict[str, Ints], dict[str, Facts]]] = []
+    saturated = 0
     with ThreadPoolExecutor(threads) as pool:  # starts no thread before the first job
         run = partial(_run, qnet, runners, kernels, kept)
-        for *part, outside in map(run, batches) if threads == 1 else pool.map(run, batches):
-            parts.append(part)
+        for edges_, facts, outside in map(run, batches) if threads == 1 else pool.map(run, batches):
+            parts.append((edges_, facts))
             saturated += outside
             progress(len(parts) / len(batches))
     layers = [

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-import numpy as np
+from typing import NamedTuple
 
 from addersim.datapath import Datapath, Stage
-from addersim.fixed import Ints, Overflow, Rounding
+from addersim.fixed import Ints, Overflow
 from addersim.kernels.theorems import Path, difference_range
+
+
+class Passed(NamedTuple):
+    """A register that values went through, whether some may miss it, and whether only at its top."""
+
+    stage: Stage
+    missed: bool
+    top_only: bool
+
 
 @dataclass(eq=False)
 class Walk:
@@ -16,22 +24,22 @@ class Walk:
 
     Attributes
     ----------
-    active
-        Per register passed: the stage, and whether a value may miss it, at its top only or anyhow.
+    passed
+        The registers by name.
     reach
         The largest magnitude of any intermediate.
     """
 
     reach: int = 0
-    active: dict[str, tuple[Stage, bool, bool]] = field(default_factory=dict)
+    passed: dict[str, Passed] = field(default_factory=dict)
 
     def through(self, name: str, stage: Stage, low: int, high: int) -> tuple[int, int]:
         """Return the range behind a register that values between ``low`` and ``high`` enter."""
         form = stage.format
-        active = not form.holds(low, high)
-        self.active[name] = stage, active, low >= form.min
+        missed = not form.holds(low, high)
+        self.passed[name] = Passed(stage, missed, low >= form.min)
         self.reach = max(self.reach, -low, high)
-        if not active:
+        if not missed:
             return low, high
         self.reach = max(self.reach, max(-low, high) + 2 * max(-form.min, form.max) + 1)
         if stage.overflow == Overflow.WRAP:
@@ -82,39 +90,3 @@ def narrowest(d: Datapath, w_krsc: Ints, initial_k: Ints) -> Path:
     if back.reach >= 1 << 31 or front.reach >= 1 << 31:
         return Path.LANES64
     return Path.LANES16 if front.reach < 1 << 15 else Path.LANES32
-
-
-def rounding_words(shift: int, rounding: Rounding) -> list[int]:
-    """Return shift, half, below, odd of layer.h: ``(v + half + (below if v < 0) + (odd & v >> shift)) >> shift``."""
-    unit, half, some = (1 << shift) - 1, (1 << shift) >> 1, int(shift > 0)
-    terms = {
-        Rounding.FLOOR: (0, 0, 0),
-        Rounding.HALF_UP: (half, 0, 0),
-        Rounding.HALF_EVEN: (half - some, 0, some),
-        Rounding.HALF_AWAY: (half, -some, 0),
-        Rounding.TO_ZERO: (0, unit, 0),
-    }
-    return [shift, *terms[rounding]]
-
-
-def weights(d: Datapath, w_krsc: Ints, lanes: int) -> np.ndarray:
-    """Return (blocks, steps * T, lanes): weights in the order of the steps, shifted; idle lanes and leaves hold 0."""
-    K, R, S, C = w_krsc.shape
-    T = d.tree_inputs
-    groups = -(-C // T)
-    w = np.zeros((-(-K // lanes) * lanes, R, S, groups * T), np.int64)
-    w[:K, :, :, :C] = w_krsc
-    w_krscT = (w << d.weight_shift).reshape(len(w), R, S, groups, T)
-    ordered = w_krscT.transpose(0, *("rsc".index(letter) + 1 for letter in d.order), 4)
-    return np.ascontiguousarray(ordered.reshape(-1, lanes, R * S * groups * T).transpose(0, 2, 1))
-
-
-def taps(d: Datapath, w_krsc: Ints) -> np.ndarray:
-    """Return (steps * T, 3): kernel row, kernel column, channel of every leaf in order; channel -1 beyond C."""
-    _, R, S, C = w_krsc.shape
-    T = d.tree_inputs
-    size = {"r": R, "s": S, "c": -(-C // T)}
-    index = np.indices([size[letter] for letter in d.order]).reshape(3, -1)
-    r, s, c = (np.repeat(index[d.order.index(letter)], T) for letter in "rsc")
-    channel = c * T + np.tile(np.arange(T), len(c) // T)
-    return np.stack([r, s, np.where(channel < C, channel, -1)], axis=1)

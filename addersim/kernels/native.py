@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from addersim.datapath import EVENTS, Datapath, OutputStage, Stage
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, Ints, Overflow, Rounding
-from addersim.kernels import _native, layout, pointwise
+from addersim.kernels import _native, finishing, layout, pointwise, reference
+from addersim.kernels.dispatch import prove
+from addersim.kernels.layout import InstructionSet
 from addersim.kernels.plan import (
     NO_EVENTS,
     AddPlan,
@@ -30,10 +32,8 @@ from addersim.kernels.plan import (
     stage_by_parts,
     start_of,
 )
-from addersim.kernels import reference
 from addersim.kernels.reference import Events, add
-from addersim.kernels.dispatch import prove
-from addersim.kernels.theorems import LOOPS
+from addersim.kernels.theorems import LOOPS, Proof
 from addersim.loops import Window
 
 __all__ = [
@@ -56,14 +56,16 @@ ISAS = ("avx2", "sse2", "neon", "portable")
 def layer(plan: LayerPlan) -> LayerRunner:
     """Return a function that runs the layer in one call of the core, whatever its datapath."""
     initial_k, bias_k = start_of(plan)
-    return _runner(plan, initial_k, bias_k)
+    proof, isa = layout.proof_of(plan, initial_k), instruction_set()
+    numbers = bias_k, plan.multiplier_k, plan.offset_k, plan.shift_k
+    ends = proof.least_k, proof.most_k
+    finish = finishing.finish(plan.stage, numbers, (plan.low, plan.high), ends, negate=plan.datapath.negates)
+    packed = layout.pack(plan, isa, finish, initial_k, proof)
+    return partial(_run, packed, plan.window, plan.w_krsc.shape, finish.word, _path(proof, isa))
 
 
-def _runner(plan: LayerPlan, initial_k: Ints, bias_k: Ints, only_sum: bool = False) -> LayerRunner:
-    name, vector_bytes = instruction_set()
-    packed, finish, proof = layout.pack(plan, name, vector_bytes, initial_k, bias_k, only_sum)
-    path = f"{LOOPS[proof.path]} ({name}): {proof.theorem}"
-    return partial(_run, packed, plan.window, plan.w_krsc.shape, finish.word, path)
+def _path(proof: Proof, isa: InstructionSet) -> str:
+    return f"{LOOPS[proof.path]} ({isa.name}): {proof.theorem}"
 
 
 def _run(
@@ -79,7 +81,7 @@ def _run(
         )
     if not y.size:
         return LayerResult(y, NO_EVENTS, 0, 0, None, path)
-    x = layout.as_words(x_nhwc)
+    x = finishing.as_words(x_nhwc)
     saturated, overflows, least, most, events = packed.run(x, y, P, Q)
     named = dict(zip(EVENTS, events, strict=True)) if events else NO_EVENTS
     return LayerResult(y, named, overflows, saturated, (least, most), path)
@@ -97,26 +99,33 @@ def convolve(
         )
     if x_nhwc.size and not datapath.x.holds(int(x_nhwc.min()), int(x_nhwc.max())):
         raise InputError(f"convolve: x holds {x_nhwc.min()} to {x_nhwc.max()}, its format is {datapath.x}")
-    nothing = np.zeros(K, np.int64)
-    stage = OutputStage(IntFormat(1, True), IntFormat(1, True))
-    plan = LayerPlan(w_krsc, *[nothing] * 4, datapath, stage, window, pad_code, 0, 0)
-    result = _runner(plan, np.asarray(initial_k, np.int64), nothing, only_sum=True)(x_nhwc)
+    nothing, stage = np.zeros(K, np.int64), OutputStage(IntFormat(1, True), IntFormat(1, True))
+    plan = LayerPlan(w_krsc, nothing, nothing, nothing, nothing, datapath, stage, window, pad_code, low=0, high=0)
+    initial_k = np.asarray(initial_k, np.int64)
+    proof, isa, finish = layout.proof_of(plan, initial_k), instruction_set(), finishing.raw(K)
+    packed = layout.pack(plan, isa, finish, initial_k, proof)
+    result = _run(packed, window, w_krsc.shape, finish.word, "", x_nhwc)
     return result.y_npqk, dict(result.events)
 
 
 def path_taken(datapath: Datapath, window: Window, w_krsc: Ints, initial_k: Ints) -> str:
     """Return which loop :func:`convolve` runs, and the theorem that makes it exact."""
-    proof = prove(datapath, w_krsc, initial_k, window.groups)
-    return f"{LOOPS[proof.path]} ({instruction_set()[0]}): {proof.theorem}"
+    return _path(prove(datapath, w_krsc, initial_k, window.groups), instruction_set())
 
 
-def instruction_set() -> tuple[str, int]:
-    """Return (name, bytes of a vector) of the best set of this processor, or the one named by ADDERSIM_ISA."""
+def instruction_set() -> InstructionSet:
+    """Return the best set of instructions of this processor, or the one named by ADDERSIM_ISA.
+
+    Raises
+    ------
+    InputError
+        If this processor does not have it.
+    """
     wanted = os.environ.get("ADDERSIM_ISA") or None
     found: tuple[str, int] | None = _native.instruction_set(wanted)
     if found is None:
         raise InputError(f"ADDERSIM_ISA = {wanted!r}: this processor has {', '.join(instruction_sets())}")
-    return found
+    return InstructionSet(*found)
 
 
 def instruction_sets() -> list[str]:
@@ -131,7 +140,7 @@ def output_stage(plan: StagePlan) -> StageRunner:
 
 def residual(plan: AddPlan) -> AddRunner:
     """Return a function that ends a residual addition: in one pass where 32 bits hold it, else part by part."""
-    return pointwise.residual(plan, instruction_set()[0]) or partial(add_by_parts, sys.modules[__name__], plan)
+    return pointwise.residual(plan, instruction_set().name) or partial(add_by_parts, sys.modules[__name__], plan)
 
 
 def scale(
@@ -176,14 +185,14 @@ def quantise(x_nchw: NDArray[Any], step: float, zero_point: int, form: IntFormat
     real = np.float32 if x_nchw.dtype.itemsize <= 4 else np.float64
     x = np.ascontiguousarray(x_nchw, real)
     N, C, *image = x.shape
-    y = np.empty((N, *image, C), layout.word_for(form.min, form.max))
+    y = np.empty((N, *image, C), finishing.word_for(form.min, form.max))
     pixels = int(np.prod(image, dtype=np.int64))
     return y, _native.quantise(x, pixels, step, zero_point, form.min, form.max, y) if y.size else 0
 
 
 def max_pool(x_nhwc: Ints, window: Window) -> Ints:
     """See :func:`addersim.kernels.reference.max_pool`, which defines the result."""
-    x = layout.as_words(x_nhwc)
+    x = finishing.as_words(x_nhwc)
     shape, y_shape = _pool_shape(x.shape, window)
     y = np.empty(y_shape, x.dtype)
     if y.size:
@@ -193,7 +202,7 @@ def max_pool(x_nhwc: Ints, window: Window) -> Ints:
 
 def sum_pool(x_nhwc: Ints, window: Window, pad_code: int, factor_pq: Ints) -> Ints:
     """See :func:`addersim.kernels.reference.sum_pool`, which defines the result."""
-    x = layout.as_words(x_nhwc)
+    x = finishing.as_words(x_nhwc)
     shape, y_shape = _pool_shape(x.shape, window)
     reach = max(-np.iinfo(x.dtype).min, np.iinfo(x.dtype).max, abs(pad_code)) * window.R * window.S
     wide = reach * int(np.abs(factor_pq).max(initial=1)) >= 1 << 31

@@ -3,46 +3,43 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from addersim.fixed import Ints, Rounding
-from addersim.kernels import _native, layout
+from addersim.kernels import _native, finishing, layout
+from addersim.kernels.layout import InstructionSet
 from addersim.kernels.plan import AddPlan, AddRunner, StagePlan, StageRunner
 
+Packed: TypeAlias = tuple[_native.Layer, np.dtype[Any]]
 
-def stage(plan: StagePlan, isa: tuple[str, int]) -> StageRunner | None:
+
+def stage(plan: StagePlan, isa: InstructionSet) -> StageRunner | None:
     """Return a function that runs the stage, or ``None`` where 32 bits do not hold its input."""
-    if plan.x.bits > 31:
-        return None
-    return partial(_run_stage, isa, plan, {})
+    return partial(_run_stage, isa, plan, {}) if plan.x.bits <= 31 else None
 
 
-def _run_stage(
-    isa: tuple[str, int], plan: StagePlan, known: dict[int, tuple[_native.Layer, np.dtype[Any]]], x: Ints
-) -> tuple[Ints, int, int]:
+def _run_stage(isa: InstructionSet, plan: StagePlan, known: dict[int, Packed], x: Ints) -> tuple[Ints, int, int]:
     channels = x.shape[-1]
     if channels not in known:  # parameters may be one number for all channels: only the data tell how many
-        known[channels] = _packed_stage(isa, plan, channels)
+        known[channels] = _packed(isa, plan, channels)
     layer, word = known[channels]
     y: Any = np.empty(x.shape, word)
     if not y.size:
         return y, 0, 0
-    words = layout.as_words(x)
-    pixels = x.size // channels
-    saturated, overflows, *_ = layer.stage(words, y, pixels)
+    saturated, overflows, *_ = layer.stage(finishing.as_words(x), y, x.size // channels)
     return y, overflows, saturated
 
 
-def _packed_stage(isa: tuple[str, int], plan: StagePlan, channels: int) -> tuple[_native.Layer, np.dtype[Any]]:
-    ends = [np.full(channels, end, np.int64) for end in (plan.x.min, plan.x.max)]
-    parameters = [
+def _packed(isa: InstructionSet, plan: StagePlan, channels: int) -> Packed:
+    ends = np.full(channels, plan.x.min, np.int64), np.full(channels, plan.x.max, np.int64)
+    b, m, a, n = (
         np.broadcast_to(v, (channels,)) for v in (plan.bias_k, plan.multiplier_k, plan.offset_k, plan.shift_k)
-    ]
-    finish = layout.finish(plan.stage, *parameters, (plan.low, plan.high), False, *ends)
-    return layout.pack_stage(finish, isa[0], isa[1], channels, plan.low), finish.word
+    )
+    finish = finishing.finish(plan.stage, (b, m, a, n), (plan.low, plan.high), ends, negate=False)
+    return layout.pack_stage(finish, isa, channels, plan.low), finish.word
 
 
 def residual(plan: AddPlan, isa: str) -> AddRunner | None:
@@ -58,7 +55,7 @@ def residual(plan: AddPlan, isa: str) -> AddRunner | None:
 
 
 def _run_residual(isa: str, plan: AddPlan, found: NDArray[np.int32], p: Ints, q: Ints) -> tuple[Ints, int, int]:
-    y: Any = np.empty(p.shape, layout.word_for(plan.low, plan.high))
+    y: Any = np.empty(p.shape, finishing.word_for(plan.low, plan.high))
     channels = p.shape[-1]
     if not y.size:
         return y, 0, 0

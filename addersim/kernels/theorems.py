@@ -26,11 +26,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from addersim.datapath import Datapath, Stage
-from addersim.fixed import Ints, Overflow, Rounding
+from addersim.datapath import Datapath
+from addersim.fixed import IntFormat, Ints, Overflow, Rounding
 
 BOUNDED = "no register can overflow, so any order is exact"
 WRAPS = "a wrapping accumulator is a ring homomorphism: wrapped once at the end"
@@ -85,9 +87,9 @@ def adder(d: Datapath, w_krsc: Ints, initial_k: Ints) -> Proof | None:
     """Return the proof for sums of distances, or ``None`` where no theorem applies."""
     low, high = difference_range(d, w_krsc)
     leaf, register = max(high, -low), d.accumulator
-    tops, cut = [magnitude(stage, d) for stage in d.tree], d.cut
+    tops, cut = [magnitude(stage.format, d) for stage in d.tree], d.cut
     assert d.difference is not None
-    whole = d.difference.format.holds(low, high) and magnitude(d.leaf, d) >= leaf
+    whole = d.difference.format.holds(low, high) and magnitude(d.leaf.format, d) >= leaf
     signed = d.sign == "positive" or all(s.format.signed for s in (d.leaf, *d.tree, register))
     if not (whole and signed and len(w_krsc) and w_krsc.size and register.format.holds(*_ends(initial_k))):
         return None
@@ -104,7 +106,8 @@ def adder(d: Datapath, w_krsc: Ints, initial_k: Ints) -> Proof | None:
             return None
         reach_k = np.full(len(w_krsc), term * w_krsc.shape[1] * w_krsc.shape[2] * -(-w_krsc.shape[3] // d.tree_inputs))
     else:
-        reach_k = np.maximum(_shifted(d, w_krsc) - d.x.min, d.x.max - _shifted(d, w_krsc)).sum((1, 2, 3))
+        w = shifted(d, w_krsc, np.int32)
+        reach_k = np.maximum(w - d.x.min, d.x.max - w).sum((1, 2, 3), dtype=np.int64)
     return _settled(d, reach_k, initial_k, _adder_path(d, w_krsc, clips or cut is not None))
 
 
@@ -129,8 +132,7 @@ def _settled(d: Datapath, reach_k: Ints, initial_k: Ints, path: Path | None) -> 
 
 
 def _adder_path(d: Datapath, w_krsc: Ints, segments: bool) -> Path | None:
-    w = _shifted(d, w_krsc)
-    least, most = min(d.x.min, int(w.min())), max(d.x.max, int(w.max()))
+    least, most = operand_range(d, w_krsc)
     if most - least <= 255:
         whole = d.tree_inputs % 8 == 0 and d.tree_inputs <= 1 << 12
         return Path.DISTANCE8 if not segments else Path.SEGMENT8 if whole else None
@@ -165,22 +167,24 @@ def difference_range(d: Datapath, w_krsc: Ints) -> tuple[int, int]:
     return d.x.min - (int(w_krsc.max()) << d.weight_shift), d.x.max - (int(w_krsc.min()) << d.weight_shift)
 
 
-def magnitude(stage: Stage, d: Datapath) -> int:
+def magnitude(form: IntFormat, d: Datapath) -> int:
     """Return the largest magnitude that a register holds, in the sign in which words travel."""
-    return stage.format.max if d.sign == "positive" else -stage.format.min
+    return form.max if d.sign == "positive" else -form.min
 
 
 def tree_clips(d: Datapath, leaf: int) -> bool:
     """Return whether a node of the tree may miss its register."""
-    return any(magnitude(stage, d) < min(leaf << (i + 1), leaf * d.tree_inputs) for i, stage in enumerate(d.tree))
+    return any(
+        magnitude(stage.format, d) < min(leaf << (i + 1), leaf * d.tree_inputs) for i, stage in enumerate(d.tree)
+    )
 
 
 def segment_top(d: Datapath, leaf: int) -> int | None:
     """Return the largest term that enters the accumulator, or ``None`` where the requantised word may wrap."""
-    top = min([leaf * d.tree_inputs, *(magnitude(stage, d) for stage in d.tree[-1:])])
+    top = min([leaf * d.tree_inputs, *(magnitude(stage.format, d) for stage in d.tree[-1:])])
     if d.cut is None:
         return top
-    held = d.cut.format.max if d.sign == "positive" else -d.cut.format.min
+    held = magnitude(d.cut.format, d)
     shift, half, odd = rounding_terms(d.cut.shift, d.cut.rounding, negative=d.sign == "negative")
     rounded = (top + half + odd) >> shift
     if d.sign == "negative" and not d.cut.format.signed:
@@ -202,8 +206,16 @@ def rounding_terms(shift: int, rounding: Rounding, *, negative: bool = False) ->
     return shift, toward_minus[rounding], 0
 
 
-def _shifted(d: Datapath, w_krsc: Ints) -> Ints:
-    return w_krsc.astype(np.int64) << d.weight_shift if d.kind == "adder" else w_krsc.astype(np.int64)
+def shifted(d: Datapath, w_krsc: Ints, word: type[np.signedinteger[Any]] = np.int64) -> NDArray[Any]:
+    """Return the weights in front of the subtractor."""
+    w = w_krsc.astype(word)
+    return w << d.weight_shift if d.weight_shift else w
+
+
+def operand_range(d: Datapath, w_krsc: Ints) -> tuple[int, int]:
+    """Return the least and the largest operand of the subtractor."""
+    low, high = (end << d.weight_shift for end in _ends(w_krsc))
+    return min(d.x.min, low), max(d.x.max, high)
 
 
 def _ends(v: Ints) -> tuple[int, int]:
