@@ -27,6 +27,7 @@ from addersim.kernels.plan import (
     stage_by_parts,
 )
 from addersim.kernels.reference import Events, add, max_pool, sum_pool
+from addersim.kernels.toggles import toggles
 from addersim.loops import Window
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "residual",
     "scale",
     "sum_pool",
+    "toggles",
 ]
 
 RUNNING = "running sum; exact since no register can overflow (bound over all operands of the format)"
