@@ -86,12 +86,18 @@ StageRunner: TypeAlias = Callable[[Ints], tuple[Ints, int, int]]
 AddRunner: TypeAlias = Callable[[Ints, Ints], tuple[Ints, int, int]]
 
 
+def split_bias(datapath: Datapath, bias_k: Ints) -> tuple[Ints, Ints]:
+    """Return what the accumulators start at, and the bias that is left for the output stage."""
+    nothing = np.zeros_like(bias_k)
+    if not datapath.preload_bias:
+        return nothing, bias_k
+    return bias_k if datapath.negates else -bias_k, nothing
+
+
 def run_by_parts(kernels: ModuleType, plan: LayerPlan, x_nhwc: Ints) -> LayerResult:
     """Return ``finish(scale(convolve(x)))`` by the kernels of a module: right for every datapath."""
-    datapath, stage, nothing = plan.datapath, plan.stage, np.zeros_like(plan.bias_k)
-    initial_k, bias_k = nothing, plan.bias_k
-    if datapath.preload_bias:
-        initial_k, bias_k = bias_k if datapath.negates else -bias_k, nothing
+    datapath, stage = plan.datapath, plan.stage
+    initial_k, bias_k = split_bias(datapath, plan.bias_k)
     acc, events = kernels.convolve(x_nhwc, plan.w_krsc, initial_k, datapath, plan.window, plan.pad_code)
     registers = stage.centred, stage.product
     y, overflows = kernels.scale(acc, bias_k, plan.multiplier_k, plan.offset_k, *registers, datapath.negates)
