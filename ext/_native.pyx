@@ -175,13 +175,17 @@ cdef extern from "toggles.h" nogil:
         pass
     ctypedef struct toggles_datapath:
         pass
+    ctypedef int toggles_loop(const toggles_shape *, const toggles_datapath *, const void *, const void *, const int *, const void *, int64_t *) noexcept nogil
     ctypedef struct toggles_isa:
         const char *name
-        int lanes
-        int (*steps)(const toggles_shape *, const toggles_datapath *, const int64_t *, const int64_t *, const int *, const int64_t *, int64_t *) noexcept nogil
+        int size
         void (*bytes)(const toggles_shape *, const unsigned char *, const unsigned char *, const int *, const unsigned short *, int64_t *) noexcept nogil
+        toggles_loop *steps32
+        toggles_loop *steps64
     const toggles_isa *toggles_select(const char *)
+    int SHARE
 
+TOGGLES_SHARE = SHARE
 TOGGLES_SHAPE_WORDS = sizeof(toggles_shape) // sizeof(int64_t)
 TOGGLES_DATAPATH_WORDS = sizeof(toggles_datapath) // sizeof(int)  # without the tree's registers
 
@@ -191,19 +195,21 @@ def toggles_instruction_set(name=None):
     cdef bytes wanted = (name or "").encode()
     cdef const char *text = wanted
     cdef const toggles_isa *isa = toggles_select(text if name else NULL)
-    return None if isa == NULL else (isa.name.decode(), isa.lanes)
+    return None if isa == NULL else (isa.name.decode(), isa.size)
 
 
-def toggles_steps(str name, const int64_t[::1] shape, const int[::1] datapath, const int64_t[::1] x,
-                  const int64_t[::1] w, const int[::1] offset, const int64_t[::1] initial, int64_t[::1] counts):
+def toggles_steps(str name, bint wide, const int64_t[::1] shape, const int[::1] datapath,
+                  const unsigned char[::1] x, const unsigned char[::1] w, const int[::1] offset,
+                  const unsigned char[::1] initial, int64_t[::1] counts):
     """Add to counts what changes in any datapath's registers; all sizes are checked by the caller."""
     cdef bytes wanted = name.encode()
     cdef const char *text = wanted
     cdef const toggles_isa *isa = toggles_select(text)
+    cdef toggles_loop *run = isa.steps64 if wide else isa.steps32
     cdef int failed
     with nogil:
-        failed = isa.steps(<const toggles_shape *>&shape[0], <const toggles_datapath *>&datapath[0], &x[0], &w[0],
-                           &offset[0], &initial[0], &counts[0])
+        failed = run(<const toggles_shape *>&shape[0], <const toggles_datapath *>&datapath[0], &x[0], &w[0],
+                     &offset[0], &initial[0], &counts[0])
     if failed:
         raise MemoryError("toggles")
 

@@ -19,10 +19,10 @@
 
 static const toggles_isa isas[] = {
 #if defined(__x86_64__)
-    {"avx2", 32, steps_avx2, bytes_avx2},
-    {"sse2", 16, steps_portable, bytes_portable},
+    {"avx2", 32, bytes_avx2, steps32_avx2, steps64_avx2},
+    {"sse2", 16, bytes_portable, steps32_portable, steps64_portable},
 #endif
-    {"portable", 16, steps_portable, bytes_portable},
+    {"portable", 16, bytes_portable, steps32_portable, steps64_portable},
 };
 
 static int runs_here(const toggles_isa *isa) {
@@ -30,7 +30,7 @@ static int runs_here(const toggles_isa *isa) {
     if (isa == &isas[0])
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
 #endif
-    return isa->lanes == 16;
+    return isa->size == 16;
 }
 
 const toggles_isa *toggles_select(const char *name) {

@@ -8,9 +8,10 @@
 
 #include "fixed.h"
 
-enum { IN_DIFFERENCE, IN_SIGN, IN_LEAF, IN_TREE, IN_CUT, IN_ACCUMULATOR, REGISTERS }; /* the order of datapath.REGISTERS */
-enum { CROSSINGS = IN_TREE };                                 /* toggles_isa.bytes: outputs that became positive */
-enum { SHARE = 8 };                                           /* output pixels that may share a vector */
+/* The order of datapath.REGISTERS */
+enum { IN_DIFFERENCE, IN_SIGN, IN_LEAF, IN_TREE, IN_CUT, IN_ACCUMULATOR, REGISTERS };
+enum { CROSSINGS = IN_TREE }; /* toggles_isa.bytes: outputs whose sum became positive */
+enum { SHARE = 8 };           /* output pixels that may share a vector of bytes */
 
 /* C and K are those of one group */
 typedef struct {
@@ -23,20 +24,23 @@ typedef struct {
     fx_register difference, leaf, cut, accumulator, tree[];
 } toggles_datapath;
 
-/* `steps` is exact for every datapath; w is (groups*K, steps, tree_inputs), shifted already. Returns -1 without memory.
+/* `steps` are exact for every datapath whose words, and sums of two words, 32 or 64 bits hold. They return -1 without
+ * memory. Lanes are output channels; x holds words of 4 or 8 bytes, w is (groups, ceil(K / lanes), steps,
+ * tree_inputs, lanes), shifted already, initial is (groups, ceil(K / lanes), lanes), cut to its register already.
  *
  * `bytes` takes distances of bytes without tree or cut, where no register can overflow and 32 bits hold every sum.
  * Lanes are output channels, and up to SHARE output pixels where those are few: lane j holds channel j % K of pixel
  * j / K. w is (groups, ceil(K / lanes), steps, lanes); initial holds, for each vector of lanes, the lower halves of the
  * accumulators of even and of odd lanes, then the upper ones. It counts all 8 bits of the difference, and 32 of
  * the accumulator: the caller, who knows the registers' widths, settles copies of their signs. */
+typedef int toggles_loop(const toggles_shape *s, const toggles_datapath *d, const void *x, const void *w,
+                         const int32_t *offset, const void *initial, int64_t counts[REGISTERS]);
 typedef struct {
     const char *name;
-    int lanes;
-    int (*steps)(const toggles_shape *s, const toggles_datapath *d, const int64_t *x, const int64_t *w,
-                 const int32_t *offset, const int64_t *initial, int64_t counts[REGISTERS]);
+    int size; /* bytes of a vector: lanes of `bytes`, four and eight times those of the steps */
     void (*bytes)(const toggles_shape *s, const uint8_t *x, const uint8_t *w, const int32_t *offset,
                   const uint16_t *initial, int64_t counts[REGISTERS]);
+    toggles_loop *steps32, *steps64;
 } toggles_isa;
 
 /* The best set of instructions of this processor, or the one called `name`; NULL if it is not to be had. */

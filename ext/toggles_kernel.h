@@ -5,7 +5,7 @@ typedef uint8_t NAME(v8) __attribute__((vector_size(LANES)));
 typedef uint16_t NAME(v16) __attribute__((vector_size(LANES)));
 #define V8 NAME(v8)
 #define V16 NAME(v16)
-#define BLOCK 16 /* words that one pass through the counter takes; 16 distances of bytes carry at most once into the upper half */
+#define BLOCK 16 /* words that one pass through a counter takes; 16 distances carry at most once into an upper half */
 
 static inline int64_t NAME(ones)(const V8 *v) {
     uint64_t word[LANES / 8];
@@ -79,7 +79,8 @@ static inline V8 NAME(spread)(const uint8_t *const x[SHARE], int64_t at, const V
     return v;
 }
 
-/* Up to BLOCK steps; changes of the registers go to four arrays of words, zero beyond the last step */
+/* Up to BLOCK steps; the changes of four words each, zero beyond the last step. The upper halves of the sums change
+ * once at most in so few steps. */
 static inline void NAME(block)(NAME(lanes) *l, NAME(tally) *t, const uint8_t *const x[SHARE], const int32_t *offset,
                                const uint8_t *w, const V8 mask[SHARE], const V8 *live, int pixels, int64_t steps) {
     V8 change[4][BLOCK], difference = l->difference, below = l->below, leaf = l->leaf, signs = {0};
@@ -151,63 +152,35 @@ static void NAME(bytes)(const toggles_shape *s, const uint8_t *x, const uint8_t 
     counts[IN_ACCUMULATOR] += NAME(total)(&t.accumulator) + t.upper;
 }
 
-/* Put v into the next register: cut it to the width, count the bits that change. Returns what is now held. */
-static inline int64_t NAME(latch)(int64_t **held, int64_t v, const fx_register *r, int64_t *count) {
-    int64_t misfits = 0;
-    const int64_t word = fx_fit(v, r, &misfits);
-    *count += __builtin_popcountll((uint64_t)(word ^ **held) & ((UINT64_C(1) << r->bits) - 1));
-    *(*held)++ = word;
-    return word;
-}
+/* Words that wait until a block of them is there */
+typedef struct {
+    NAME(counter) counter;
+    V8 word[BLOCK];
+    int waiting;
+} NAME(stream);
 
-static inline int64_t NAME(leaf)(const toggles_datapath *d, int64_t x, int64_t w, int64_t **held,
-                                 int64_t counts[REGISTERS]) {
-    if (!d->is_adder)
-        return NAME(latch)(held, x * w, &d->leaf, &counts[IN_LEAF]);
-    const int64_t before = **held, v = NAME(latch)(held, x - w, &d->difference, &counts[IN_DIFFERENCE]);
-    counts[IN_SIGN] += (v ^ before) >> (d->difference.bits - 1) & 1;
-    return NAME(latch)(held, (v < 0) != d->is_negative ? -v : v, &d->leaf, &counts[IN_LEAF]);
-}
-
-/* One step of one processing element: leaves, tree, cut, accumulator. `held` lists its registers in that order. */
-static inline void NAME(step)(const toggles_datapath *d, const int64_t *x, const int64_t *w, int64_t *node, int64_t *held,
-                       int64_t counts[REGISTERS]) {
-    int64_t nodes = d->tree_inputs;
-    for (int64_t i = 0; i < nodes; i++)
-        node[i] = NAME(leaf)(d, x[i], w[i], &held, counts);
-    for (int level = 0; level < d->levels; level++) {
-        for (int64_t i = 0; i < nodes / 2; i++)
-            node[i] = NAME(latch)(&held, node[2 * i] + node[2 * i + 1], &d->tree[level], &counts[IN_TREE]);
-        if (nodes % 2)
-            node[nodes / 2] = node[nodes - 1];
-        nodes = (nodes + 1) / 2;
+static inline void NAME(push)(NAME(stream) *s, V8 word) {
+    s->word[s->waiting++] = word;
+    if (s->waiting == BLOCK) {
+        NAME(add)(&s->counter, s->word);
+        s->waiting = 0;
     }
-    int64_t v = node[0];
-    if (d->has_cut)
-        v = NAME(latch)(&held, fx_round_shift(v, d->cut_shift, d->cut_rounding), &d->cut, &counts[IN_CUT]);
-    NAME(latch)(&held, *held + v, &d->accumulator, &counts[IN_ACCUMULATOR]);
 }
 
-static int NAME(steps)(const toggles_shape *s, const toggles_datapath *d, const int64_t *x, const int64_t *w,
-                       const int32_t *offset, const int64_t *initial, int64_t counts[REGISTERS]) {
-    const int64_t T = d->tree_inputs, K = s->groups * s->K, before = (d->is_adder ? 3 : 2) * T - 1 + d->has_cut;
-    int64_t *held = malloc((size_t)(before + 1 + T) * sizeof *held), misfits = 0, sum[REGISTERS] = {0};
-    if (!held)
-        return -1;
-    for (int64_t pixel = 0; pixel < s->N * s->P * s->Q; pixel++)
-        for (int64_t k = 0; k < K; k++) {
-            const int64_t *first = x + toggles_window(s, pixel, k / s->K), *weights = w + k * s->steps * T;
-            memset(held, 0, (size_t)before * sizeof *held);
-            held[before] = fx_fit(initial[k], &d->accumulator, &misfits);
-            for (int64_t i = 0; i < s->steps; i++)
-                NAME(step)(d, first + offset[i], weights + i * T, held + before + 1, held, sum);
-        }
-    sum[IN_DIFFERENCE] -= sum[IN_SIGN];
-    for (int i = 0; i < REGISTERS; i++)
-        counts[i] += sum[i];
-    free(held);
-    return 0;
+static inline int64_t NAME(pushed)(const NAME(stream) *s) {
+    int64_t sum = NAME(total)(&s->counter);
+    for (int i = 0; i < s->waiting; i++)
+        sum += NAME(ones)(&s->word[i]);
+    return sum;
 }
+
+#define WORD int32_t
+#define STEP(x) NAME(x##32)
+#include "toggles_steps.h"
+
+#define WORD int64_t
+#define STEP(x) NAME(x##64)
+#include "toggles_steps.h"
 
 #undef NAME
 #undef LANES

@@ -15,7 +15,7 @@ from addersim.datapath import REGISTERS, Stage, exact_datapath, with_accumulator
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, format_for
 from addersim.kernels import _native, native, reference
-from addersim.kernels.toggles import bytes_suffice, instruction_set
+from addersim.kernels.toggles import bytes_suffice, chosen_loop
 from addersim.loops import Window
 
 SETS = ["none", *(name for name in ("avx2", "sse2", "portable") if _native.toggles_instruction_set(name))]
@@ -41,6 +41,19 @@ def vectors(*rows):
 @given(layers())
 def test_any_datapath_any_shape(layer):
     check_all(*layer, sets=["none", "avx2"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(layers(), st.sampled_from(["difference", "leaf", "accumulator"]), st.integers(20, 60))
+def test_wide_registers(layer, name, bits):
+    """Registers in which nothing is cut, up to the widths that need words of 64 bits."""
+    x, w, initial, datapath, window, pad_code = layer
+    stage = getattr(datapath, name)
+    if stage is not None:
+        wide = replace(stage, format=IntFormat(stage.format.bits + bits - 10, stage.format.signed))
+        datapath = replace(datapath, **{name: wide})
+        assert chosen_loop(datapath, w[0].size, initial)[2] != np.int64 or wide.format.bits > 30
+    check_all(x, w, initial << (bits // 2), datapath, window, pad_code)
 
 
 @st.composite
@@ -211,9 +224,10 @@ def test_nothing_to_count_and_shapes_that_do_not_fit():
 
 
 def test_the_environment_chooses_the_instruction_set(monkeypatch):
+    layer = exact_datapath("adder", U8, U8, 9), 9, np.zeros(2, np.int64)
     for name in SETS[1:]:
         monkeypatch.setenv("ADDERSIM_ISA", name)
-        assert instruction_set()[0] == name
+        assert chosen_loop(*layer) == (name, 32 if name == "avx2" else 16, np.uint8)
     for name in ("none", "mmx"):
         monkeypatch.setenv("ADDERSIM_ISA", name)
-        assert instruction_set() == ("portable", 0)
+        assert chosen_loop(*layer) == ("portable", 16, np.int32)

@@ -1,24 +1,25 @@
 """Toggle counts on the compiled core: the twin of :func:`addersim.kernels.reference.toggles`.
 
-Two loops: lanes of bytes with carry-save counters, where the formats prove that words of 8 bits and sums of 32
-lose nothing; step by step, register by register, for every other datapath.
+Three loops, by the words that the formats prove wide enough: bytes for distances that no register cuts, 32-bit
+words for narrow registers, 64-bit words for everything else. Each runs step by step on lanes of outputs.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from addersim.datapath import REGISTERS, Datapath, Stage, leaf_range
 from addersim.errors import InputError
-from addersim.fixed import Ints, Overflow, Rounding
+from addersim.fixed import Ints, Overflow, Rounding, fit
 from addersim.kernels import _native
 from addersim.loops import Window
 
-SHARE = 8  # output pixels that may share a vector: SHARE in ext/toggles.h
+Isa: TypeAlias = tuple[str, int]  # its name, the bytes of a vector
+Layer: TypeAlias = tuple[Ints, NDArray[Any], NDArray[np.int32]]  # sizes, padded input, offsets of the steps
 
 
 def toggles(
@@ -31,31 +32,39 @@ def toggles(
     pixels, counts = window.out_size(H, W), np.zeros(len(REGISTERS), np.int64)
     if N * K * C and min(pixels) > 0:
         w_kst = _steps(w_krsc, datapath)
-        isa, lanes = instruction_set()
-        fast = lanes > 0 and bytes_suffice(datapath, w_kst.shape[1], initial_k)
-        least, word = (_least(datapath), np.uint8) if fast else (0, np.int64)
+        isa, size, word = chosen_loop(datapath, w_kst.shape[1], initial_k)
+        least = _least(datapath) if word == np.uint8 else 0
         x = _padded(x_nhwc, window, pad_code, datapath.tree_inputs, least, word)
         offset = _offsets(x, w_krsc, datapath, window)
         sizes = (*x.shape[:3], x.shape[4], K // groups, *pixels, *window.stride, groups, len(offset))
-        layer = np.array(sizes, np.int64), x.reshape(-1), offset
-        if fast:
-            counts = _by_bytes(
-                isa, *layer, _panels((w_kst[..., 0] - least).astype(np.uint8), groups, lanes), initial_k, datapath
-            )
-        else:
-            counts = _by_steps(isa, *layer, w_kst, initial_k, datapath)
+        assert len(sizes) == _native.TOGGLES_SHAPE_WORDS
+        count = _by_bytes if word == np.uint8 else _by_words
+        w = (w_kst.reshape(K, -1) - least).astype(word)
+        counts = count((isa, size), (np.array(sizes, np.int64), x, offset), w, initial_k, datapath, groups)
     return dict(zip(REGISTERS, counts.tolist(), strict=True))
 
 
-def instruction_set() -> tuple[str, int]:
-    """Return the instructions to use and the lanes of their vectors, 0 to keep to the loop of single steps.
+def chosen_loop(datapath: Datapath, steps: int, initial_k: Ints) -> tuple[str, int, type[np.integer[Any]]]:
+    """Return the set of instructions, the bytes of its vectors, and the word of the loop to run.
 
     The environment variable ADDERSIM_ISA names a set that is not the best one; ``none``, or one that is not to be
-    had, means single steps.
+    had, keeps to plain C and words.
     """
     wanted = os.environ.get("ADDERSIM_ISA") or None
     found: tuple[str, int] | None = _native.toggles_instruction_set(wanted)
-    return found or ("portable", 0)
+    isa, size = found or _native.toggles_instruction_set("portable")
+    if found and bytes_suffice(datapath, steps, initial_k):
+        return isa, size, np.uint8
+    return isa, size, np.int32 if words_suffice(datapath) else np.int64
+
+
+def words_suffice(datapath: Datapath) -> bool:
+    """Whether 32 bits hold every operand, distance and product, and the sum of any two registers."""
+    x, (low, high) = datapath.x, _weights(datapath)
+    ends = x.min, x.max, low, high, x.min - high, x.max - low, *leaf_range(datapath.kind, x, datapath.w)
+    stages = [datapath.difference, datapath.leaf, datapath.cut, datapath.accumulator, *datapath.tree]
+    narrow = all(stage.format.bits <= 30 for stage in stages if stage is not None)
+    return narrow and min(ends) >= -(1 << 31) and max(ends) < 1 << 31
 
 
 def bytes_suffice(datapath: Datapath, steps: int, initial_k: Ints) -> bool:
@@ -120,13 +129,15 @@ def _offsets(x: NDArray[Any], w_krsc: Ints, datapath: Datapath, window: Window) 
     return offset
 
 
-def _panels(v_ks: NDArray[Any], groups: int, lanes: int) -> NDArray[Any]:
-    """Return values per output channel and step in the order of the lanes: group, panel, step, lane."""
+def _panels(v_ks: NDArray[Any], groups: int, lanes: int, share: int = 1) -> NDArray[Any]:
+    """Return values per output channel and step in the order of the lanes: group, panel, step, lane.
+
+    ``share`` repeats the channels for as many output pixels.
+    """
     K, steps = len(v_ks) // groups, v_ks.shape[1]
-    share, panels = max(1, min(SHARE, lanes // K)), -(-K // lanes)
-    v = np.zeros((groups, panels * lanes, steps), v_ks.dtype)
+    v = np.zeros((groups, -(-K // lanes) * lanes, steps), v_ks.dtype)
     v[:, : share * K] = np.tile(v_ks.reshape(groups, K, steps), (1, share, 1))
-    return np.ascontiguousarray(v.reshape(groups, panels, lanes, steps).swapaxes(2, 3))
+    return np.ascontiguousarray(v.reshape(groups, -1, lanes, steps).swapaxes(2, 3))
 
 
 def _halves(initial: Ints) -> NDArray[np.uint16]:
@@ -136,15 +147,7 @@ def _halves(initial: Ints) -> NDArray[np.uint16]:
     return np.concatenate(parts, axis=1).astype(np.uint16).reshape(-1)
 
 
-def _by_bytes(
-    isa: str,
-    shape: Ints,
-    x: NDArray[np.uint8],
-    offset: NDArray[np.int32],
-    w: NDArray[np.uint8],
-    initial_k: Ints,
-    datapath: Datapath,
-) -> Ints:
+def _by_bytes(isa: Isa, layer: Layer, w: NDArray[Any], initial_k: Ints, datapath: Datapath, groups: int) -> Ints:
     """Return the counts of the loop of bytes, in the registers' own widths.
 
     A register that holds every value differs from the lane's word only in how often it repeats the sign: the
@@ -152,28 +155,25 @@ def _by_bytes(
     changes once at most. How many did came in the place of the tree.
     """
     assert datapath.difference is not None
-    counts = np.zeros(len(REGISTERS), np.int64)
-    initial = _halves(_panels(initial_k[:, None], w.shape[0], w.shape[-1]))
-    _native.toggles_bytes(isa, shape, x, w.reshape(-1), offset, initial, counts)
+    counts, (name, lanes), (shape, x, offset) = np.zeros(len(REGISTERS), np.int64), isa, layer
+    share = max(1, min(_native.TOGGLES_SHARE, lanes * groups // len(w)))
+    initial = _halves(_panels(initial_k[:, None], groups, lanes, share))
+    panels = _panels(w, groups, lanes, share)
+    _native.toggles_bytes(name, shape, x.reshape(-1), panels.reshape(-1), offset, initial, counts)
     difference, sign, leaf, crossings, cut, accumulator = counts
     difference += (datapath.difference.format.bits - 1 - 8) * sign
     accumulator += (datapath.accumulator.format.bits - 32) * crossings
     return np.array([difference, sign, leaf, 0, cut, accumulator])
 
 
-def _by_steps(
-    isa: str,
-    shape: Ints,
-    x: Ints,
-    offset: NDArray[np.int32],
-    w_kst: Ints,
-    initial_k: Ints,
-    datapath: Datapath,
-) -> Ints:
-    """Return the counts of the loop of single steps."""
-    counts, initial = np.zeros(len(REGISTERS), np.int64), np.ascontiguousarray(initial_k, np.int64)
-    assert len(shape) == _native.TOGGLES_SHAPE_WORDS
-    _native.toggles_steps(isa, shape, _packed(datapath), x, w_kst.reshape(-1), offset, initial, counts)
+def _by_words(isa: Isa, layer: Layer, w: NDArray[Any], initial_k: Ints, datapath: Datapath, groups: int) -> Ints:
+    """Return the counts of the loops of 32-bit and 64-bit words."""
+    counts, (name, size), (shape, x, offset) = np.zeros(len(REGISTERS), np.int64), isa, layer
+    lanes, register = size // w.itemsize, datapath.accumulator
+    initial = fit(initial_k, register.format, register.overflow).astype(w.dtype)
+    panels = [_panels(v, groups, lanes).view(np.uint8).reshape(-1) for v in (w, initial[:, None])]
+    words, wide = x.view(np.uint8).reshape(-1), w.itemsize == 8
+    _native.toggles_steps(name, wide, shape, _packed(datapath), words, panels[0], offset, panels[1], counts)
     return counts
 
 
