@@ -25,7 +25,7 @@ from addersim.simulate import simulate
 from addersim.tabular import Tabular
 
 BATCH = 8  # images whose edges are kept at a time
-SCHEDULES = ("output_stationary",)
+SCHEDULES = ("output_stationary", "weight_stationary")  # as on the shelf of dataflows
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ def activity(
 ) -> Activity:
     """Run ``images`` and count, exactly, the bits that change in every register of the processing elements.
 
-    A register is a word that the datapath gives a width, latched once per step: ``difference`` (without its top
+    A register is a word that the datapath gives a width, latched once per cycle: ``difference`` (without its top
     bit), ``sign`` (that bit), ``leaf`` (magnitude or product), ``tree`` (every node that adds), ``requantise``
-    (the tree sum behind the cut), ``accumulator``. Toggles are the Hamming distances between what it holds after
-    one step and after the next, in two's complement of its own width. Multiplier datapaths have neither
+    (the tree sum behind the cut), ``accumulator``. Toggles are the Hamming distances between what it holds in one
+    cycle and in the next, in two's complement of its own width. Multiplier datapaths have neither
     difference nor sign. The wires between registers, operand registers and output stages are not counted.
 
     Parameters
@@ -115,8 +115,11 @@ def activity(
     schedule
         What is consecutive. ``"output_stationary"``: one processing element computes an output, one step of
         ``tree_inputs`` channels per cycle, in the datapath's order. Before the first step of an output its
-        accumulator holds the initial value, every other register zero; setting that up is not counted. Where
-        the last step of a kernel tap has channels to spare, they are zeros in both operands.
+        accumulator holds the initial value, every other register zero. ``"weight_stationary"``: one processing
+        element keeps the weights of a step, the output pixels of an image pass by row after row, and its
+        accumulator holds each one's sum after this step; before the first pixel every register holds zero.
+        Setting up is never counted. Where the last step of a kernel tap has channels to spare, they are zeros
+        in both operands.
     threads
         Batches run at once; the result does not depend on it.
     kernels
@@ -148,7 +151,7 @@ def activity(
     batches = [array[first : first + BATCH] for first in range(0, max(1, len(array)), BATCH)]
     toggles: Counter[tuple[str, str]] = Counter()
     with ThreadPoolExecutor(threads) as pool:  # starts no thread before the first job
-        run = partial(_batch, qnet, kernels)
+        run = partial(_batch, qnet, kernels, schedule == "weight_stationary")
         for part in map(run, batches) if threads == 1 else pool.map(run, batches):
             toggles.update(part)
     return Activity(tuple(_rows(qnet, toggles, len(array))), len(array), schedule)
@@ -160,7 +163,9 @@ def _layers(qnet: QuantizedNetwork) -> list[tuple[Node, ArrayLayer, Datapath]]:
     return [(node, op, path) for node, op, path in found if isinstance(op, ArrayLayer) and path is not None]
 
 
-def _batch(qnet: QuantizedNetwork, kernels: ModuleType, images: NDArray[Any]) -> Mapping[tuple[str, str], int]:
+def _batch(
+    qnet: QuantizedNetwork, kernels: ModuleType, weight_stationary: bool, images: NDArray[Any]
+) -> Mapping[tuple[str, str], int]:
     """Return the toggles of a few images by layer and register."""
     layers = _layers(qnet)
     trace = simulate(qnet, images, keep={node.inputs[0] for node, _, _ in layers}, kernels=kernels)
@@ -170,8 +175,8 @@ def _batch(qnet: QuantizedNetwork, kernels: ModuleType, images: NDArray[Any]) ->
         assert form is not None
         x_nhwc = x if x.ndim == 4 else x[:, None, None, :]
         initial_k, _ = split_bias(path, node.params["bias_k"])
-        window, pad_code = op.window(node), form.zero_point
-        counts = kernels.toggles(x_nhwc, node.params["w_krsc"], initial_k, path, window, pad_code)
+        place = op.window(node), form.zero_point
+        counts = kernels.toggles(x_nhwc, node.params["w_krsc"], initial_k, path, *place, weight_stationary)
         toggles.update({(node.name, register): times for register, times in counts.items()})
     return toggles
 

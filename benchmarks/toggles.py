@@ -46,16 +46,17 @@ def race(channels: int, side: int, rounds: int) -> None:
     w = rng.integers(0, 128, (channels, 3, 3, channels))
     initial, taps = np.zeros(channels, np.int64), side * side * channels * depth
     print(f"\n{channels} channels, {side} x {side}, 3 x 3 taps")
-    for name, path in datapaths(depth).items():
+    contests = [(name, path, False) for name, path in datapaths(depth).items()]
+    for name, path, weight_stationary in [*contests, ("adder, weight stationary", contests[0][1], True)]:
         rates: dict[str, list[float]] = {"native": [], "definition": []}
         for _ in range(rounds):
             for kernels, images in ((native, x), (reference, x[:1])):
                 start = time.process_time()
-                kernels.toggles(images, w, initial, path, WINDOW, 0)
+                kernels.toggles(images, w, initial, path, WINDOW, 0, weight_stationary)
                 rate = 1e-9 * len(images) * taps / (time.process_time() - start)
                 rates["native" if kernels is native else "definition"].append(rate)
         ours, plain = (statistics.median(values) for values in rates.values())
-        print(f"  {name:20s} {ours:7.3f} G taps/s   definition {plain:7.4f}   {ours / plain:6.0f} x")
+        print(f"  {name:24s} {ours:7.3f} G taps/s   definition {plain:7.4f}   {ours / plain:6.0f} x")
 
 
 def main() -> None:

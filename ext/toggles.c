@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* portable: what the compiler makes of vectors of 16 bytes; on x86-64 that is SSE2 */
+/* portable: what the compiler makes of vectors of 16 bytes; that is SSE2 on x86-64 and NEON on aarch64 */
 #define NAME(x) x##_portable
 #define LANES 16
 #include "toggles_kernel.h"
@@ -21,6 +21,8 @@ static const toggles_isa isas[] = {
 #if defined(__x86_64__)
     {"avx2", 32, bytes_avx2, steps32_avx2, steps64_avx2},
     {"sse2", 16, bytes_portable, steps32_portable, steps64_portable},
+#elif defined(__aarch64__)
+    {"neon", 16, bytes_portable, steps32_portable, steps64_portable},
 #endif
     {"portable", 16, bytes_portable, steps32_portable, steps64_portable},
 };

@@ -1,4 +1,5 @@
-/* Bits that change in the registers of processing elements that compute one output each, step by step.
+/* Bits that change in the registers of processing elements, from step to step of an output (output stationary), or from
+ * output pixel to output pixel of an image in the element that keeps the weights of a step (weight stationary).
  *
  * Channels last; x is padded already, and so are the channels of each group, with zeros in x and w, to a multiple of
  * the channels of a step. `offset` lists, in the order of the steps, where in x the channels of each step begin,
@@ -15,7 +16,7 @@ enum { SHARE = 8 };           /* output pixels that may share a vector of bytes 
 
 /* C and K are those of one group */
 typedef struct {
-    int64_t N, H, W, C, K, P, Q, stride_h, stride_w, groups, steps;
+    int64_t N, H, W, C, K, P, Q, stride_h, stride_w, groups, steps, weight_stationary;
 } toggles_shape;
 
 /* int32 only, so that Python fills it as one array */
@@ -28,11 +29,11 @@ typedef struct {
  * memory. Lanes are output channels; x holds words of 4 or 8 bytes, w is (groups, ceil(K / lanes), steps,
  * tree_inputs, lanes), shifted already, initial is (groups, ceil(K / lanes), lanes), cut to its register already.
  *
- * `bytes` takes distances of bytes without tree or cut, where no register can overflow and 32 bits hold every sum.
- * Lanes are output channels, and up to SHARE output pixels where those are few: lane j holds channel j % K of pixel
- * j / K. w is (groups, ceil(K / lanes), steps, lanes); initial holds, for each vector of lanes, the lower halves of the
- * accumulators of even and of odd lanes, then the upper ones. It counts all 8 bits of the difference, and 32 of
- * the accumulator: the caller, who knows the registers' widths, settles copies of their signs. */
+ * `bytes` is output stationary and takes distances of bytes without tree or cut, where no register can overflow and
+ * 32 bits hold every sum. Lanes are output channels, and up to SHARE output pixels where those are few: lane j holds
+ * channel j % K of pixel j / K. w is (groups, ceil(K / lanes), steps, lanes); initial holds, for each vector of lanes,
+ * the lower halves of the accumulators of even and of odd lanes, then the upper ones. It counts all 8 bits of the
+ * difference, and 32 of the accumulator: the caller, who knows the registers' widths, settles copies of their signs. */
 typedef int toggles_loop(const toggles_shape *s, const toggles_datapath *d, const void *x, const void *w,
                          const int32_t *offset, const void *initial, int64_t counts[REGISTERS]);
 typedef struct {

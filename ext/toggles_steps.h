@@ -38,9 +38,9 @@ static inline V STEP(round)(V v, const toggles_datapath *d) {
     return v;
 }
 
-/* One step of the lanes: leaves, tree, cut, accumulator. `held` lists their registers in that order. */
-static void STEP(step)(const toggles_datapath *d, const WORD *x, const WORD *w, const V *live, V *node, V *held,
-                       NAME(stream) changes[REGISTERS]) {
+/* What one step of the lanes adds to the sum: leaves, tree, cut. `held` lists their registers in that order. */
+static inline V STEP(node)(const toggles_datapath *d, const WORD *x, const WORD *w, const V *live, V *node, V *held,
+                           NAME(stream) changes[REGISTERS]) {
     int64_t nodes = d->tree_inputs;
     for (int64_t i = 0; i < nodes; i++) {
         V weights;
@@ -54,37 +54,79 @@ static void STEP(step)(const toggles_datapath *d, const WORD *x, const WORD *w, 
             node[nodes / 2] = node[nodes - 1];
         nodes = (nodes + 1) / 2;
     }
-    V v = node[0];
-    if (d->has_cut)
-        v = STEP(latch)(&held, STEP(round)(v, d), &d->cut, &changes[IN_CUT]);
-    STEP(latch)(&held, *held + v, &d->accumulator, &changes[IN_ACCUMULATOR]);
+    if (!d->has_cut)
+        return node[0];
+    return STEP(latch)(&held, STEP(round)(node[0], d), &d->cut, &changes[IN_CUT]);
+}
+
+/* The sum behind a step, in an accumulator that held `before` */
+static inline V STEP(accumulate)(const toggles_datapath *d, V sum, V node, V before, NAME(stream) changes[REGISTERS]) {
+    V *held = &before;
+    return STEP(latch)(&held, sum + node, &d->accumulator, &changes[IN_ACCUMULATOR]);
+}
+
+/* The outputs of one image in one vector of channels */
+typedef struct {
+    int64_t registers; /* of a processing element, without the accumulator */
+    const WORD *x, *w; /* at the image's first window and at the first step */
+    const int32_t *offset;
+    V initial, live, *node, *held, *sum;
+} STEP(panel);
+
+static void STEP(output_stationary)(const toggles_shape *s, const toggles_datapath *d, const STEP(panel) *p,
+                                    NAME(stream) changes[REGISTERS]) {
+    for (int64_t i = 0; i < s->P * s->Q; i++) {
+        const WORD *x = p->x + toggles_window(s, i, 0), *w = p->w;
+        memset(p->held, 0, (size_t)p->registers * LANES);
+        V sum = p->initial;
+        for (int64_t j = 0; j < s->steps; j++, w += d->tree_inputs * WORDS) {
+            const V node = STEP(node)(d, x + p->offset[j], w, &p->live, p->node, p->held, changes);
+            sum = STEP(accumulate)(d, sum, node, sum, changes);
+        }
+    }
+}
+
+static void STEP(weight_stationary)(const toggles_shape *s, const toggles_datapath *d, const STEP(panel) *p,
+                                    NAME(stream) changes[REGISTERS]) {
+    const WORD *w = p->w;
+    for (int64_t i = 0; i < s->P * s->Q; i++)
+        p->sum[i] = p->initial;
+    for (int64_t j = 0; j < s->steps; j++, w += d->tree_inputs * WORDS) {
+        V before = {0}, *sum = p->sum;
+        memset(p->held, 0, (size_t)p->registers * LANES);
+        for (int64_t row = 0; row < s->P; row++) {
+            const WORD *x = p->x + toggles_window(s, row * s->Q, 0) + p->offset[j];
+            for (int64_t q = 0; q < s->Q; q++, sum++, x += s->stride_w * s->groups * s->C) {
+                const V node = STEP(node)(d, x, w, &p->live, p->node, p->held, changes);
+                before = *sum = STEP(accumulate)(d, *sum, node, before, changes);
+            }
+        }
+    }
 }
 
 static int STEP(steps)(const toggles_shape *s, const toggles_datapath *d, const void *x, const void *w,
                        const int32_t *offset, const void *initial, int64_t counts[REGISTERS]) {
-    const int64_t T = d->tree_inputs, before = (d->is_adder ? 3 : 2) * T - 1 + d->has_cut;
-    const int64_t panels = (s->K + WORDS - 1) / WORDS;
-    V *held = aligned_alloc(LANES, (size_t)(before + 1 + T) * LANES);
-    if (!held)
+    const int64_t T = d->tree_inputs, pixels = s->P * s->Q, panels = (s->K + WORDS - 1) / WORDS;
+    STEP(panel) p = {.registers = (d->is_adder ? 3 : 2) * T - 1 + d->has_cut, .offset = offset};
+    p.held = aligned_alloc(LANES, (size_t)(p.registers + T + pixels) * LANES);
+    if (!p.held)
         return -1;
+    p.node = p.held + p.registers, p.sum = p.node + T;
     NAME(stream) changes[REGISTERS] = {0};
-    for (int64_t i = 0; i < s->N * s->P * s->Q * s->groups; i++)
-        for (int64_t panel = 0; panel < panels; panel++) {
-            const int64_t g = i % s->groups, at = g * panels + panel;
-            const WORD *first = (const WORD *)x + toggles_window(s, i / s->groups, g);
-            const WORD *weights = (const WORD *)w + at * s->steps * T * WORDS;
-            V live;
-            for (int k = 0; k < WORDS; k++)
-                live[k] = -(panel * WORDS + k < s->K);
-            memset(held, 0, (size_t)before * LANES);
-            memcpy(held + before, (const WORD *)initial + at * WORDS, LANES);
-            for (int64_t j = 0; j < s->steps; j++)
-                STEP(step)(d, first + offset[j], weights + j * T * WORDS, &live, held + before + 1, held, changes);
+    for (int64_t i = 0; i < s->groups * panels; i++) {
+        for (int k = 0; k < WORDS; k++)
+            p.live[k] = -(i % panels * WORDS + k < s->K);
+        memcpy(&p.initial, (const WORD *)initial + i * WORDS, LANES);
+        p.w = (const WORD *)w + i * s->steps * T * WORDS;
+        for (int64_t n = 0; n < s->N; n++) {
+            p.x = (const WORD *)x + toggles_window(s, n * pixels, i / panels);
+            (s->weight_stationary ? STEP(weight_stationary) : STEP(output_stationary))(s, d, &p, changes);
         }
+    }
     for (int i = 0; i < REGISTERS; i++)
         counts[i] += NAME(pushed)(&changes[i]);
     counts[IN_DIFFERENCE] -= NAME(pushed)(&changes[IN_SIGN]);
-    free(held);
+    free(p.held);
     return 0;
 }
 

@@ -9,6 +9,8 @@ from small_networks import small_network
 
 import addersim
 from addersim import activity
+from addersim.activity import SCHEDULES
+from addersim.dataflows import DATAFLOWS
 from addersim.datapath import REGISTERS, exact_datapath
 from addersim.errors import InputError
 from addersim.kernels import reference
@@ -35,6 +37,15 @@ def test_both_kernels_all_threads(qnet, images):
     result = activity(qnet, images)
     assert result == activity(qnet, images, kernels=reference)
     assert result == activity(qnet, images, threads=3)
+
+
+def test_schedules(qnet, images):
+    by_step, by_pixel = (activity(qnet, images[:6], schedule=f"{what}_stationary") for what in ("output", "weight"))
+    assert by_pixel == activity(qnet, images[:6], schedule="weight_stationary", kernels=reference)
+    for a, b in zip(by_step.rows, by_pixel.rows, strict=True):
+        assert (a.layer, a.register, a.bits, a.cycles) == (b.layer, b.register, b.bits, b.cycles)
+        assert a.toggles != b.toggles
+    assert set(SCHEDULES) <= set(DATAFLOWS)
 
 
 def test_batches_add_up(qnet, images, monkeypatch):

@@ -18,18 +18,19 @@ from addersim.kernels import _native, native, reference
 from addersim.kernels.toggles import bytes_suffice, chosen_loop
 from addersim.loops import Window
 
-SETS = ["none", *(name for name in ("avx2", "sse2", "portable") if _native.toggles_instruction_set(name))]
+SETS = ["none", *(name for name in ("avx2", "sse2", "neon", "portable") if _native.toggles_instruction_set(name))]
 U2, U8 = IntFormat(2, False), IntFormat(8, False)
 
 
 def check_all(x, w, initial, datapath, window=None, pad_code=0, sets=SETS):
     """Run the definition and every loop of the core, require equal counts, and return them."""
     layer = x, w, initial, datapath, window or Window(*w.shape[1:3]), pad_code
-    counts = reference.toggles(*layer)
-    assert tuple(counts) == REGISTERS
+    counts, by_pixel = reference.toggles(*layer), reference.toggles(*layer, True)
+    assert tuple(counts) == tuple(by_pixel) == REGISTERS
     for isa in sets:
         with patch.dict(os.environ, ADDERSIM_ISA=isa):
             assert native.toggles(*layer) == counts, isa
+            assert native.toggles(*layer, True) == by_pixel, isa
     return counts
 
 
@@ -130,6 +131,17 @@ def test_a_tree_by_hand():
     assert counts == {"difference": 7, "sign": 0, "leaf": 7, "tree": 3 + 3, "requantise": 0, "accumulator": 2 + 3}
 
 
+def test_weight_stationary_by_hand():
+    """Pixels 3, 1, 2 pass the weights 1 and 0: differences 2 0 1 and 3 1 2; sums start at 1 and are 3 1 2 and 4 2 3."""
+    x, w = np.array([3, 1, 2]).reshape(1, 1, 3, 1), vectors([1], [0])
+    datapath = replace(exact_datapath("adder", U2, U2, 1), accumulator=Stage(IntFormat(4, False)))
+    check_all(x, w, np.ones(2, np.int64), datapath)
+    counts = native.toggles(x, w, np.ones(2, np.int64), datapath, Window(1, 1), 0, weight_stationary=True)
+    leaf, accumulator = (1 + 1 + 1) + (2 + 1 + 2), (2 + 1 + 2) + (1 + 2 + 1)
+    expected = {"difference": leaf, "sign": 0, "leaf": leaf, "tree": 0, "requantise": 0, "accumulator": accumulator}
+    assert counts == expected
+
+
 def test_the_initial_value_is_not_counted():
     datapath = exact_datapath("adder", U2, U2, 2)
     counts = check_all(vectors([0, 1]), vectors([0, 0]), np.array([6]), datapath)
@@ -185,8 +197,10 @@ def test_laws(layer, random):
     """Images add up; output channels have no order."""
     x, w, initial, datapath, window, pad_code = layer
     counts = native.toggles(*layer)
-    alone = [native.toggles(image[None], *layer[1:]) for image in x]
-    assert {name: sum(part[name] for part in alone) for name in REGISTERS} == counts
+    for by_pixel in (False, True):
+        whole = native.toggles(*layer, by_pixel)
+        alone = [native.toggles(image[None], *layer[1:], by_pixel) for image in x]
+        assert {name: sum(part[name] for part in alone) for name in REGISTERS} == whole
     if window.groups == 1:
         order = random.sample(range(len(w)), len(w))
         assert native.toggles(x, w[order], initial[order], datapath, window, pad_code) == counts

@@ -9,10 +9,10 @@ to step.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -136,16 +136,24 @@ def _flag(flags: Flags, name: str, v: Ints, word: Ints, form: IntFormat) -> None
 
 
 def toggles(
-    x_nhwc: Ints, w_krsc: Ints, initial_k: Ints, datapath: Datapath, window: Window, pad_code: int
+    x_nhwc: Ints,
+    w_krsc: Ints,
+    initial_k: Ints,
+    datapath: Datapath,
+    window: Window,
+    pad_code: int,
+    weight_stationary: bool = False,
 ) -> dict[str, int]:
     """Return, per name in :data:`addersim.datapath.REGISTERS`, the bits that change in all registers of that name.
 
-    One processing element computes an output, one step (``tree_inputs`` channels) per cycle in the datapath's
-    order. Before the first step the accumulator holds its initial value, every other register zero; setting
-    that up is not counted. Where the last step of a kernel tap has fewer channels than ``tree_inputs``, the inputs
-    left over are two zeros. A node of the tree that passes its only input on has no register.
+    Output stationary: one processing element computes an output, one step (``tree_inputs`` channels) per cycle in
+    the datapath's order. Before the first step the accumulator holds its initial value, every other register zero.
+    Weight stationary: one processing element keeps the weights of a step and of an output channel, and the output
+    pixels of an image pass by, row after row; its accumulator holds the pixel's sum after this step. Before
+    the first pixel every register holds zero. Setting up is never counted.
 
-    Parameters are those of :func:`convolve`.
+    Where the last step of a kernel tap has fewer channels than ``tree_inputs``, the inputs left over are two zeros.
+    A node of the tree that passes its only input on has no register. Parameters are those of :func:`convolve`.
     """
     K, _, _, depth = w_krsc.shape
     per_group, alone = K // window.groups, replace(window, padding=(0, 0), groups=1)
@@ -154,9 +162,9 @@ def toggles(
     for group in range(window.groups):
         ks, cs = slice(group * per_group, (group + 1) * per_group), slice(group * depth, (group + 1) * depth)
         x, w = (np.pad(v, ((0, 0),) * 3 + ((0, missing),)) for v in (padded_nhwc[..., cs], w_krsc[ks]))
-        for before, after in pairwise(_words(x, w, initial_k[ks], datapath, alone)):
-            for (name, old, form), (_, new, _) in zip(before, after, strict=True):
-                _count(counts, name, (old ^ new) & ((1 << form.bits) - 1), form)
+        words = _words(x, w, initial_k[ks], datapath, alone)
+        for name, changed, form in _from_pixel_to_pixel(words) if weight_stationary else _from_step_to_step(words):
+            _count(counts, name, changed & ((1 << form.bits) - 1), form)
     return counts
 
 
@@ -180,6 +188,20 @@ def _words(x_nhwc: Ints, w_krsc: Ints, initial_k: Ints, datapath: Datapath, wind
 
 def _record(words: Words, name: str, v: Ints, word: Ints, form: IntFormat) -> None:
     words.append((name, word, form))
+
+
+def _from_step_to_step(steps: Iterable[Words]) -> Iterator[tuple[str, Ints, IntFormat]]:
+    for before, after in pairwise(steps):
+        for (name, old, form), (_, new, _) in zip(before, after, strict=True):
+            yield name, old ^ new, form
+
+
+def _from_pixel_to_pixel(steps: Iterable[Words]) -> Iterator[tuple[str, Ints, IntFormat]]:
+    for words in islice(steps, 1, None):
+        for name, word, form in words:
+            pixels = word.reshape(len(word), word.shape[1] * word.shape[2], *word.shape[3:])
+            before = np.concatenate([np.zeros_like(pixels[:, :1]), pixels[:, :-1]], axis=1)
+            yield name, before ^ pixels, form
 
 
 def _count(counts: dict[str, int], name: str, changed: Ints, form: IntFormat) -> None:

@@ -1,7 +1,8 @@
 """Toggle counts on the compiled core: the twin of :func:`addersim.kernels.reference.toggles`.
 
-Three loops, by the words that the formats prove wide enough: bytes for distances that no register cuts, 32-bit
-words for narrow registers, 64-bit words for everything else. Each runs step by step on lanes of outputs.
+Three loops, by the words that the formats prove wide enough: bytes for distances that no register cuts (output
+stationary only), 32-bit words for narrow registers, 64-bit words for everything else. Each runs step by step on
+lanes of output channels.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ Layer: TypeAlias = tuple[Ints, NDArray[Any], NDArray[np.int32]]  # sizes, padded
 
 
 def toggles(
-    x_nhwc: Ints, w_krsc: Ints, initial_k: Ints, datapath: Datapath, window: Window, pad_code: int
+    x_nhwc: Ints,
+    w_krsc: Ints,
+    initial_k: Ints,
+    datapath: Datapath,
+    window: Window,
+    pad_code: int,
+    weight_stationary: bool = False,
 ) -> dict[str, int]:
     """See :func:`addersim.kernels.reference.toggles`, which defines the result."""
     (K, _, _, C), (N, H, W, channels), groups = w_krsc.shape, x_nhwc.shape, window.groups
@@ -32,11 +39,11 @@ def toggles(
     pixels, counts = window.out_size(H, W), np.zeros(len(REGISTERS), np.int64)
     if N * K * C and min(pixels) > 0:
         w_kst = _steps(w_krsc, datapath)
-        isa, size, word = chosen_loop(datapath, w_kst.shape[1], initial_k)
+        isa, size, word = chosen_loop(datapath, w_kst.shape[1], initial_k, weight_stationary)
         least = _least(datapath) if word == np.uint8 else 0
         x = _padded(x_nhwc, window, pad_code, datapath.tree_inputs, least, word)
         offset = _offsets(x, w_krsc, datapath, window)
-        sizes = (*x.shape[:3], x.shape[4], K // groups, *pixels, *window.stride, groups, len(offset))
+        sizes = (*x.shape[:3], x.shape[4], K // groups, *pixels, *window.stride, groups, len(offset), weight_stationary)
         assert len(sizes) == _native.TOGGLES_SHAPE_WORDS
         count = _by_bytes if word == np.uint8 else _by_words
         w = (w_kst.reshape(K, -1) - least).astype(word)
@@ -44,7 +51,9 @@ def toggles(
     return dict(zip(REGISTERS, counts.tolist(), strict=True))
 
 
-def chosen_loop(datapath: Datapath, steps: int, initial_k: Ints) -> tuple[str, int, type[np.integer[Any]]]:
+def chosen_loop(
+    datapath: Datapath, steps: int, initial_k: Ints, weight_stationary: bool = False
+) -> tuple[str, int, type[np.integer[Any]]]:
     """Return the set of instructions, the bytes of its vectors, and the word of the loop to run.
 
     The environment variable ADDERSIM_ISA names a set that is not the best one; ``none``, or one that is not to be
@@ -53,7 +62,7 @@ def chosen_loop(datapath: Datapath, steps: int, initial_k: Ints) -> tuple[str, i
     wanted = os.environ.get("ADDERSIM_ISA") or None
     found: tuple[str, int] | None = _native.toggles_instruction_set(wanted)
     isa, size = found or _native.toggles_instruction_set("portable")
-    if found and bytes_suffice(datapath, steps, initial_k):
+    if found and not weight_stationary and bytes_suffice(datapath, steps, initial_k):
         return isa, size, np.uint8
     return isa, size, np.int32 if words_suffice(datapath) else np.int64
 
