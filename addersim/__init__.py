@@ -1,8 +1,8 @@
 """addersim: bit-exact simulation, cost and comparison of multiplication-free neural networks.
 
 Values flow through plain functions: ``from_torch`` or ``Network.load`` -> ``quantize`` -> ``simulate``,
-``count``, ``evaluate``, ``compare``, ``validate``, ``sweep``. Names are loaded when they are first used, so
-that ``import addersim`` costs nothing.
+``count``, ``activity``, ``evaluate``, ``compare``, ``validate``, ``sweep``. Names are loaded when they are
+first used, so that ``import addersim`` costs nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Activity": "activity",
     "Comparison": "compare",
     "Cost": "evaluate",
     "InputError": "errors",
@@ -24,6 +25,7 @@ _HOMES = {
     "Study": "study",
     "Trace": "simulate",
     "Validation": "validate",
+    "activity": "activity",
     "compare": "compare",
     "count": "counts",
     "evaluate": "evaluate",
@@ -37,6 +39,7 @@ _HOMES = {
     "validate": "validate",
 }
 __all__ = [
+    "Activity",
     "Comparison",
     "Cost",
     "InputError",
@@ -46,6 +49,7 @@ __all__ = [
     "Study",
     "Trace",
     "Validation",
+    "activity",
     "compare",
     "count",
     "evaluate",
@@ -60,6 +64,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from addersim.activity import Activity, activity
     from addersim.compare import Comparison, compare
     from addersim.counts import OpCounts, count
     from addersim.errors import InputError

@@ -21,6 +21,7 @@ Kind = Literal["adder", "multiplier"]
 Circuit = Literal["two_subtractors", "xor_carry", "comparator"]
 ORDERS = tuple("".join(p) for p in itertools.permutations("rsc"))
 EVENTS = ("difference", "leaf", "tree", "requantise", "accumulator")  # where a value can miss its format
+REGISTERS = ("difference", "sign", "leaf", "tree", "requantise", "accumulator")  # the difference without its sign
 
 
 @dataclass(frozen=True)

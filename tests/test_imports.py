@@ -17,7 +17,7 @@ FLOORS = [
     {"network"},
     {"kernels", "hardware", "costs"},
     {"ops", "dataflows", "quantized", "floating", "example", "images"},
-    {"importer", "exported", "fuse", "gains", "ranges", "integers", "quantize", "simulate", "counts"},
+    {"importer", "exported", "fuse", "gains", "ranges", "integers", "quantize", "simulate", "counts", "activity"},
     {"charges", "traffic"},
     {"validate", "evaluate"},
     {"compare", "study"},
@@ -89,7 +89,7 @@ def test_import_addersim_is_light():
 
 def test_public_names_are_there_and_stay_functions():
     code = (
-        "import addersim, addersim.simulate, addersim.evaluate, addersim.compare\n"
+        "import addersim, addersim.activity, addersim.simulate, addersim.evaluate, addersim.compare\n"
         "assert all(callable(getattr(addersim, n)) for n in addersim.__all__ if n != 'load_checkpoint')\n"
         "print(addersim.simulate.__name__)"
     )

@@ -27,6 +27,7 @@ TWINS = [
     "layer",
     "output_stage",
     "residual",
+    "toggles",
 ]
 
 

@@ -15,11 +15,12 @@ from addersim.errors import InputError
 from addersim.fixed import IntFormat, Overflow, Rounding, format_for
 from addersim.kernels import finishing, native, reference, theorems
 from addersim.kernels.dispatch import prove
+from addersim.kernels.isa import instruction_set, instruction_sets
 from addersim.kernels.plan import AddPlan, LayerPlan, StagePlan
 from addersim.kernels.theorems import Path
 from addersim.loops import Window
 
-SETS = native.instruction_sets()
+SETS = instruction_sets()
 
 
 @pytest.fixture(params=SETS)
@@ -357,10 +358,10 @@ def test_shapes_and_values_that_do_not_fit_are_named_before_c_runs():
 
 
 def test_a_set_of_instructions_is_chosen_by_name(monkeypatch):
-    assert native.instruction_set().name == SETS[0] and "portable" in SETS
+    assert instruction_set().name == SETS[0] and "portable" in SETS
     monkeypatch.setenv("ADDERSIM_ISA", "mmx")
     with pytest.raises(InputError, match=r"ADDERSIM_ISA = 'mmx': this processor has .*portable"):
-        native.instruction_set()
+        instruction_set()
 
 
 def test_threads_that_share_a_layer_give_the_same_bits():

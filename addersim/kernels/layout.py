@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from addersim.datapath import Datapath
@@ -12,6 +10,7 @@ from addersim.fixed import Ints, Overflow
 from addersim.kernels import _native, finishing, lanes
 from addersim.kernels.dispatch import prove
 from addersim.kernels.finishing import Finish
+from addersim.kernels.isa import InstructionSet
 from addersim.kernels.panels import LANE_BYTES, Panels, panels
 from addersim.kernels.plan import LayerPlan
 from addersim.kernels.theorems import Path, Proof, magnitude, rounding_terms
@@ -20,13 +19,6 @@ MAX_LEVELS, MAX_TREE_INPUTS = 12, 1 << 12
 NO_REGISTER = [0, 0, 0, 0]
 SATURATES, WRAPS, TOP_ONLY = range(3)  # lane_register.way
 SLACK = 64  # bytes behind the weights that a vector may touch
-
-
-class InstructionSet(NamedTuple):
-    """A set of instructions of the C core: its name, and the bytes of a vector."""
-
-    name: str
-    vector_bytes: int
 
 
 def pack(plan: LayerPlan, isa: InstructionSet, finish: Finish, initial_k: Ints, proof: Proof) -> _native.Layer:

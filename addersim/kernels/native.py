@@ -5,7 +5,6 @@ Python checks shapes and widths, allocates, and picks the loop; C fills.
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from typing import Any
@@ -18,7 +17,7 @@ from addersim.errors import InputError
 from addersim.fixed import IntFormat, Ints, Overflow, Rounding
 from addersim.kernels import _native, finishing, layout, pointwise, reference
 from addersim.kernels.dispatch import prove
-from addersim.kernels.layout import InstructionSet
+from addersim.kernels.isa import InstructionSet, instruction_set
 from addersim.kernels.plan import (
     NO_EVENTS,
     AddPlan,
@@ -29,11 +28,12 @@ from addersim.kernels.plan import (
     StagePlan,
     StageRunner,
     add_by_parts,
+    split_bias,
     stage_by_parts,
-    start_of,
 )
 from addersim.kernels.reference import Events, add
 from addersim.kernels.theorems import LOOPS, Proof
+from addersim.kernels.toggles import toggles
 from addersim.loops import Window
 
 __all__ = [
@@ -48,14 +48,13 @@ __all__ = [
     "residual",
     "scale",
     "sum_pool",
+    "toggles",
 ]
-
-ISAS = ("avx2", "sse2", "neon", "portable")
 
 
 def layer(plan: LayerPlan) -> LayerRunner:
     """Return a function that runs the layer in one call of the core, whatever its datapath."""
-    initial_k, bias_k = start_of(plan)
+    initial_k, bias_k = split_bias(plan.datapath, plan.bias_k)
     proof, isa = layout.proof_of(plan, initial_k), instruction_set()
     numbers = bias_k, plan.multiplier_k, plan.offset_k, plan.shift_k
     ends = proof.least_k, proof.most_k
@@ -111,26 +110,6 @@ def convolve(
 def path_taken(datapath: Datapath, window: Window, w_krsc: Ints, initial_k: Ints) -> str:
     """Return which loop :func:`convolve` runs, and the theorem that makes it exact."""
     return _path(prove(datapath, w_krsc, initial_k, window.groups), instruction_set())
-
-
-def instruction_set() -> InstructionSet:
-    """Return the best set of instructions of this processor, or the one named by ADDERSIM_ISA.
-
-    Raises
-    ------
-    InputError
-        If this processor does not have it.
-    """
-    wanted = os.environ.get("ADDERSIM_ISA") or None
-    found: tuple[str, int] | None = _native.instruction_set(wanted)
-    if found is None:
-        raise InputError(f"ADDERSIM_ISA = {wanted!r}: this processor has {', '.join(instruction_sets())}")
-    return InstructionSet(*found)
-
-
-def instruction_sets() -> list[str]:
-    """Return the sets of instructions that run here, best first."""
-    return [name for name in ISAS if _native.instruction_set(name)]
 
 
 def output_stage(plan: StagePlan) -> StageRunner:

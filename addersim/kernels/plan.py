@@ -85,18 +85,18 @@ StageRunner: TypeAlias = Callable[[Ints], tuple[Ints, int, int]]
 AddRunner: TypeAlias = Callable[[Ints, Ints], tuple[Ints, int, int]]
 
 
-def start_of(plan: LayerPlan) -> tuple[Ints, Ints]:
+def split_bias(datapath: Datapath, bias_k: Ints) -> tuple[Ints, Ints]:
     """Return what the accumulators start at, and the bias that is left for the output stage."""
-    nothing = np.zeros_like(plan.bias_k)
-    if not plan.datapath.preload_bias:
-        return nothing, plan.bias_k
-    return plan.bias_k if plan.datapath.negates else -plan.bias_k, nothing
+    nothing = np.zeros_like(bias_k)
+    if not datapath.preload_bias:
+        return nothing, bias_k
+    return bias_k if datapath.negates else -bias_k, nothing
 
 
 def run_by_parts(kernels: ModuleType, plan: LayerPlan, x_nhwc: Ints) -> LayerResult:
     """Return ``finish(scale(convolve(x)))`` by the kernels of a module: right for every datapath."""
     datapath, stage = plan.datapath, plan.stage
-    initial_k, bias_k = start_of(plan)
+    initial_k, bias_k = split_bias(datapath, plan.bias_k)
     acc, events = kernels.convolve(x_nhwc, plan.w_krsc, initial_k, datapath, plan.window, plan.pad_code)
     registers = stage.centred, stage.product
     y, overflows = kernels.scale(acc, bias_k, plan.multiplier_k, plan.offset_k, *registers, datapath.negates)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from addersim.fixed import Ints, Rounding
 from addersim.kernels import _native, finishing, layout
-from addersim.kernels.layout import InstructionSet
+from addersim.kernels.isa import InstructionSet
 from addersim.kernels.plan import AddPlan, AddRunner, StagePlan, StageRunner
 
 Packed: TypeAlias = tuple[_native.Layer, np.dtype[Any]]

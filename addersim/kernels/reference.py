@@ -2,20 +2,23 @@
 
 Arrays are integers, channels last. ``events`` counts, per stage named in :data:`addersim.datapath.EVENTS`,
 the outputs in which a register of that stage met a value that it has no code for, once or more: what a sticky
-overflow flag beside the register would show.
+overflow flag beside the register would show. ``toggles`` counts the bits of every register that change from step
+to step.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from itertools import islice, pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.datapath import EVENTS, Datapath
+from addersim.datapath import EVENTS, REGISTERS, Datapath
 from addersim.fixed import IntFormat, Ints, Overflow, Rounding, fit, misfits, round_shift
 from addersim.kernels.plan import (
     AddPlan,
@@ -32,6 +35,8 @@ from addersim.loops import Window
 
 Events = dict[str, int]
 Flags = dict[str, NDArray[np.bool_]]
+Words = list[tuple[str, Ints, IntFormat]]
+Probe: TypeAlias = Callable[[str, Ints, Ints, IntFormat], None]  # sees every register's name, input, word, format
 
 
 def convolve(
@@ -67,11 +72,12 @@ def convolve(
         ks, cs = slice(group * per_group, (group + 1) * per_group), slice(group * depth, (group + 1) * depth)
         start = np.broadcast_to(initial_k[ks], (len(x_nhwc), P, Q, per_group))
         flags = {name: np.zeros(start.shape, bool) for name in EVENTS}
-        acc = _register(start, register.format, register.overflow, flags, "accumulator")
+        probe = partial(_flag, flags)
+        acc = _register(start, register.format, register.overflow, probe, "accumulator")
         for r, s, c in _steps(datapath, window, depth):
             x_npq1t = padded_nhwc[:, window.rows(r, P), window.columns(s, Q), cs][:, :, :, None, c]
-            node = _node(x_npq1t, w_krsc[ks, r, s, c], datapath, flags)
-            acc = _register(acc + node, register.format, register.overflow, flags, "accumulator")
+            node = _node(x_npq1t, w_krsc[ks, r, s, c], datapath, probe)
+            acc = _register(acc + node, register.format, register.overflow, probe, "accumulator")
         acc_npqk[..., ks] = acc
         events = {name: events[name] + int(flags[name].sum()) for name in EVENTS}
     return acc_npqk, events
@@ -92,35 +98,117 @@ def _steps(datapath: Datapath, window: Window, depth: int) -> Iterator[tuple[int
         yield at["r"], at["s"], slice(at["c"] * T, min(depth, (at["c"] + 1) * T))
 
 
-def _node(x_npq1t: Ints, w_kt: Ints, datapath: Datapath, flags: Flags) -> Ints:
+def _node(x_npq1t: Ints, w_kt: Ints, datapath: Datapath, probe: Probe) -> Ints:
     """Return what one step adds to the accumulator: leaves, tree, cut."""
-    leaf = _leaf(x_npq1t, w_kt, datapath, flags)
+    leaf = _leaf(x_npq1t, w_kt, datapath, probe)
     missing = datapath.tree_inputs - leaf.shape[-1]
     nodes = [leaf[..., i] for i in range(leaf.shape[-1])] + [np.zeros_like(leaf[..., 0])] * missing
     for level in datapath.tree:
         pairs = [a + b for a, b in zip(nodes[0::2], nodes[1::2], strict=False)]
-        fitted = [_register(pair, level.format, level.overflow, flags, "tree") for pair in pairs]
+        fitted = [_register(pair, level.format, level.overflow, probe, "tree") for pair in pairs]
         nodes = fitted + nodes[2 * len(pairs) :]
     cut = datapath.cut
     if cut is None:
         return nodes[0]
-    return _register(round_shift(nodes[0], cut.shift, cut.rounding), cut.format, cut.overflow, flags, "requantise")
+    return _register(round_shift(nodes[0], cut.shift, cut.rounding), cut.format, cut.overflow, probe, "requantise")
 
 
-def _leaf(x_npq1t: Ints, w_kt: Ints, datapath: Datapath, flags: Flags) -> Ints:
+def _leaf(x_npq1t: Ints, w_kt: Ints, datapath: Datapath, probe: Probe) -> Ints:
     if datapath.difference is None:
         value = x_npq1t * w_kt
     else:
         form, overflow = datapath.difference.format, datapath.difference.overflow
-        difference = _register(x_npq1t - (w_kt << datapath.weight_shift), form, overflow, flags, "difference")
+        difference = _register(x_npq1t - (w_kt << datapath.weight_shift), form, overflow, probe, "difference")
         value = np.abs(difference) if datapath.sign == "positive" else -np.abs(difference)
-    return _register(value, datapath.leaf.format, datapath.leaf.overflow, flags, "leaf")
+    return _register(value, datapath.leaf.format, datapath.leaf.overflow, probe, "leaf")
 
 
-def _register(v: Ints, form: IntFormat, overflow: Overflow, flags: Flags, name: str) -> Ints:
-    missed = (v < form.min) | (v > form.max)
+def _register(v: Ints, form: IntFormat, overflow: Overflow, probe: Probe, name: str) -> Ints:
+    word = fit(v, form, overflow)
+    probe(name, v, word, form)
+    return word
+
+
+def _flag(flags: Flags, name: str, v: Ints, word: Ints, form: IntFormat) -> None:
+    """Raise the sticky flag of every output whose register missed its value."""
+    missed = word != v
     flags[name] |= missed if missed.ndim == flags[name].ndim else missed.any(-1)  # leaves have an axis of their own
-    return fit(v, form, overflow)
+
+
+def toggles(
+    x_nhwc: Ints,
+    w_krsc: Ints,
+    initial_k: Ints,
+    datapath: Datapath,
+    window: Window,
+    pad_code: int,
+    weight_stationary: bool = False,
+) -> dict[str, int]:
+    """Return, per name in :data:`addersim.datapath.REGISTERS`, the bits that change in all registers of that name.
+
+    Output stationary: one processing element computes an output, one step (``tree_inputs`` channels) per cycle in
+    the datapath's order. Before the first step the accumulator holds its initial value, every other register zero.
+    Weight stationary: one processing element keeps the weights of a step and of an output channel, and the output
+    pixels of an image pass by, row after row; its accumulator holds the pixel's sum after this step. Before
+    the first pixel every register holds zero. Setting up is never counted.
+
+    Where the last step of a kernel tap has fewer channels than ``tree_inputs``, the inputs left over are two zeros.
+    A node of the tree that passes its only input on has no register. Parameters are those of :func:`convolve`.
+    """
+    K, _, _, depth = w_krsc.shape
+    per_group, alone = K // window.groups, replace(window, padding=(0, 0), groups=1)
+    padded_nhwc, missing = padded(x_nhwc.astype(np.int64), window, pad_code), -depth % datapath.tree_inputs
+    counts = dict.fromkeys(REGISTERS, 0)
+    for group in range(window.groups):
+        ks, cs = slice(group * per_group, (group + 1) * per_group), slice(group * depth, (group + 1) * depth)
+        x, w = (np.pad(v, ((0, 0),) * 3 + ((0, missing),)) for v in (padded_nhwc[..., cs], w_krsc[ks].astype(np.int64)))
+        words = _words(x, w, initial_k[ks], datapath, alone)
+        for name, changed, form in _from_pixel_to_pixel(words) if weight_stationary else _from_step_to_step(words):
+            _count(counts, name, changed & ((1 << form.bits) - 1), form)
+    return counts
+
+
+def _words(x_nhwc: Ints, w_krsc: Ints, initial_k: Ints, datapath: Datapath, window: Window) -> Iterator[Words]:
+    """Yield what every register holds, before the first step and after each one."""
+    P, Q = window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
+    register = datapath.accumulator
+    acc = fit(np.broadcast_to(initial_k, (len(x_nhwc), P, Q, len(w_krsc))), register.format, register.overflow)
+    words: Words = []
+    for r, s, c in _steps(datapath, window, w_krsc.shape[3]):
+        first, words = not words, []
+        probe = partial(_record, words)
+        x_npq1t = x_nhwc[:, window.rows(r, P), window.columns(s, Q)][:, :, :, None, c]
+        node = _node(x_npq1t, w_krsc[:, r, s, c], datapath, probe)
+        if first:
+            cleared = [(name, np.zeros_like(word), form) for name, word, form in words]
+            yield [*cleared, ("accumulator", acc, register.format)]
+        acc = _register(acc + node, register.format, register.overflow, probe, "accumulator")
+        yield words
+
+
+def _record(words: Words, name: str, v: Ints, word: Ints, form: IntFormat) -> None:
+    words.append((name, word, form))
+
+
+def _from_step_to_step(steps: Iterable[Words]) -> Iterator[tuple[str, Ints, IntFormat]]:
+    for before, after in pairwise(steps):
+        for (name, old, form), (_, new, _) in zip(before, after, strict=True):
+            yield name, old ^ new, form
+
+
+def _from_pixel_to_pixel(steps: Iterable[Words]) -> Iterator[tuple[str, Ints, IntFormat]]:
+    for words in islice(steps, 1, None):
+        for name, word, form in words:
+            pixels = word.reshape(len(word), word.shape[1] * word.shape[2], *word.shape[3:])
+            before = np.concatenate([np.zeros_like(pixels[:, :1]), pixels[:, :-1]], axis=1)
+            yield name, before ^ pixels, form
+
+
+def _count(counts: dict[str, int], name: str, changed: Ints, form: IntFormat) -> None:
+    """Add the set bits of ``changed``; the difference's top bit counts as the sign."""
+    bits, top = int(np.bitwise_count(changed).sum()), int((changed >> (form.bits - 1)).sum())
+    counts[name] += bits - (top if name == "difference" else 0)
+    counts["sign"] += top if name == "difference" else 0
 
 
 def scale(
@@ -161,7 +249,7 @@ def add(p_npqk: Ints, q_npqk: Ints, p_shift_k: Ints, q_shift_k: Ints, product: I
 
 
 def quantise(x_nchw: NDArray[Any], step: float, zero_point: int, form: IntFormat) -> tuple[Ints, int]:
-    """Return ``clamp(rint(x / step) + zero_point)`` channels last, in float64 with ties to even, and how many clamped."""
+    """Return ``clamp(rint(x / step) + zero_point)`` channels last, in float64, ties to even; and how many clamped."""
     codes = np.moveaxis(np.rint(x_nchw.astype(np.float64) / step) + zero_point, 1, -1)
     outside = np.count_nonzero((codes < form.min) | (codes > form.max))
     return np.clip(codes, form.min, form.max).astype(np.int64), int(outside)
