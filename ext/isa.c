@@ -10,6 +10,7 @@
 #endif
 
 #define INLINE inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 2") /* the loops below are short enough to be bound by their branch */
 
 enum { PIXELS = 2 };                        /* that the lanes take side by side */
 enum { SATURATES, WRAPS, TOP_ONLY, UNKNOWN }; /* lane_register.way; TOP_ONLY saturates, and low is out of reach */

@@ -12,7 +12,7 @@ enum { CHUNK = 768 };                                                           
 enum { AT_DIFFERENCE, AT_LEAF, AT_TREE, AT_CUT, AT_ACCUMULATOR, PLACES };               /* the order of datapath.EVENTS */
 enum { DISTANCE8, DISTANCE16, PRODUCT16, SEGMENT8, LANES16, LANES32, LANES64 };         /* layer_plan.path */
 enum { U8, S8, U16, S16, S32, S64, WORD_TYPES };                                        /* the order of layout.WORDS */
-enum { RAW, FAST, EXACT };                                                              /* layer_plan.stage */
+enum { RAW, FAST, BOUNDED, CHECKED };                                                          /* layer_plan.stage */
 enum { ROW_M, ROW_A, ROW_N, ROW_HALF, ROW_BELOW, ROW_ODD, ROWS };                       /* layer.constants */
 enum { MAX_LEVELS = 12, MAX_LEAVES = 1 << MAX_LEVELS };
 
@@ -43,7 +43,7 @@ typedef struct {
     int64_t segment, tree_cap, cut_cap;       /* SEGMENT8: steps per tree sum, largest tree sum, largest requantised */
     rounding segment_rounding;
     int64_t stage, finish, relu, y_low, y_high, negate, rounding_mode;
-    int64_t centred[3], product[3];           /* registers of t and p: bits, signed, saturates */
+    int64_t centred[3], product[3];           /* CHECKED: registers of t and p: bits, signed, saturates */
     lane_datapath lanes;
 } layer_plan;
 
@@ -52,7 +52,7 @@ typedef struct {
     const layer_plan *plan;
     const void *w;
     const int32_t *at, *w_sum, *constants; /* w_sum: DISTANCE16; constants: FAST, [panel][ROWS][panel's channels] */
-    const int64_t *initial, *numbers;      /* numbers: EXACT, rows B, M, A, n of all channels */
+    const int64_t *initial, *numbers;      /* rows B, M, A, n (CHECKED); M, A, n, half, below, odd (BOUNDED); all channels */
 } layer;
 
 typedef struct {

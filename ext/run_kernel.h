@@ -17,7 +17,7 @@ typedef struct {
     char *room;
     const char *copy;                      /* in room, or x itself */
     int32_t *offset, *row_sum;
-    int64_t *where;
+    int64_t *where, pixel[CHUNK];          /* listed windows: their first byte; DISTANCE16: their first pixel */
     void *node;
     layer_facts *facts;
     NAME(lanes) lanes;
@@ -75,7 +75,7 @@ static void NAME(pad)(const NAME(work) *k, const char *x, int64_t images) {
 
 /* Byte positions in the copy of the windows of pixels m0 .. m0+pixels-1, counted through all images; TILE-1 more
  * repeat the last one, so that a short tile has operands */
-static void NAME(list)(const NAME(work) *k, int64_t m0, int64_t pixels) {
+static void NAME(list)(NAME(work) *k, int64_t m0, int64_t pixels) {
     const layer_plan *plan = k->l->plan;
     const int64_t Q = k->n->Q, step = plan->stride_w * k->pixel_bytes, down = plan->stride_h * k->row_bytes;
     int64_t n = m0 / (k->n->P * Q), p = m0 / Q % k->n->P, q = m0 % Q, at = n * k->image_bytes + p * down + q * step;
@@ -87,19 +87,19 @@ static void NAME(list)(const NAME(work) *k, int64_t m0, int64_t pixels) {
     }
     for (int64_t i = 0; i < TILE - 1; i++)
         k->where[pixels + i] = k->where[pixels - 1];
+    for (int64_t i = 0; plan->path == DISTANCE16 && i < pixels; i++)
+        k->pixel[i] = k->where[i] / k->pixel_bytes;
 }
 
 /* DISTANCE16: sum of x in every listed window of group g, from the sums of each pixel's channels */
 static void NAME(sum_windows)(const NAME(work) *k, int64_t g, int64_t pixels, int32_t *window) {
     const layer_plan *plan = k->l->plan;
     const int64_t per_tap = plan->steps / plan->places;
-    for (int64_t i = 0; i < pixels; i++) {
-        uint32_t sum = 0;
-        for (int64_t j = 0; j < plan->places; j++) {
-            const int64_t pixel = (k->where[i] + k->offset[j * per_tap]) / k->pixel_bytes;
-            sum += (uint32_t)k->row_sum[pixel * plan->groups + g];
-        }
-        window[i] = (int32_t)sum;
+    memset(window, 0, (size_t)pixels * sizeof *window);
+    for (int64_t j = 0; j < plan->places; j++) {
+        const int32_t *sum = k->row_sum + k->offset[j * per_tap] / k->pixel_bytes * plan->groups + g;
+        for (int64_t i = 0; i < pixels; i++)
+            window[i] = (int32_t)((uint32_t)window[i] + (uint32_t)sum[k->pixel[i] * plan->groups]);
     }
 }
 
@@ -279,7 +279,8 @@ static int NAME(prepare)(NAME(work) *k) {
 
 static int NAME(run)(const layer *l, const layer_images *n, const void *x, void *y, layer_facts *facts) {
     const layer_plan *plan = l->plan;
-    NAME(work) k = {.l = l, .n = n, .facts = facts, .lanes = NAME(no_lanes)()};
+    NAME(work) k;
+    k.l = l, k.n = n, k.facts = facts, k.lanes = NAME(no_lanes)();
     if (!NAME(prepare)(&k))
         return -1;
     const int64_t image = n->H * n->W * plan->groups * plan->C * word_bytes(n->x_type);

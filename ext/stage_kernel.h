@@ -71,28 +71,58 @@ static INLINE V32 NAME(fast)(const NAME(fast_stage) *s, V32 v, NAME(lanes) *lane
     return NAME(larger32)(NAME(smaller32)(r, s->high), s->low);
 }
 
-/* The same in 64 bits, where t or p may overflow (they wrap and are counted) or 32 bits do not hold them */
-static void NAME(exact)(const layer *l, int64_t k0, const int64_t *acc, int64_t channels, void *y, int type,
-                        layer_facts *facts) {
+/* The same in 64 bits where neither t nor p can overflow */
+static INLINE void NAME(bounded)(const layer *l, int64_t k0, const int64_t *acc, int64_t channels, void *y, int type,
+                                 layer_facts *facts) {
+    const layer_plan *plan = l->plan;
+    const int64_t K = plan->K * plan->groups, low = plan->y_low, high = plan->y_high, relu = plan->relu;
+    const int64_t *m = l->numbers + 4 * K + k0, *a = m + K, *n = a + K, *half = n + K, *below = half + K, *odd = below + K;
+    int64_t saturated = 0;
+    for (int64_t k = 0; k < channels; k++) {
+        int64_t v = acc[k] * m[k] + a[k];
+        if (plan->finish) {
+            v = (v + half[k] + ((v >> 63) & below[k]) + ((v >> n[k]) & odd[k])) >> n[k];
+            saturated += (v > high) + (!relu && v < low);
+            v = v < low ? low : v > high ? high : v;
+        }
+        word_store(y, type, k, v);
+    }
+    facts->saturated += saturated;
+}
+
+/* The same where they may: they wrap, and are counted */
+static INLINE void NAME(checked)(const layer *l, int64_t k0, const int64_t *acc, int64_t channels, void *y, int type,
+                                 layer_facts *facts) {
     const layer_plan *plan = l->plan;
     const int64_t K = plan->K * plan->groups, *b = l->numbers + k0, *m = b + K, *a = m + K, *n = a + K;
     const fx_register t = {(int32_t)plan->centred[0], (int32_t)plan->centred[1], 0};
     const fx_register p = {(int32_t)plan->product[0], (int32_t)plan->product[1], 0};
     for (int64_t k = 0; k < channels; k++) {
-        facts->least = acc[k] < facts->least ? acc[k] : facts->least;
-        facts->most = acc[k] > facts->most ? acc[k] : facts->most;
-        int64_t v = acc[k];
-        if (plan->stage == EXACT) {
-            v = fx_fit((plan->negate ? -v : v) - b[k], &t, &facts->overflows);
-            v = fx_fit(v * m[k] + a[k], &p, &facts->overflows);
-        }
-        if (plan->stage == EXACT && plan->finish) {
+        int64_t v = fx_fit((plan->negate ? -acc[k] : acc[k]) - b[k], &t, &facts->overflows);
+        v = fx_fit(v * m[k] + a[k], &p, &facts->overflows);
+        if (plan->finish) {
             v = fx_round_shift(v, (int)n[k], (int)plan->rounding_mode);
             facts->saturated += v > plan->y_high || (!plan->relu && v < plan->y_low);
             v = v < plan->y_low ? plan->y_low : v > plan->y_high ? plan->y_high : v;
         }
         word_store(y, type, k, v);
     }
+}
+
+/* The accumulators of one pixel, through the output stage if there is one */
+static void NAME(exact)(const layer *l, int64_t k0, const int64_t *acc, int64_t channels, void *y, int type,
+                        layer_facts *facts) {
+    for (int64_t k = 0; k < channels; k++) {
+        facts->least = acc[k] < facts->least ? acc[k] : facts->least;
+        facts->most = acc[k] > facts->most ? acc[k] : facts->most;
+    }
+    if (l->plan->stage == CHECKED)
+        NAME(checked)(l, k0, acc, channels, y, type, facts);
+    else if (l->plan->stage == BOUNDED)
+        NAME(bounded)(l, k0, acc, channels, y, type, facts);
+    else
+        for (int64_t k = 0; k < channels; k++)
+            word_store(y, type, k, acc[k]);
 }
 
 /* One panel of up to TILE pixels; y is its first word, stride the bytes between pixels */

@@ -9,6 +9,7 @@ static INLINE void NAME(distances8)(const uint8_t *const x[TILE], const int32_t 
 #define DECLARE(i) V64 a##i = {0}, b##i = {0}; const uint8_t *const x##i = x[i];
     EACH(DECLARE)
 #undef DECLARE
+    UNROLL
     for (int64_t j = 0; j < steps; j++, w += 2 * BYTES) {
         const V64 first = NAME(load)(w), second = NAME(load)(w + BYTES);
 #define STEP(i) { const V64 v = NAME(eight)(x##i + offset[j]); a##i += NAME(sad)(v, first); b##i += NAME(sad)(v, second); }
@@ -27,6 +28,7 @@ static INLINE void NAME(maxima16)(const uint8_t *const x[TILE], const int32_t *o
 #define DECLARE(i) V32 a##i = {0}; const uint8_t *const x##i = x[i];
     EACH(DECLARE)
 #undef DECLARE
+    UNROLL
     for (int64_t j = 0; j < steps; j++, w += BYTES) {
         const V16 weights = (V16)NAME(load)(w);
 #define STEP(i) a##i += NAME(pairs)(NAME(larger16)(NAME(four)(x##i + offset[j]), weights), one);
@@ -43,6 +45,7 @@ static INLINE void NAME(products16)(const uint8_t *const x[TILE], const int32_t 
 #define DECLARE(i) V32 a##i = {0}; const uint8_t *const x##i = x[i];
     EACH(DECLARE)
 #undef DECLARE
+    UNROLL
     for (int64_t j = 0; j < steps; j++, w += BYTES) {
         const V16 weights = (V16)NAME(load)(w);
 #define STEP(i) a##i += NAME(pairs)(NAME(four)(x##i + offset[j]), weights);

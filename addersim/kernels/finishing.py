@@ -13,7 +13,7 @@ from addersim.fixed import IntFormat, Ints, Rounding
 
 WORDS = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "i4", "i8"))
 WORD_CHARS = "BbHhilq"  # of the types that the C core reads
-RAW, FAST, EXACT = range(3)
+RAW, FAST, BOUNDED, CHECKED = range(4)  # the loops of ext/stage_kernel.h
 Ints32: TypeAlias = NDArray[np.int32]
 Numbers: TypeAlias = tuple[Ints, Ints, Ints, Ints]  # B_k, M_k, A_k, n_k
 Ends: TypeAlias = tuple[Ints, Ints]  # least and most per channel
@@ -28,9 +28,9 @@ class Finish:
     word
         The narrowest type that holds every result; p of an unfinished stage has 32 bits or more.
     rows_k
-        M, A, n, half, below, odd per channel, of the loop in 32 bits.
+        M, A, n, half, below, odd per channel, with which ``p = acc * M + A``.
     numbers_k
-        B, M, A, n, one after the other, of the loop in 64 bits.
+        B, M, A, n, then ``rows_k``, one after the other, of the loops in 64 bits.
     words
         Its part of ``layer_plan``.
     """
@@ -40,9 +40,9 @@ class Finish:
     numbers_k: Ints
     words: tuple[int, ...]
 
-    def exact(self) -> Finish:
+    def wide(self) -> Finish:
         """Return the same stage in 64 bits."""
-        kind = RAW if self.words[0] == RAW else EXACT
+        kind = BOUNDED if self.words[0] == FAST else self.words[0]
         return Finish(self.word, self.rows_k, self.numbers_k, (kind, *self.words[1:]))
 
 
@@ -71,14 +71,16 @@ def finish(stage: OutputStage, numbers: Numbers, clamp: tuple[int, int], ends: E
     rounded = (p[0] - abs(below) - 1, p[1] + half + abs(below) + odd) if stage.finish else p
     small = all(_holds(IntFormat(32, True), pair) for pair in (p, rounded, (np.array(clamp[:1]), np.array(clamp[1:]))))
     plain = stage.finish and stage.rounding in (Rounding.FLOOR, Rounding.HALF_UP)
-    kind = FAST if bounded and small and int(n.max(initial=0)) < 32 else EXACT
+    narrow = small and int(n.max(initial=0)) < 32
+    kind = CHECKED if not bounded else FAST if narrow else BOUNDED
     held = ordered(*p) if bounded else (np.array([stage.product.min]), np.array([stage.product.max]))
     mode = list(Rounding).index(stage.rounding)
     registers = (word for form in (stage.centred, stage.product) for word in (form.bits, form.signed, 0))
+    rows = np.stack([-m if negate else m, a - b * m + half * plain, n, half * (not plain), below, odd])
     return Finish(
         word_for(*clamp) if stage.finish else _at_least_32(held),
-        np.stack([-m if negate else m, a - b * m + half * plain, n, half * (not plain), below, odd]),
-        np.concatenate([b, m, a, n]),
+        rows,
+        np.concatenate([b, m, a, n, rows.reshape(-1)]),
         (kind, stage.finish, stage.relu, *clamp, negate, mode, *registers),
     )
 
@@ -86,7 +88,7 @@ def finish(stage: OutputStage, numbers: Numbers, clamp: tuple[int, int], ends: E
 def raw(K: int) -> Finish:
     """Return the stage that hands the accumulator out."""
     words = (RAW, 0, 0, 0, 0, 0, 0, *[1, 0, 0] * 2)
-    return Finish(np.dtype(np.int64), np.zeros((6, K), np.int64), np.zeros(4 * K, np.int64), words)
+    return Finish(np.dtype(np.int64), np.zeros((6, K), np.int64), np.zeros(10 * K, np.int64), words)
 
 
 def rounding_words(shift: int, rounding: Rounding) -> tuple[int, int, int, int]:

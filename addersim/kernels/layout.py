@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from addersim.datapath import Datapath
 from addersim.errors import InputError
@@ -18,21 +19,21 @@ from addersim.kernels.theorems import Path, Proof, magnitude, rounding_terms
 MAX_LEVELS, MAX_TREE_INPUTS = 12, 1 << 12
 NO_REGISTER = [0, 0, 0, 0]
 SATURATES, WRAPS, TOP_ONLY = range(3)  # lane_register.way
-SLACK = 64  # bytes behind the weights that a vector may touch
+SLACK = 64  # bytes of a cache line, and behind the weights that a vector may touch
 
 
 def pack(plan: LayerPlan, isa: InstructionSet, finish: Finish, initial_k: Ints, proof: Proof) -> _native.Layer:
     """Return the layer for the C core; ``initial_k`` is what the accumulators start at."""
     laid = panels(plan, proof.path, isa.vector_bytes)
     in_lanes = proof.path in LANE_BYTES
-    stage = finish.exact() if in_lanes else finish
+    stage = finish.wide() if in_lanes else finish
     words = _words(plan, proof, initial_k, laid, stage)
     if len(words) != _native.PLAN_WORDS:
         raise AssertionError(f"layer_plan has {_native.PLAN_WORDS} words, not {len(words)}")
     return _native.Layer(
         isa.name,
         np.array(words, np.int64),
-        np.concatenate([laid.w.reshape(-1).view(np.uint8), np.zeros(SLACK, np.uint8)]),
+        _aligned(laid.w.reshape(-1).view(np.uint8)),
         np.ascontiguousarray(laid.at, np.int32),
         np.zeros(1, np.int32) if laid.sums is None else laid.sums,
         finishing.panels(stage.rows_k, plan.window.groups, isa.vector_bytes // 4, plan.low),
@@ -49,6 +50,14 @@ def pack_stage(finish: Finish, isa: InstructionSet, channels: int, low: int) -> 
     rows = finishing.panels(finish.rows_k, 1, isa.vector_bytes // 4, low)
     nothing = np.zeros(SLACK, np.uint8), np.zeros((1, 3), np.int32), np.zeros(1, np.int32)
     return _native.Layer(isa.name, words, *nothing, rows, np.zeros(channels, np.int64), finish.numbers_k)
+
+
+def _aligned(w: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a copy that begins at a cache line, with room behind it."""
+    room = np.zeros(w.size + 2 * SLACK, np.uint8)
+    first = -room.ctypes.data % SLACK
+    room[first : first + w.size] = w
+    return room[first : first + w.size + SLACK]
 
 
 def proof_of(plan: LayerPlan, initial_k: Ints) -> Proof:
