@@ -110,7 +110,7 @@ def simulate(
 
     outcome = _run(_study(study, settings), threads, json_)
     if json_:
-        _print_json(with_layers(outcome, explain))
+        _print_json(with_layers(outcome))
     else:
         print_sides(outcome)
         if explain:
@@ -162,7 +162,7 @@ def report(
         progress("write the report", 0)
         page = write_report(outcome, out)
     if json_:
-        _print_json({**with_layers(outcome, explain=False), "report": str(page)})
+        _print_json({**with_layers(outcome), "report": str(page)})
         return
     print_sides(outcome)
     if outcome.comparison is not None:

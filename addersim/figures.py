@@ -10,6 +10,7 @@ from addersim.compare import METRICS, Comparison, Metric
 from addersim.hardware import Hardware
 from addersim.network import Node
 from addersim.outcome import Outcome, Side
+from addersim.simulate import LayerTrace
 
 BILLED = ("cycles", "utilisation", "arithmetic_pj", "buffers_pj", "dram_pj")
 
@@ -74,16 +75,19 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     return result
 
 
-def with_layers(outcome: Outcome, explain: bool) -> dict[str, Any]:
-    """Return the summary with a row per layer of each network; ``explain`` adds the loop that ran it, and why."""
+def with_layers(outcome: Outcome) -> dict[str, Any]:
+    """Return the summary with a row per layer of each network: its bill, the loop that ran it and why that is exact."""
     figures = summary(outcome)
     for side in outcome.sides:
         layers = json.loads(layer_table(side, outcome.table).to_json(orient="records"))
-        if explain:
-            paths = {layer.name: layer.facts.path for layer in side.trace.layers}
-            layers = [{**row, "path": paths.get(row["layer"], "")} for row in layers]
-        figures[side.label]["layers"] = layers
+        traced = {layer.name: layer for layer in side.trace.layers}
+        figures[side.label]["layers"] = [{**row, **_traced(traced.get(row["layer"]))} for row in layers]
     return figures
+
+
+def _traced(layer: LayerTrace | None) -> dict[str, Any]:
+    """Return what the simulation found out about a layer; the input has no trace."""
+    return {"accumulator_bits_needed": layer.accumulator_bits, "path": layer.facts.path} if layer else {}
 
 
 def with_tables(outcome: Outcome) -> dict[str, Any]:

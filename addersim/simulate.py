@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from addersim.errors import InputError, nearest
-from addersim.fixed import Ints
+from addersim.fixed import Ints, format_for
 from addersim.floating import as_images, channels_first, channels_last
 from addersim.kernels import native
+from addersim.kernels.plan import split_bias
 from addersim.network import EdgeFormat, Network, Node
 from addersim.ops import OPS, Facts, Runner
 from addersim.quantized import QuantizedNetwork
@@ -29,12 +30,21 @@ _PREPARED: WeakKeyDictionary[Network, dict[tuple[str, str | None], Mapping[str, 
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """What one layer did over all images: its shape, its facts, and the bits an accumulator needed."""
+    """What one layer did over all images.
+
+    Attributes
+    ----------
+    accumulator_bits
+        The narrowest accumulator that would have held what these images made of it; ``None`` without one, or
+        where it overflowed. Distances only grow, so that covers every step of an adder layer; in a multiplier
+        layer it covers start and end, which is what counts if the register wraps.
+    """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     facts: Facts
+    accumulator_bits: int | None = None
 
     @property
     def overflows(self) -> int:
@@ -73,11 +83,11 @@ class Trace(Tabular):
         return self.logits_format.real(self.logits_int)
 
     def to_pandas(self) -> Any:
-        """Return one row per layer: shape, overflows, saturations, accumulator's extremes."""
+        """Return one row per layer: shape, overflows, saturations, the accumulator's extremes and bits."""
         import pandas as pd
 
         frame = pd.DataFrame([_row(layer, self.explain) for layer in self.layers])
-        return frame.astype({"accumulator_min": "Int64", "accumulator_max": "Int64"})  # missing without an accumulator
+        return frame.astype(dict.fromkeys([c for c in frame if c.startswith("accumulator")], "Int64"))  # may be missing
 
 
 def simulate(
@@ -142,12 +152,7 @@ def simulate(
             parts.append((edges_, facts))
             saturated += outside
             progress(len(parts) / len(batches))
-    layers = [
-        LayerTrace(
-            n.name, n.kind, qnet.tensors[n.name].shape, reduce(Facts.merged, (facts[n.name] for _, facts in parts))
-        )
-        for n in qnet.nodes[1:]
-    ]
+    layers = [_layer(qnet, n, reduce(Facts.merged, (facts[n.name] for _, facts in parts))) for n in qnet.nodes[1:]]
     last = qnet.nodes[-1].name
     edges = {
         name: channels_first(np.concatenate([part[name] for part, _ in parts]).astype(np.int64)) for name in parts[0][0]
@@ -214,6 +219,17 @@ def _formats(qnet: Network, node: Node) -> tuple[EdgeFormat, ...]:
     return tuple(form for form in formats if form is not None)
 
 
+def _layer(qnet: Network, node: Node, facts: Facts) -> LayerTrace:
+    shape, d = qnet.tensors[node.name].shape, node.datapath
+    if d is None or facts.accumulator is None or facts.events.get("accumulator"):
+        return LayerTrace(node.name, node.kind, shape, facts)
+    start_k, _ = split_bias(d, node.params["bias_k"])
+    least = min(facts.accumulator[0], int(start_k.min()))
+    most = max(facts.accumulator[1], int(start_k.max()))
+    bits = format_for(least, most, signed=d.accumulator.format.signed or least < 0).bits
+    return LayerTrace(node.name, node.kind, shape, facts, bits)
+
+
 def _row(layer: LayerTrace, explain: bool) -> dict[str, Any]:
     low, high = layer.facts.accumulator or (None, None)
     row: dict[str, Any] = {
@@ -224,5 +240,6 @@ def _row(layer: LayerTrace, explain: bool) -> dict[str, Any]:
         "saturated": layer.facts.saturated,
         "accumulator_min": low,
         "accumulator_max": high,
+        "accumulator_bits": layer.accumulator_bits,
     }
     return {**row, "path": layer.facts.path} if explain else row

@@ -62,6 +62,14 @@ def test_narrow_accumulators_are_counted_and_explained(qnet, images):
     assert layer.overflows == layer.facts.events["accumulator"] > 0
     table = trace.to_pandas().set_index("layer")
     assert table.loc["conv2", "overflows"] == layer.overflows
+    assert layer.accumulator_bits is None
+    exact = {layer.name: layer.accumulator_bits for layer in simulate(qnet, images).layers}
+    assert (
+        exact["conv2"]
+        == int(simulate(qnet, images).to_pandas().set_index("layer").loc["conv2", "accumulator_max"]).bit_length()
+    )
+    enough = qnet.with_datapaths({"conv2": with_accumulator(path, exact["conv2"], Overflow.SATURATE)})
+    assert not any(layer.overflows for layer in simulate(enough, images).layers)
     assert "saturating once" in table.loc["conv2", "path"] and "no register can overflow" in table.loc["conv1", "path"]
     assert "path" not in simulate(qnet, images).to_pandas()
     assert "<table" in trace._repr_html_()
