@@ -157,7 +157,7 @@ cdef class Layer:
         self.c.initial, self.c.numbers = &initial[0], &numbers[0]
 
     def run(self, x, y, int64_t P, int64_t Q):
-        """Fill y_npqk from x_nhwc and return (saturated, overflows, least, most, events or None)."""
+        """Fill y_npqk from x_nhwc and return (saturated, overflows, (least, most), events or None)."""
         cdef Words from_ = Words(x), to = Words(y, True)
         cdef const Py_ssize_t *s = from_.view.shape
         cdef layer_images n = layer_images(s[0], s[1], s[2], P, Q, from_.type, to.type)
@@ -190,7 +190,7 @@ cdef tuple read_facts(const layer_facts *f, int failed):
     cdef tuple events = None
     if f.events[0] | f.events[1] | f.events[2] | f.events[3] | f.events[4]:
         events = (f.events[0], f.events[1], f.events[2], f.events[3], f.events[4])
-    return f.saturated, f.overflows, f.least, f.most, events
+    return f.saturated, f.overflows, (f.least, f.most), events
 
 
 def residual(str name, int64_t pixels, int64_t K, const int[::1] p, const int[::1] q, const int[::1] numbers,

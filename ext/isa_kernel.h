@@ -8,6 +8,7 @@
 typedef int64_t NAME(v64) __attribute__((vector_size(BYTES)));
 typedef int32_t NAME(v32) __attribute__((vector_size(BYTES)));
 typedef int16_t NAME(v16) __attribute__((vector_size(BYTES)));
+typedef uint16_t NAME(u16s) __attribute__((vector_size(BYTES / 2)));
 #define V64 NAME(v64)
 #define V32 NAME(v32)
 #define V16 NAME(v16)

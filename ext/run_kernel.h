@@ -131,17 +131,16 @@ static inline void NAME(tile)(NAME(work) *k, const uint8_t *const x[TILE], const
 /* Whole tiles from operands to words without leaving the registers: the common case, of which all else is a variant.
  * Returns how many of the listed pixels it did. */
 typedef int64_t NAME(whole)(NAME(work) *k, const uint8_t *copy, const uint8_t *w, const int32_t *constants,
-                            int64_t pixels, int64_t stride, char *y);
+                            const int32_t *w_sum, const int32_t *window, int64_t pixels, int64_t stride, char *y);
 
-static INLINE int64_t NAME(whole_tiles)(NAME(work) *k, const uint8_t *copy,
-                                                                       const uint8_t *w, const int32_t *constants,
-                                                                       int64_t pixels, int64_t stride, char *y,
-                                                                       const int path, const int finish,
-                                                                       const int relu) {
+static INLINE int64_t NAME(whole_tiles)(NAME(work) *k, const uint8_t *copy, const uint8_t *w,
+                                        const int32_t *constants, const int32_t *w_sum, const int32_t *window,
+                                        int64_t pixels, int64_t stride, char *y, const int path, const int finish,
+                                        const int relu) {
     const NAME(fast_stage) stage = NAME(fast_of)(k->l->plan, constants);
     const int64_t steps = k->l->plan->steps, *where = k->where;
     const int32_t *offset = k->offset;
-    const int signs = k->n->y_type == S8;
+    const int type = k->n->y_type;
     NAME(lanes) lanes = k->lanes;
     int64_t i = 0;
     for (; i + TILE <= pixels; i += TILE, y += TILE * stride) {
@@ -150,16 +149,23 @@ static INLINE int64_t NAME(whole_tiles)(NAME(work) *k, const uint8_t *copy,
                                         copy + where[i + 3], copy + where[i + 4], copy + where[i + 5]};
         if (path == DISTANCE8)
             NAME(distances8)(x, offset, steps, w, sum);
+        else if (path == DISTANCE16)
+            NAME(maxima16)(x, offset, steps, w, sum);
         else
             NAME(products16)(x, offset, steps, w, sum);
-#define STAGE(j) sum[j] = NAME(fast)(&stage, sum[j], &lanes, finish, 1, relu);
+#define STAGE(j)                                                                  \
+    {                                                                             \
+        if (path == DISTANCE16)                                                   \
+            sum[j] = sum[j] + sum[j] - (NAME(words)(w_sum) + window[i + j]);       \
+        sum[j] = NAME(fast)(&stage, sum[j], &lanes, finish, 1, relu);              \
+    }
         STAGE(0) STAGE(1) STAGE(2) STAGE(3) STAGE(4) STAGE(5)
 #undef STAGE
-        if (finish)
-            NAME(store_tile)(y, stride, sum, signs);
+        if (type <= S8)
+            NAME(store_tile)(y, stride, sum, type == S8);
         else
             for (int j = 0; j < TILE; j++)
-                memcpy(y + j * stride, &sum[j], sizeof sum[j]);
+                NAME(store)(sum[j], BLOCK, y + j * stride, type);
     }
     k->lanes = lanes;
     return i;
@@ -167,29 +173,30 @@ static INLINE int64_t NAME(whole_tiles)(NAME(work) *k, const uint8_t *copy,
 
 #define WHOLE(name, path, finish, relu)                                                                             \
     static __attribute__((noinline)) int64_t NAME(name)(NAME(work) *k, const uint8_t *copy, const uint8_t *w,       \
-                                                        const int32_t *constants, int64_t pixels, int64_t stride,   \
+                                                        const int32_t *constants, const int32_t *w_sum,             \
+                                                        const int32_t *window, int64_t pixels, int64_t stride,      \
                                                         char *y) {                                                  \
-        return NAME(whole_tiles)(k, copy, w, constants, pixels, stride, y, path, finish, relu);                     \
+        return NAME(whole_tiles)(k, copy, w, constants, w_sum, window, pixels, stride, y, path, finish, relu);      \
     }
-WHOLE(distances8_codes, DISTANCE8, 1, 0)
-WHOLE(distances8_relu, DISTANCE8, 1, 1)
-WHOLE(distances8_words, DISTANCE8, 0, 0)
-WHOLE(products16_codes, PRODUCT16, 1, 0)
-WHOLE(products16_relu, PRODUCT16, 1, 1)
-WHOLE(products16_words, PRODUCT16, 0, 0)
+#define EACH_STAGE(name, path) \
+    WHOLE(name##_words, path, 0, 0) WHOLE(name##_codes, path, 1, 0) WHOLE(name##_relu, path, 1, 1)
+EACH_STAGE(distances8, DISTANCE8)
+EACH_STAGE(maxima16, DISTANCE16)
+EACH_STAGE(products16, PRODUCT16)
+#undef EACH_STAGE
 #undef WHOLE
 
 /* The loop for whole tiles of this layer, if it has one */
-static NAME(whole) *NAME(whole_of)(const layer_plan *plan, int y_type, int64_t channels) {
-    static NAME(whole) *const loops[2][3] = {
+static NAME(whole) *NAME(whole_of)(const layer_plan *plan, int64_t channels) {
+    static NAME(whole) *const loops[3][3] = { /* by path, from DISTANCE8 on */
         {NAME(distances8_words), NAME(distances8_codes), NAME(distances8_relu)},
+        {NAME(maxima16_words), NAME(maxima16_codes), NAME(maxima16_relu)},
         {NAME(products16_words), NAME(products16_codes), NAME(products16_relu)},
     };
-    if ((plan->path != DISTANCE8 && plan->path != PRODUCT16) || plan->stage != FAST || plan->settles ||
-        channels != BLOCK || (plan->finish && plan->rounding_mode > FX_HALF_UP))
+    if (plan->path > PRODUCT16 || plan->stage != FAST || plan->settles || channels != BLOCK ||
+        (plan->finish && plan->rounding_mode > FX_HALF_UP))
         return 0;
-    const int fits = plan->finish ? y_type <= S8 : y_type == S32;
-    return fits ? loops[plan->path == PRODUCT16][plan->finish ? 1 + (plan->relu != 0) : 0] : 0;
+    return loops[plan->path][plan->finish ? 1 + (plan->relu != 0) : 0];
 }
 
 /* The listed pixels through one panel of output channels; y is the panel's first word */
@@ -201,8 +208,10 @@ static __attribute__((noinline)) void NAME(panel)(NAME(work) *k, int64_t g, int6
     const int64_t k0 = g * plan->K + block * BLOCK, channels = smaller(plan->K - block * BLOCK, BLOCK);
     const int64_t stride = plan->groups * plan->K * word_bytes(k->n->y_type);
     const uint8_t *copy = (const uint8_t *)k->copy + g * plan->channels * k->word;
-    NAME(whole) *whole = NAME(whole_of)(plan, k->n->y_type, channels);
-    for (int64_t i = whole ? whole(k, copy, w, constants, pixels, stride, y) : 0; i < pixels; i += TILE) {
+    const int32_t *w_sum = k->l->w_sum + (window ? (g * blocks + block) * BLOCK : 0);
+    NAME(whole) *whole = NAME(whole_of)(plan, channels);
+    int64_t i = whole ? whole(k, copy, w, constants, w_sum, window, pixels, stride, y) : 0;
+    for (; i < pixels; i += TILE) {
         const int64_t some = smaller(pixels - i, TILE);
         const uint8_t *x[TILE];
         V32 sum[TILE];
@@ -211,7 +220,7 @@ static __attribute__((noinline)) void NAME(panel)(NAME(work) *k, int64_t g, int6
         NAME(tile)(k, x, w, some, channels, sum);
         if (window)
             for (int64_t j = 0; j < some; j++)
-                sum[j] = sum[j] + sum[j] - window[i + j] - NAME(words)(k->l->w_sum + (g * blocks + block) * BLOCK);
+                sum[j] = sum[j] + sum[j] - window[i + j] - NAME(words)(w_sum);
         NAME(finish)(k->l, k0, constants, sum, some, channels, stride, y + i * stride, k->n->y_type, &k->lanes,
                      k->facts);
     }

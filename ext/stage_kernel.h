@@ -35,6 +35,9 @@ static inline void NAME(settle)(const layer_plan *plan, const int64_t *initial, 
 static inline void NAME(store)(V32 v, int64_t channels, char *y, int type) {
     if (channels == BLOCK && type <= S8) {
         NAME(store8)(y, v);
+    } else if (channels == BLOCK && type <= S16) {
+        const NAME(u16s) halves = __builtin_convertvector(v, NAME(u16s));
+        memcpy(y, &halves, sizeof halves);
     } else if (channels == BLOCK && type == S32) {
         memcpy(y, &v, sizeof v);
     } else {

@@ -53,7 +53,10 @@ def word_for(low: int, high: int) -> np.dtype[Any]:
 
 def as_words(x: NDArray[Any]) -> NDArray[Any]:
     """Return ``x`` contiguous and aligned, in a type that the C core reads."""
-    known = x.dtype.char in WORD_CHARS and x.dtype.isnative
+    flags, word = x.flags, x.dtype
+    known = word.char in WORD_CHARS and word.isnative
+    if known and flags.c_contiguous and flags.aligned:
+        return x
     return np.require(x, None if known else np.int64, ["C", "A"])
 
 

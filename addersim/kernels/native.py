@@ -70,20 +70,19 @@ def _path(proof: Proof, isa: InstructionSet) -> str:
 def _run(
     packed: _native.Layer, window: Window, w_shape: tuple[int, ...], word: np.dtype[Any], path: str, x_nhwc: Ints
 ) -> LayerResult:
-    N, H, W, channels = x_nhwc.shape
+    (N, H, W, channels), K = x_nhwc.shape, w_shape[0]
     P, Q = window.out_size(H, W)
-    y = np.empty((N, max(P, 0), max(Q, 0), w_shape[0]), word)
     if channels != w_shape[3] * window.groups or P < 1 or Q < 1:
         raise InputError(
             f"input of {H} x {W} x {channels}, expected {w_shape[3] * window.groups} channels "
             f"and room for a window of {window.R} x {window.S}"
         )
+    y = np.empty((N, P, Q, K), word)
     if not y.size:
         return LayerResult(y, NO_EVENTS, 0, 0, None, path)
-    x = finishing.as_words(x_nhwc)
-    saturated, overflows, least, most, events = packed.run(x, y, P, Q)
+    saturated, overflows, extremes, events = packed.run(finishing.as_words(x_nhwc), y, P, Q)
     named = dict(zip(EVENTS, events, strict=True)) if events else NO_EVENTS
-    return LayerResult(y, named, overflows, saturated, (least, most), path)
+    return LayerResult(y, named, overflows, saturated, extremes, path)
 
 
 def convolve(
