@@ -10,19 +10,19 @@ static inline double to_nearest(double v) {
     return (v + shift) - shift;
 }
 
-#define QUANTISE(name, real)                                                                                     \
-    static int64_t name(const real *x, int64_t count, double step, double zero, double low, double high,          \
-                        int32_t *codes) {                                                                          \
-        const double least = low - zero - 1, most = high - zero + 1;                                               \
-        int64_t outside = 0;                                                                                       \
-        for (int64_t i = 0; i < count; i++) {                                                                      \
-            double v = (double)x[i] / step;                                                                        \
-            v = v < least ? least : v > most ? most : v;                                                           \
-            v = to_nearest(v) + zero;                                                                              \
-            outside += (v < low) + (v > high);                                                                     \
-            codes[i] = (int32_t)(v < low ? low : v > high ? high : v);                                             \
-        }                                                                                                          \
-        return outside;                                                                                            \
+#define QUANTISE(name, real)                                                                                           \
+    static int64_t name(const real *x, int64_t count, double step, double zero, double low, double high,               \
+                        int32_t *codes) {                                                                              \
+        const double least = low - zero - 1, most = high - zero + 1;                                                   \
+        int64_t outside = 0;                                                                                           \
+        for (int64_t i = 0; i < count; i++) {                                                                          \
+            double v = (double)x[i] / step;                                                                            \
+            v = v < least ? least : v > most ? most : v;                                                               \
+            v = to_nearest(v) + zero;                                                                                  \
+            outside += (v < low) + (v > high);                                                                         \
+            codes[i] = (int32_t)(v < low ? low : v > high ? high : v);                                                 \
+        }                                                                                                              \
+        return outside;                                                                                                \
     }
 QUANTISE(quantise_f32, float)
 QUANTISE(quantise_f64, double)
@@ -35,8 +35,10 @@ int64_t images_quantise(const void *x, int wide, int64_t N, int64_t C, int64_t p
         for (int64_t c = 0; c < C; c++)
             for (int64_t i = 0; i < pixels; i += 256) {
                 const int64_t some = smaller(pixels - i, 256), at = (n * C + c) * pixels + i;
-                outside += wide ? quantise_f64((const double *)x + at, some, step, (double)zero, (double)low, (double)high, codes)
-                                : quantise_f32((const float *)x + at, some, step, (double)zero, (double)low, (double)high, codes);
+                outside += wide ? quantise_f64((const double *)x + at, some, step, (double)zero, (double)low,
+                                               (double)high, codes)
+                                : quantise_f32((const float *)x + at, some, step, (double)zero, (double)low,
+                                               (double)high, codes);
                 for (int64_t j = 0; j < some; j++)
                     word_store(y, y_type, (n * pixels + i + j) * C + c, codes[j]);
             }
@@ -49,23 +51,26 @@ static void inside(int64_t start, int64_t dilation, int64_t taps, int64_t size, 
     *end = start >= size ? 0 : smaller(taps, (size - start + dilation - 1) / dilation);
 }
 
-#define POOL_MAX(word)                                                                                           \
-    static void max_##word(const word *x, int64_t count, word *restrict y) {                                      \
-        for (int64_t c = 0; c < count; c++)                                                                        \
-            y[c] = x[c] > y[c] ? x[c] : y[c];                                                                      \
+#define POOL_MAX(word)                                                                                                 \
+    static void max_##word(const word *x, int64_t count, word *restrict y) {                                           \
+        for (int64_t c = 0; c < count; c++)                                                                            \
+            y[c] = x[c] > y[c] ? x[c] : y[c];                                                                          \
     }
-#define POOL_SUM(word, total)                                                                                    \
-    static void sum_##word##_##total(const word *x, int64_t count, total *restrict y) {                           \
-        for (int64_t c = 0; c < count; c++)                                                                        \
-            y[c] += x[c];                                                                                          \
+#define POOL_SUM(word, total)                                                                                          \
+    static void sum_##word##_##total(const word *x, int64_t count, total *restrict y) {                                \
+        for (int64_t c = 0; c < count; c++)                                                                            \
+            y[c] += x[c];                                                                                              \
     }
-#define EACH_WORD(M, ...) M(uint8_t, ##__VA_ARGS__) M(int8_t, ##__VA_ARGS__) M(uint16_t, ##__VA_ARGS__) M(int16_t, ##__VA_ARGS__) M(int32_t, ##__VA_ARGS__) M(int64_t, ##__VA_ARGS__)
+#define EACH_WORD(M, ...)                                                                                              \
+    M(uint8_t, ##__VA_ARGS__)                                                                                          \
+    M(int8_t, ##__VA_ARGS__) M(uint16_t, ##__VA_ARGS__) M(int16_t, ##__VA_ARGS__) M(int32_t, ##__VA_ARGS__)            \
+        M(int64_t, ##__VA_ARGS__)
 EACH_WORD(POOL_MAX)
 EACH_WORD(POOL_SUM, int64_t)
-POOL_SUM(uint8_t, int32_t) POOL_SUM(int8_t, int32_t) POOL_SUM(uint16_t, int32_t) POOL_SUM(int16_t, int32_t)
-POOL_SUM(int32_t, int32_t)
+POOL_SUM(uint8_t, int32_t)
+POOL_SUM(int8_t, int32_t) POOL_SUM(uint16_t, int32_t) POOL_SUM(int16_t, int32_t) POOL_SUM(int32_t, int32_t)
 
-static void max_words(const void *x, int type, int64_t count, void *y) {
+    static void max_words(const void *x, int type, int64_t count, void *y) {
     switch (type) {
     case U8: max_uint8_t(x, count, y); break;
     case S8: max_int8_t(x, count, y); break;
@@ -96,7 +101,10 @@ typedef struct {
 } window;
 
 static window window_at(const pool_shape *s, const void *x, int type, int64_t n, int64_t p, int64_t q) {
-    window v = {.s = s, .pixel_bytes = s->C * word_bytes(type), .h = p * s->stride_h - s->pad_h, .w = q * s->stride_w - s->pad_w};
+    window v = {.s = s,
+                .pixel_bytes = s->C * word_bytes(type),
+                .h = p * s->stride_h - s->pad_h,
+                .w = q * s->stride_w - s->pad_w};
     v.x = (const char *)x + n * s->H * s->W * v.pixel_bytes;
     inside(v.h, s->dilation_h, s->R, s->H, &v.r0, &v.r1);
     inside(v.w, s->dilation_w, s->S, s->W, &v.s0, &v.s1);
@@ -124,7 +132,8 @@ void pool_max(const pool_shape *s, const void *x, int type, void *y) {
             }
 }
 
-void pool_sum(const pool_shape *s, const void *x, int type, int64_t padding, const int64_t *factor, void *y, int y_type) {
+void pool_sum(const pool_shape *s, const void *x, int type, int64_t padding, const int64_t *factor, void *y,
+              int y_type) {
     char *out = y;
     for (int64_t n = 0; n < s->N; n++)
         for (int64_t p = 0; p < s->P; p++)

@@ -17,6 +17,7 @@ int64_t images_quantise(const void *x, int wide, int64_t N, int64_t C, int64_t p
 void pool_max(const pool_shape *s, const void *x, int type, void *y);
 
 /* Sum of every window, padded pixels being `padding`, times factor_pq */
-void pool_sum(const pool_shape *s, const void *x, int type, int64_t padding, const int64_t *factor, void *y, int y_type);
+void pool_sum(const pool_shape *s, const void *x, int type, int64_t padding, const int64_t *factor, void *y,
+              int y_type);
 
 #endif

@@ -12,8 +12,7 @@
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 2") /* the loops below are short enough to be bound by their branch */
 
-enum { PIXELS = 2 };                        /* that the lanes take side by side */
-enum { SATURATES, WRAPS, TOP_ONLY, UNKNOWN }; /* lane_register.way; TOP_ONLY saturates, and low is out of reach */
+enum { PIXELS = 2 };                      /* that the lanes take side by side */
 enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel */
 
 /* a where m is set, else b; masks come from comparisons */
@@ -25,7 +24,9 @@ enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel
 #define SAD(a, b) NAME(sad_of)(a, b)
 #define PAIRS(a, b) NAME(pairs_of)(a, b)
 #define EVENS(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
-#define STORE8(p, v) for (int k = 0; k < 4; k++) (p)[k] = (char)(v)[k]
+#define STORE8(p, v)                                                                                                   \
+    for (int k = 0; k < 4; k++)                                                                                        \
+    (p)[k] = (char)(v)[k]
 #define MIN16(a, b) BLEND((a) < (b), a, b)
 #define MAX16(a, b) BLEND((a) > (b), a, b)
 #define MIN32(a, b) BLEND((a) < (b), a, b)
@@ -40,11 +41,11 @@ enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel
 #define SAD(a, b) (V64) _mm_sad_epu8((__m128i)(a), (__m128i)(b))
 #define PAIRS(a, b) (V32) _mm_madd_epi16((__m128i)(a), (__m128i)(b))
 #define EVENS(a, b) (V32) _mm_shuffle_ps((__m128)(a), (__m128)(b), 0x88)
-#define STORE8(p, v)                                                                           \
-    {                                                                                          \
-        const __m128i bytes = _mm_and_si128((__m128i)(v), _mm_set1_epi32(255));                \
-        const __m128i halves = _mm_packs_epi32(bytes, bytes);                                  \
-        word_store(p, S32, 0, _mm_cvtsi128_si32(_mm_packus_epi16(halves, halves)));            \
+#define STORE8(p, v)                                                                                                   \
+    {                                                                                                                  \
+        const __m128i bytes = _mm_and_si128((__m128i)(v), _mm_set1_epi32(255));                                        \
+        const __m128i halves = _mm_packs_epi32(bytes, bytes);                                                          \
+        word_store(p, S32, 0, _mm_cvtsi128_si32(_mm_packus_epi16(halves, halves)));                                    \
     }
 #define MIN16(a, b) (V16) _mm_min_epi16((__m128i)(a), (__m128i)(b))
 #define MAX16(a, b) (V16) _mm_max_epi16((__m128i)(a), (__m128i)(b))
@@ -59,11 +60,11 @@ enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel
 #define SAD(a, b) (V64) _mm256_sad_epu8((__m256i)(a), (__m256i)(b))
 #define PAIRS(a, b) (V32) _mm256_madd_epi16((__m256i)(a), (__m256i)(b))
 #define EVENS(a, b) (V32) _mm256_shuffle_ps((__m256)(a), (__m256)(b), 0x88)
-#define STORE8(p, v)                                                                                         \
-    {                                                                                                        \
-        const __m256i bytes = _mm256_and_si256((__m256i)(v), _mm256_set1_epi32(255));                        \
-        const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)); \
-        _mm_storel_epi64((__m128i *)(void *)(p), _mm_packus_epi16(halves, halves));                          \
+#define STORE8(p, v)                                                                                                   \
+    {                                                                                                                  \
+        const __m256i bytes = _mm256_and_si256((__m256i)(v), _mm256_set1_epi32(255));                                  \
+        const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));    \
+        _mm_storel_epi64((__m128i *)(void *)(p), _mm_packus_epi16(halves, halves));                                    \
     }
 #define STORE_TILE(y, stride, r, signs) six_as_bytes_avx2(y, stride, (const __m256i *)(r), signs)
 
@@ -76,7 +77,8 @@ static inline __m256i bytes_of_avx2(__m256i a, __m256i b, __m256i c, __m256i d, 
 
 static inline void six_as_bytes_avx2(char *y, int64_t stride, const __m256i r[TILE], int signs) {
     const __m256i a = bytes_of_avx2(r[0], r[1], r[2], r[3], signs), b = bytes_of_avx2(r[4], r[5], r[4], r[5], signs);
-    const __m128i low = _mm256_castsi256_si128(a), high = _mm256_extracti128_si256(a, 1), rest = _mm256_castsi256_si128(b);
+    const __m128i low = _mm256_castsi256_si128(a), high = _mm256_extracti128_si256(a, 1),
+                  rest = _mm256_castsi256_si128(b);
     _mm_storel_epi64((__m128i *)(void *)y, low);
     _mm_storeh_pd((double *)(void *)(y + stride), (__m128d)low);
     _mm_storel_epi64((__m128i *)(void *)(y + 2 * stride), high);
@@ -111,14 +113,14 @@ static inline void six_as_bytes_avx2(char *y, int64_t stride, const __m256i r[TI
 #define NAME(x) x##_neon
 #define BYTES 16
 #define SAD(a, b) (V64) vpaddlq_u32(vpaddlq_u16(vpaddlq_u8(vabdq_u8((uint8x16_t)(a), (uint8x16_t)(b)))))
-#define PAIRS(a, b)                                                                                     \
-    (V32) vpaddq_s32(vmull_s16(vget_low_s16((int16x8_t)(a)), vget_low_s16((int16x8_t)(b))),                \
-                   vmull_high_s16((int16x8_t)(a), (int16x8_t)(b)))
+#define PAIRS(a, b)                                                                                                    \
+    (V32) vpaddq_s32(vmull_s16(vget_low_s16((int16x8_t)(a)), vget_low_s16((int16x8_t)(b))),                            \
+                     vmull_high_s16((int16x8_t)(a), (int16x8_t)(b)))
 #define EVENS(a, b) vuzp1q_s32(a, b)
-#define STORE8(p, v)                                                                                     \
-    {                                                                                                    \
-        const int16x4_t halves = vmovn_s32(v);                                                           \
-        word_store(p, S32, 0, vget_lane_s32(vreinterpret_s32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0)); \
+#define STORE8(p, v)                                                                                                   \
+    {                                                                                                                  \
+        const int16x4_t halves = vmovn_s32(v);                                                                         \
+        word_store(p, S32, 0, vget_lane_s32(vreinterpret_s32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0));         \
     }
 #define MIN16(a, b) vminq_s16(a, b)
 #define MAX16(a, b) vmaxq_s16(a, b)

@@ -25,7 +25,9 @@ static inline V32 NAME(words)(const int32_t *p) {
     return v;
 }
 
-static inline V32 NAME(row)(const int32_t *constants, int row) { return NAME(words)(constants + row * BLOCK); }
+static inline V32 NAME(row)(const int32_t *constants, int row) {
+    return NAME(words)(constants + row * BLOCK);
+}
 
 static inline V64 NAME(eight)(const void *p) {
     int64_t v;
@@ -39,12 +41,24 @@ static inline V16 NAME(four)(const void *p) {
     return (V16)((V32){0} + v);
 }
 
-static INLINE V32 NAME(smaller32)(V32 a, V32 b) { return MIN32(a, b); }
-static INLINE V32 NAME(larger32)(V32 a, V32 b) { return MAX32(a, b); }
-static INLINE V16 NAME(smaller16)(V16 a, V16 b) { return MIN16(a, b); }
-static INLINE V16 NAME(larger16)(V16 a, V16 b) { return MAX16(a, b); }
-static INLINE V64 NAME(smaller64)(V64 a, V64 b) { return BLEND(a < b, a, b); }
-static INLINE V64 NAME(larger64)(V64 a, V64 b) { return BLEND(a > b, a, b); }
+static INLINE V32 NAME(smaller32)(V32 a, V32 b) {
+    return MIN32(a, b);
+}
+static INLINE V32 NAME(larger32)(V32 a, V32 b) {
+    return MAX32(a, b);
+}
+static INLINE V16 NAME(smaller16)(V16 a, V16 b) {
+    return MIN16(a, b);
+}
+static INLINE V16 NAME(larger16)(V16 a, V16 b) {
+    return MAX16(a, b);
+}
+static INLINE V64 NAME(smaller64)(V64 a, V64 b) {
+    return BLEND(a < b, a, b);
+}
+static INLINE V64 NAME(larger64)(V64 a, V64 b) {
+    return BLEND(a > b, a, b);
+}
 
 #ifdef PORTABLE
 typedef uint8_t NAME(u8s) __attribute__((vector_size(BYTES)));
@@ -64,11 +78,19 @@ static inline V32 NAME(pairs_of)(V16 a, V16 b) {
 }
 #endif
 
-static inline V64 NAME(sad)(V64 a, V64 b) { return SAD(a, b); }
-static inline V32 NAME(pairs)(V16 a, V16 b) { return PAIRS(a, b); }
-static inline V32 NAME(narrow)(V64 a, V64 b) { return EVENS((V32)a, (V32)b); }
+static inline V64 NAME(sad)(V64 a, V64 b) {
+    return SAD(a, b);
+}
+static inline V32 NAME(pairs)(V16 a, V16 b) {
+    return PAIRS(a, b);
+}
+static inline V32 NAME(narrow)(V64 a, V64 b) {
+    return EVENS((V32)a, (V32)b);
+}
 
-static inline void NAME(store8)(char *p, V32 v) { STORE8(p, v); }
+static inline void NAME(store8)(char *p, V32 v) {
+    STORE8(p, v);
+}
 
 /* Codes of one whole tile; `signs`: -128 .. 127, else 0 .. 255 */
 static inline void NAME(store_tile)(char *y, int64_t stride, const V32 r[TILE], int signs) {
@@ -109,7 +131,11 @@ static inline void NAME(store_tile)(char *y, int64_t stride, const V32 r[TILE], 
 #define X int32_t
 #include "lanes_kernel.h"
 
+#include "copy_kernel.h"
+
 #include "run_kernel.h"
+
+#include "pointwise_kernel.h"
 
 #undef V64
 #undef V32

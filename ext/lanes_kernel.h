@@ -7,27 +7,27 @@ typedef A LANE(wide) __attribute__((vector_size(BYTES)));
 enum { LANE(count) = BYTES / sizeof(L), LANE(parts) = sizeof(A) / sizeof(L) };
 
 /* A register's limits, one copy per lane */
-#define REGISTER(word, size, VECTOR)                                                                                    \
-    typedef struct {                                                                                            \
-        LANE(size) low, high;                                                                                   \
-        int64_t active, way;                                                                                    \
-    } LANE(size##_register);                                                                                    \
-    static LANE(size##_register) LANE(size##_limits)(const lane_register *r) {                                  \
-        const LANE(size) zero = {0};                                                                            \
-        return (LANE(size##_register)){zero + (word)r->low, zero + (word)r->high, r->active, r->way};           \
-    }                                                                                                           \
-    static INLINE LANE(size) LANE(size##_cut)(LANE(size) v, const LANE(size##_register) *r, const int way,      \
-                                              LANE(size) *missed) {                                             \
-        const LANE(size) c = way == WRAPS      ? r->low + ((v - r->low) & (r->high - r->low))                   \
-                             : way == TOP_ONLY ? VECTOR(smaller)(v, r->high)                                    \
-                                               : VECTOR(larger)(VECTOR(smaller)(v, r->high), r->low);           \
-        *missed |= v ^ c;                                                                                       \
-        return c;                                                                                               \
-    }                                                                                                           \
-    static INLINE LANE(size) LANE(size##_fit)(LANE(size) v, const LANE(size##_register) *r, LANE(size) *missed) { \
-        if (!r->active)                                                                                         \
-            return v;                                                                                           \
-        return r->way == WRAPS ? LANE(size##_cut)(v, r, WRAPS, missed) : LANE(size##_cut)(v, r, SATURATES, missed); \
+#define REGISTER(word, size, VECTOR)                                                                                   \
+    typedef struct {                                                                                                   \
+        LANE(size) low, high;                                                                                          \
+        int64_t active, way;                                                                                           \
+    } LANE(size##_register);                                                                                           \
+    static LANE(size##_register) LANE(size##_limits)(const lane_register *r) {                                         \
+        const LANE(size) zero = {0};                                                                                   \
+        return (LANE(size##_register)){zero + (word)r->low, zero + (word)r->high, r->active, r->way};                  \
+    }                                                                                                                  \
+    static INLINE LANE(size)                                                                                           \
+        LANE(size##_cut)(LANE(size) v, const LANE(size##_register) * r, const int way, LANE(size) * missed) {          \
+        const LANE(size) c = way == WRAPS      ? r->low + ((v - r->low) & (r->high - r->low))                          \
+                             : way == TOP_ONLY ? VECTOR(smaller)(v, r->high)                                           \
+                                               : VECTOR(larger)(VECTOR(smaller)(v, r->high), r->low);                  \
+        *missed |= v ^ c;                                                                                              \
+        return c;                                                                                                      \
+    }                                                                                                                  \
+    static INLINE LANE(size) LANE(size##_fit)(LANE(size) v, const LANE(size##_register) * r, LANE(size) * missed) {    \
+        if (!r->active)                                                                                                \
+            return v;                                                                                                  \
+        return r->way == WRAPS ? LANE(size##_cut)(v, r, WRAPS, missed) : LANE(size##_cut)(v, r, SATURATES, missed);    \
     }
 REGISTER(L, narrow, NARROW)
 REGISTER(A, wide, WIDE)
@@ -82,8 +82,8 @@ static INLINE LANE(narrow) LANE(operand)(const X *x, const int32_t *lane, int sp
 }
 
 /* PLAIN: a magnitude that fits every register on its way */
-static INLINE LANE(narrow) LANE(leaf)(const LANE(hardware) *h, LANE(narrow) x, LANE(narrow) w, LANE(missed) *missed,
-                                      const int plain) {
+static INLINE LANE(narrow)
+    LANE(leaf)(const LANE(hardware) * h, LANE(narrow) x, LANE(narrow) w, LANE(missed) * missed, const int plain) {
     LANE(narrow) v;
     if (plain) {
         const LANE(narrow) d = x - w;
@@ -101,7 +101,7 @@ static INLINE LANE(narrow) LANE(leaf)(const LANE(hardware) *h, LANE(narrow) x, L
 }
 
 /* One level of the trees of PIXELS pixels, side by side in node */
-static INLINE void LANE(level)(LANE(narrow) *node, int64_t pairs, const LANE(narrow_register) *r,
+static INLINE void LANE(level)(LANE(narrow) * node, int64_t pairs, const LANE(narrow_register) * r,
                                LANE(missed) missed[PIXELS], const int active, const int way) {
     LANE(narrow) found[PIXELS];
     for (int u = 0; u < PIXELS; u++)
@@ -116,7 +116,7 @@ static INLINE void LANE(level)(LANE(narrow) *node, int64_t pairs, const LANE(nar
 }
 
 /* The trees over h->node, requantised; the sums are left in the first nodes */
-static INLINE void LANE(tree)(const LANE(hardware) *h, LANE(missed) missed[PIXELS]) {
+static INLINE void LANE(tree)(const LANE(hardware) * h, LANE(missed) missed[PIXELS]) {
     const lane_datapath *d = &h->plan->lanes;
     LANE(narrow) *node = h->node;
     int64_t nodes = d->tree_inputs;
@@ -145,16 +145,16 @@ static INLINE void LANE(tree)(const LANE(hardware) *h, LANE(missed) missed[PIXEL
 }
 
 /* One accumulation; `way` is known to the compiler, or UNKNOWN */
-static INLINE LANE(wide) LANE(added)(LANE(wide) sum, LANE(wide) term, const LANE(wide_register) *r, LANE(wide) *missed,
-                                     const int way) {
+static INLINE LANE(wide)
+    LANE(added)(LANE(wide) sum, LANE(wide) term, const LANE(wide_register) * r, LANE(wide) * missed, const int way) {
     return way == UNKNOWN ? LANE(wide_fit)(sum + term, r, missed) : LANE(wide_cut)(sum + term, r, way, missed);
 }
 
 /* acc: LANE(count) channels of PIXELS pixels; `lane` is where each finds its group's words, w its panel of weights */
-static INLINE void LANE(steps)(const LANE(hardware) *h, const X *const x[PIXELS], const int32_t *offset,
+static INLINE void LANE(steps)(const LANE(hardware) * h, const X *const x[PIXELS], const int32_t *offset,
                                const int32_t *lane, const int spread, const L *w, const int64_t *initial,
-                               int64_t acc[PIXELS][BYTES], LANE(missed) found[PIXELS], const int plain,
-                               const int alone, const int way) {
+                               int64_t acc[PIXELS][BYTES], LANE(missed) found[PIXELS], const int plain, const int alone,
+                               const int way) {
     const int64_t T = alone ? 1 : h->plan->lanes.tree_inputs;
     const int32_t *const end = offset + h->plan->steps;
     const X *const at[PIXELS] = {x[0], x[1]};
@@ -181,8 +181,8 @@ static INLINE void LANE(steps)(const LANE(hardware) *h, const X *const x[PIXELS]
             LANE(tree)(h, missed);
         for (int u = 0; u < PIXELS; u++)
             for (int p = 0; p < LANE(parts); p++)
-                sum[u][p] = LANE(added)(sum[u][p], LANE(widened)(node[u], p), &h->accumulator,
-                                        &missed[u].accumulator[p], way);
+                sum[u][p] =
+                    LANE(added)(sum[u][p], LANE(widened)(node[u], p), &h->accumulator, &missed[u].accumulator[p], way);
     }
     for (int u = 0; u < PIXELS; u++) {
         for (int k = 0; k < LANE(count); k++)
@@ -192,7 +192,7 @@ static INLINE void LANE(steps)(const LANE(hardware) *h, const X *const x[PIXELS]
 }
 
 /* The same, with what most layers have in common known to the compiler */
-static __attribute__((noinline)) void LANE(some)(const LANE(hardware) *h, const X *const x[PIXELS],
+static __attribute__((noinline)) void LANE(some)(const LANE(hardware) * h, const X *const x[PIXELS],
                                                  const int32_t *offset, const int32_t *lane, int spread, const L *w,
                                                  const int64_t *initial, int64_t acc[PIXELS][BYTES],
                                                  LANE(missed) found[PIXELS]) {
@@ -211,7 +211,7 @@ static __attribute__((noinline)) void LANE(some)(const LANE(hardware) *h, const 
         LANE(steps)(h, x, offset, lane, TOGETHER, w, initial, acc, found, 0, 0, UNKNOWN);
 }
 
-static void LANE(count_missed)(const LANE(missed) *missed, int64_t channels, layer_facts *facts) {
+static void LANE(count_missed)(const LANE(missed) * missed, int64_t channels, layer_facts *facts) {
     for (int64_t k = 0; k < channels; k++) {
         facts->events[AT_DIFFERENCE] += missed->difference[k] != 0;
         facts->events[AT_LEAF] += missed->leaf[k] != 0;

@@ -7,21 +7,23 @@
 
 #include "fixed.h"
 
-enum { TILE = 6 };                                                                      /* pixels that share a pass over a panel of weights */
-enum { CHUNK = 768 };                                                                   /* pixels whose windows are listed at once; a multiple of TILE */
-enum { AT_DIFFERENCE, AT_LEAF, AT_TREE, AT_CUT, AT_ACCUMULATOR, PLACES };               /* the order of datapath.EVENTS */
-enum { DISTANCE8, DISTANCE16, PRODUCT16, SEGMENT8, LANES16, LANES32, LANES64 };         /* layer_plan.path */
-enum { U8, S8, U16, S16, S32, S64, WORD_TYPES };                                        /* the order of layout.WORDS */
-enum { RAW, FAST, BOUNDED, CHECKED };                                                          /* layer_plan.stage */
-enum { ROW_M, ROW_A, ROW_N, ROW_HALF, ROW_BELOW, ROW_ODD, ROWS };                       /* layer.constants */
+enum { TILE = 6 };    /* pixels that share a pass over a panel of weights */
+enum { CHUNK = 768 }; /* pixels whose windows are listed at once; a multiple of TILE */
 enum { MAX_LEVELS = 12, MAX_LEAVES = 1 << MAX_LEVELS };
+
+enum { AT_DIFFERENCE, AT_LEAF, AT_TREE, AT_CUT, AT_ACCUMULATOR, PLACES };       /* the order of datapath.EVENTS */
+enum { DISTANCE8, DISTANCE16, PRODUCT16, SEGMENT8, LANES16, LANES32, LANES64 }; /* path: theorems.Path */
+enum { U8, S8, U16, S16, S32, S64, WORD_TYPES };                                /* types of words in memory */
+enum { RAW, FAST, BOUNDED, CHECKED };                                           /* stage: finishing.py */
+enum { SATURATES, WRAPS, TOP_ONLY, UNKNOWN }; /* way: TOP_ONLY saturates and its low end is out of reach */
+enum { ROW_M, ROW_A, ROW_N, ROW_HALF, ROW_BELOW, ROW_ODD, ROWS }; /* of constants */
 
 /* (v + half + (below if v < 0) + (odd and v >> shift)) >> shift: every rounding mode of fixed.h */
 typedef struct {
     int64_t shift, half, below, odd;
 } rounding;
 
-/* A register whose input may miss it: low .. high, where high - low is 2^bits - 1; way: see isa.c */
+/* A register, low .. high, where high - low is 2^bits - 1; active: its input may miss it */
 typedef struct {
     int64_t active, way, low, high;
 } lane_register;
@@ -36,14 +38,14 @@ typedef struct {
 /* All int64_t, so that Python fills it as one array. C, K: of one group; channels: C and what fills up a vector. */
 typedef struct {
     int64_t path, C, K, groups, channels, stride_h, stride_w, pad_h, pad_w;
-    int64_t least, padding;                   /* subtracted from every input word; a padded pixel, already so */
-    int64_t steps, places;                    /* of one output; DISTANCE16: kernel taps R * S */
-    int64_t direction, settles;               /* accumulator = initial + direction * sum; whether that is not the sum */
+    int64_t least, padding;     /* subtracted from every input word; a padded pixel, already so */
+    int64_t steps, places;      /* of one output; DISTANCE16: kernel taps R * S */
+    int64_t direction, settles; /* accumulator = initial + direction * sum; whether that is not the sum */
     lane_register accumulator;
-    int64_t segment, tree_cap, cut_cap;       /* SEGMENT8: steps per tree sum, largest tree sum, largest requantised */
+    int64_t segment, tree_cap, cut_cap; /* SEGMENT8: steps per tree sum, largest tree sum, largest requantised */
     rounding segment_rounding;
     int64_t stage, finish, relu, y_low, y_high, negate, rounding_mode;
-    int64_t centred[3], product[3];           /* CHECKED: registers of t and p: bits, signed, saturates */
+    int64_t centred[3], product[3]; /* CHECKED: registers of t and p: bits, signed, saturates */
     lane_datapath lanes;
 } layer_plan;
 
@@ -52,7 +54,7 @@ typedef struct {
     const layer_plan *plan;
     const void *w;
     const int32_t *at, *w_sum, *constants; /* w_sum: DISTANCE16; constants: FAST, [panel][ROWS][panel's channels] */
-    const int64_t *initial, *numbers;      /* rows B, M, A, n (CHECKED); M, A, n, half, below, odd (BOUNDED); all channels */
+    const int64_t *initial, *numbers; /* rows B, M, A, n (CHECKED); M, A, n, half, below, odd (BOUNDED); all channels */
 } layer;
 
 typedef struct {
@@ -82,15 +84,21 @@ void words_convert(const void *x, int from, int64_t count, int64_t least, void *
 /* One word of any type */
 static inline void word_store(void *y, int type, int64_t i, int64_t v) {
     switch (type) {
-    case U8: case S8: ((uint8_t *)y)[i] = (uint8_t)v; break;
-    case U16: case S16: ((uint16_t *)y)[i] = (uint16_t)v; break;
+    case U8:
+    case S8: ((uint8_t *)y)[i] = (uint8_t)v; break;
+    case U16:
+    case S16: ((uint16_t *)y)[i] = (uint16_t)v; break;
     case S32: ((int32_t *)y)[i] = (int32_t)v; break;
     default: ((int64_t *)y)[i] = v;
     }
 }
 
-static inline int64_t word_bytes(int type) { return type == S64 ? 8 : type == S32 ? 4 : type >= U16 ? 2 : 1; }
+static inline int64_t word_bytes(int type) {
+    return type == S64 ? 8 : type == S32 ? 4 : type >= U16 ? 2 : 1;
+}
 
-static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
 
 #endif

@@ -10,7 +10,7 @@ static inline NAME(lanes) NAME(no_lanes)(void) {
     return (NAME(lanes)){zero + INT32_MAX, zero + INT32_MIN, zero};
 }
 
-static inline void NAME(gather)(const NAME(lanes) *v, layer_facts *facts) {
+static inline void NAME(gather)(const NAME(lanes) * v, layer_facts *facts) {
     for (int k = 0; k < BLOCK && v->least[k] <= v->most[k]; k++) { /* else nothing went through */
         facts->least = v->least[k] < facts->least ? v->least[k] : facts->least;
         facts->most = v->most[k] > facts->most ? v->most[k] : facts->most;
@@ -18,7 +18,8 @@ static inline void NAME(gather)(const NAME(lanes) *v, layer_facts *facts) {
     }
 }
 
-/* sum becomes initial + direction * sum as the accumulator's register holds it; counts the outputs it was too small for */
+/* sum becomes initial + direction * sum as the accumulator's register holds it; counts the outputs it was too small for
+ */
 static inline void NAME(settle)(const layer_plan *plan, const int64_t *initial, int64_t pixels, int64_t channels,
                                 V32 *sum, layer_facts *facts) {
     const lane_register *r = &plan->accumulator;
@@ -53,15 +54,19 @@ typedef struct {
 
 static inline NAME(fast_stage) NAME(fast_of)(const layer_plan *plan, const int32_t *constants) {
     const V32 zero = {0}, low = zero + (int32_t)plan->y_low, high = zero + (int32_t)plan->y_high;
-    return (NAME(fast_stage)){NAME(row)(constants, ROW_M),    NAME(row)(constants, ROW_A),
-                              NAME(row)(constants, ROW_N),    NAME(row)(constants, ROW_HALF),
-                              NAME(row)(constants, ROW_BELOW), NAME(row)(constants, ROW_ODD),
-                              low, high};
+    return (NAME(fast_stage)){NAME(row)(constants, ROW_M),
+                              NAME(row)(constants, ROW_A),
+                              NAME(row)(constants, ROW_N),
+                              NAME(row)(constants, ROW_HALF),
+                              NAME(row)(constants, ROW_BELOW),
+                              NAME(row)(constants, ROW_ODD),
+                              low,
+                              high};
 }
 
 /* y = clamp((v * M + A) >> n), with the rounding's half in A; `plain`: without terms that look at the value */
-static INLINE V32 NAME(fast)(const NAME(fast_stage) *s, V32 v, NAME(lanes) *lanes,
-                                                            const int finish, const int plain, const int relu) {
+static INLINE V32 NAME(fast)(const NAME(fast_stage) * s, V32 v, NAME(lanes) * lanes, const int finish, const int plain,
+                             const int relu) {
     lanes->least = NAME(smaller32)(lanes->least, v);
     lanes->most = NAME(larger32)(lanes->most, v);
     V32 r = v * s->m + s->a;
@@ -79,7 +84,8 @@ static INLINE void NAME(bounded)(const layer *l, int64_t k0, const int64_t *acc,
                                  layer_facts *facts) {
     const layer_plan *plan = l->plan;
     const int64_t K = plan->K * plan->groups, low = plan->y_low, high = plan->y_high, relu = plan->relu;
-    const int64_t *m = l->numbers + 4 * K + k0, *a = m + K, *n = a + K, *half = n + K, *below = half + K, *odd = below + K;
+    const int64_t *m = l->numbers + 4 * K + k0, *a = m + K, *n = a + K, *half = n + K, *below = half + K,
+                  *odd = below + K;
     int64_t saturated = 0;
     for (int64_t k = 0; k < channels; k++) {
         int64_t v = acc[k] * m[k] + a[k];
@@ -130,7 +136,7 @@ static void NAME(exact)(const layer *l, int64_t k0, const int64_t *acc, int64_t 
 
 /* One panel of up to TILE pixels; y is its first word, stride the bytes between pixels */
 static inline void NAME(finish)(const layer *l, int64_t k0, const int32_t *constants, V32 *sum, int64_t pixels,
-                                int64_t channels, int64_t stride, char *y, int type, NAME(lanes) *lanes,
+                                int64_t channels, int64_t stride, char *y, int type, NAME(lanes) * lanes,
                                 layer_facts *facts) {
     const layer_plan *plan = l->plan;
     if (plan->settles)
@@ -144,10 +150,12 @@ static inline void NAME(finish)(const layer *l, int64_t k0, const int32_t *const
         }
         return;
     }
-    for (int64_t i = 0; channels < BLOCK && i < pixels; i++) /* idle lanes repeat a live one: no extremes of their own */
+    for (int64_t i = 0; channels < BLOCK && i < pixels;
+         i++) /* idle lanes repeat a live one: no extremes of their own */
         for (int64_t k = channels; k < BLOCK; k++)
             sum[i][k] = sum[i][0];
     const NAME(fast_stage) stage = NAME(fast_of)(plan, constants);
     for (int64_t i = 0; i < pixels; i++)
-        NAME(store)(NAME(fast)(&stage, sum[i], lanes, (int)plan->finish, 0, (int)plan->relu), channels, y + i * stride, type);
+        NAME(store)(NAME(fast)(&stage, sum[i], lanes, (int)plan->finish, 0, (int)plan->relu), channels, y + i * stride,
+                    type);
 }

@@ -6,13 +6,20 @@
 /* Twelve accumulators, two weights, an operand and a distance: sixteen registers. No 64-bit lane can overflow. */
 static INLINE void NAME(distances8)(const uint8_t *const x[TILE], const int32_t *offset, int64_t steps,
                                     const uint8_t *w, V32 sum[TILE]) {
-#define DECLARE(i) V64 a##i = {0}, b##i = {0}; const uint8_t *const x##i = x[i];
+#define DECLARE(i)                                                                                                     \
+    V64 a##i = {0}, b##i = {0};                                                                                        \
+    const uint8_t *const x##i = x[i];
     EACH(DECLARE)
 #undef DECLARE
     UNROLL
     for (int64_t j = 0; j < steps; j++, w += 2 * BYTES) {
         const V64 first = NAME(load)(w), second = NAME(load)(w + BYTES);
-#define STEP(i) { const V64 v = NAME(eight)(x##i + offset[j]); a##i += NAME(sad)(v, first); b##i += NAME(sad)(v, second); }
+#define STEP(i)                                                                                                        \
+    {                                                                                                                  \
+        const V64 v = NAME(eight)(x##i + offset[j]);                                                                   \
+        a##i += NAME(sad)(v, first);                                                                                   \
+        b##i += NAME(sad)(v, second);                                                                                  \
+    }
         EACH(STEP)
 #undef STEP
     }
@@ -22,10 +29,12 @@ static INLINE void NAME(distances8)(const uint8_t *const x[TILE], const int32_t 
 }
 
 /* sum |x - w| = 2 * sum max(x, w) - sum x - sum w; this is sum max(x, w), modulo 2^32 */
-static INLINE void NAME(maxima16)(const uint8_t *const x[TILE], const int32_t *offset, int64_t steps,
-                                  const uint8_t *w, V32 sum[TILE]) {
+static INLINE void NAME(maxima16)(const uint8_t *const x[TILE], const int32_t *offset, int64_t steps, const uint8_t *w,
+                                  V32 sum[TILE]) {
     const V16 one = (V16){0} + 1;
-#define DECLARE(i) V32 a##i = {0}; const uint8_t *const x##i = x[i];
+#define DECLARE(i)                                                                                                     \
+    V32 a##i = {0};                                                                                                    \
+    const uint8_t *const x##i = x[i];
     EACH(DECLARE)
 #undef DECLARE
     UNROLL
@@ -42,7 +51,9 @@ static INLINE void NAME(maxima16)(const uint8_t *const x[TILE], const int32_t *o
 
 static INLINE void NAME(products16)(const uint8_t *const x[TILE], const int32_t *offset, int64_t steps,
                                     const uint8_t *w, V32 sum[TILE]) {
-#define DECLARE(i) V32 a##i = {0}; const uint8_t *const x##i = x[i];
+#define DECLARE(i)                                                                                                     \
+    V32 a##i = {0};                                                                                                    \
+    const uint8_t *const x##i = x[i];
     EACH(DECLARE)
 #undef DECLARE
     UNROLL
@@ -60,7 +71,7 @@ static INLINE void NAME(products16)(const uint8_t *const x[TILE], const int32_t 
 /* Every `segment` steps make one tree sum, which is cut to tree_cap, rounded and cut to cut_cap before it is added.
  * missed[i]: where a cut changed a value, the tree's in bit 0, the requantisation's in bit 1. One pixel at a time. */
 static inline V32 NAME(segments8)(const layer_plan *plan, const uint8_t *x, const int32_t *offset, const uint8_t *w,
-                                V32 *missed) {
+                                  V32 *missed) {
     const rounding *r = &plan->segment_rounding;
     const V32 tree_cap = (V32){0} + (int32_t)plan->tree_cap, cut_cap = (V32){0} + (int32_t)plan->cut_cap;
     const V32 half = (V32){0} + (int32_t)r->half, odd = (V32){0} + (int32_t)r->odd;

@@ -40,7 +40,7 @@ static inline V8 NAME(carry)(V8 *sum, const V8 *a, const V8 *b) {
 }
 
 /* Carry-save addition of BLOCK words (Harley and Seal): one popcount in sixteen words */
-static inline void NAME(add)(NAME(counter) *c, const V8 word[BLOCK]) {
+static inline void NAME(add)(NAME(counter) * c, const V8 word[BLOCK]) {
     V8 one = c->digit[0], two = c->digit[1], four = c->digit[2], eight = c->digit[3], twos[8], fours[4], eights[2];
     for (int i = 0; i < 8; i++)
         twos[i] = NAME(carry)(&one, &word[2 * i], &word[2 * i + 1]);
@@ -53,7 +53,7 @@ static inline void NAME(add)(NAME(counter) *c, const V8 word[BLOCK]) {
     c->sixteens += NAME(ones)(&sixteen);
 }
 
-static inline int64_t NAME(total)(const NAME(counter) *c) {
+static inline int64_t NAME(total)(const NAME(counter) * c) {
     int64_t sum = 16 * c->sixteens;
     for (int i = 0; i < 4; i++)
         sum += NAME(ones)(&c->digit[i]) << i;
@@ -81,7 +81,7 @@ static inline V8 NAME(spread)(const uint8_t *const x[SHARE], int64_t at, const V
 
 /* Up to BLOCK steps; the changes of four words each, zero beyond the last step. The upper halves of the sums change
  * once at most in so few steps. */
-static inline void NAME(block)(NAME(lanes) *l, NAME(tally) *t, const uint8_t *const x[SHARE], const int32_t *offset,
+static inline void NAME(block)(NAME(lanes) * l, NAME(tally) * t, const uint8_t *const x[SHARE], const int32_t *offset,
                                const uint8_t *w, const V8 mask[SHARE], const V8 *live, int pixels, int64_t steps) {
     V8 change[4][BLOCK], difference = l->difference, below = l->below, leaf = l->leaf, signs = {0};
     V16 even = l->even, odd = l->odd;
@@ -110,7 +110,7 @@ static inline void NAME(block)(NAME(lanes) *l, NAME(tally) *t, const uint8_t *co
 }
 
 /* All steps of one vector of outputs */
-static void NAME(outputs)(const toggles_shape *s, NAME(tally) *t, const uint8_t *const x[SHARE], const int32_t *offset,
+static void NAME(outputs)(const toggles_shape *s, NAME(tally) * t, const uint8_t *const x[SHARE], const int32_t *offset,
                           const uint8_t *w, const uint16_t *initial, int64_t channels, int pixels) {
     NAME(lanes) l = {0};
     V8 mask[SHARE] = {0}, live = {0};
@@ -159,7 +159,7 @@ typedef struct {
     int waiting;
 } NAME(stream);
 
-static inline void NAME(push)(NAME(stream) *s, V8 word) {
+static inline void NAME(push)(NAME(stream) * s, V8 word) {
     s->word[s->waiting++] = word;
     if (s->waiting == BLOCK) {
         NAME(add)(&s->counter, s->word);
@@ -167,7 +167,7 @@ static inline void NAME(push)(NAME(stream) *s, V8 word) {
     }
 }
 
-static inline int64_t NAME(pushed)(const NAME(stream) *s) {
+static inline int64_t NAME(pushed)(const NAME(stream) * s) {
     int64_t sum = NAME(total)(&s->counter);
     for (int i = 0; i < s->waiting; i++)
         sum += NAME(ones)(&s->word[i]);
