@@ -81,11 +81,13 @@ static INLINE LANE(narrow) LANE(operand)(const X *x, const int32_t *lane, int sp
     return v;
 }
 
-/* PLAIN: a magnitude that fits every register on its way */
+/* MAGNITUDE, PRODUCT: no register on the way can miss it; ANY: as the datapath says */
 static INLINE LANE(narrow)
-    LANE(leaf)(const LANE(hardware) * h, LANE(narrow) x, LANE(narrow) w, LANE(missed) * missed, const int plain) {
+    LANE(leaf)(const LANE(hardware) * h, LANE(narrow) x, LANE(narrow) w, LANE(missed) * missed, const int how) {
     LANE(narrow) v;
-    if (plain) {
+    if (how == PRODUCT)
+        return x * w;
+    if (how == MAGNITUDE) {
         const LANE(narrow) d = x - w;
         return NARROW(larger)(d, -d);
     }
@@ -153,7 +155,7 @@ static INLINE LANE(wide)
 /* acc: LANE(count) channels of PIXELS pixels; `lane` is where each finds its group's words, w its panel of weights */
 static INLINE void LANE(steps)(const LANE(hardware) * h, const X *const x[PIXELS], const int32_t *offset,
                                const int32_t *lane, const int spread, const L *w, const int64_t *initial,
-                               int64_t acc[PIXELS][BYTES], LANE(missed) found[PIXELS], const int plain, const int alone,
+                               int64_t acc[PIXELS][BYTES], LANE(missed) found[PIXELS], const int how, const int alone,
                                const int way) {
     const int64_t T = alone ? 1 : h->plan->lanes.tree_inputs;
     const int32_t *const end = offset + h->plan->steps;
@@ -173,7 +175,7 @@ static INLINE void LANE(steps)(const LANE(hardware) * h, const X *const x[PIXELS
             LANE(narrow) weights, v[PIXELS] = {0};
             memcpy(&weights, w, sizeof weights);
             for (int u = 0; (alone || o >= 0) && u < PIXELS; u++)
-                v[u] = LANE(leaf)(h, LANE(operand)(at[u] + o, lane, spread), weights, &missed[u], plain);
+                v[u] = LANE(leaf)(h, LANE(operand)(at[u] + o, lane, spread), weights, &missed[u], how);
             for (int u = 0; u < PIXELS; u++)
                 node[i * PIXELS + u] = v[u];
         }
@@ -197,18 +199,21 @@ static __attribute__((noinline)) void LANE(some)(const LANE(hardware) * h, const
                                                  const int64_t *initial, int64_t acc[PIXELS][BYTES],
                                                  LANE(missed) found[PIXELS]) {
     const lane_datapath *d = &h->plan->lanes;
-    const int plain = d->is_adder && !d->is_negative && !d->difference.active && !d->leaf.active;
-    const int alone = d->tree_inputs == 1 && !d->has_cut;
+    const int fits = !d->is_negative && !d->difference.active && !d->leaf.active;
+    const int alone = d->tree_inputs == 1 && !d->has_cut && h->accumulator.active;
+    const int wraps = h->accumulator.way == WRAPS;
+#define STEPS(spread, how, alone, way) LANE(steps)(h, x, offset, lane, spread, w, initial, acc, found, how, alone, way)
     if (spread != TOGETHER)
-        LANE(steps)(h, x, offset, lane, spread, w, initial, acc, found, 0, 0, UNKNOWN);
-    else if (plain && !alone)
-        LANE(steps)(h, x, offset, lane, TOGETHER, w, initial, acc, found, 1, 0, UNKNOWN);
-    else if (alone && h->accumulator.active && h->accumulator.way == WRAPS)
-        LANE(steps)(h, x, offset, lane, TOGETHER, w, initial, acc, found, 0, 1, WRAPS);
-    else if (alone && h->accumulator.active)
-        LANE(steps)(h, x, offset, lane, TOGETHER, w, initial, acc, found, 0, 1, SATURATES);
+        STEPS(spread, ANY, 0, UNKNOWN);
+    else if (alone && fits && !d->is_adder)
+        wraps ? STEPS(TOGETHER, PRODUCT, 1, WRAPS) : STEPS(TOGETHER, PRODUCT, 1, SATURATES);
+    else if (alone)
+        wraps ? STEPS(TOGETHER, ANY, 1, WRAPS) : STEPS(TOGETHER, ANY, 1, SATURATES);
+    else if (fits && d->is_adder)
+        STEPS(TOGETHER, MAGNITUDE, 0, UNKNOWN);
     else
-        LANE(steps)(h, x, offset, lane, TOGETHER, w, initial, acc, found, 0, 0, UNKNOWN);
+        STEPS(TOGETHER, ANY, 0, UNKNOWN);
+#undef STEPS
 }
 
 static void LANE(count_missed)(const LANE(missed) * missed, int64_t channels, layer_facts *facts) {
