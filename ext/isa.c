@@ -14,7 +14,7 @@
 
 enum { PIXELS = 2 };                      /* that the lanes take side by side */
 enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel */
-enum { ANY, MAGNITUDE, PRODUCT };          /* what is known of the lanes' leaves */
+enum { ANY, MAGNITUDE, NARROW_DIFFERENCE, PRODUCT }; /* what is known of the lanes' leaves */
 
 /* a where m is set, else b; masks come from comparisons */
 #define BLEND(m, a, b) (((a) & (m)) | ((b) & ~(m)))

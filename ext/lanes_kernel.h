@@ -81,14 +81,17 @@ static INLINE LANE(narrow) LANE(operand)(const X *x, const int32_t *lane, int sp
     return v;
 }
 
-/* MAGNITUDE, PRODUCT: no register on the way can miss it; ANY: as the datapath says */
+/* MAGNITUDE, PRODUCT: no register on the way can miss it; NARROW_DIFFERENCE: only the difference's, which saturates;
+ * ANY: as the datapath says */
 static INLINE LANE(narrow)
     LANE(leaf)(const LANE(hardware) * h, LANE(narrow) x, LANE(narrow) w, LANE(missed) * missed, const int how) {
     LANE(narrow) v;
     if (how == PRODUCT)
         return x * w;
-    if (how == MAGNITUDE) {
-        const LANE(narrow) d = x - w;
+    if (how == MAGNITUDE || how == NARROW_DIFFERENCE) {
+        const LANE(narrow) whole = x - w;
+        const LANE(narrow) d =
+            how == MAGNITUDE ? whole : LANE(narrow_cut)(whole, &h->difference, SATURATES, &missed->difference);
         return NARROW(larger)(d, -d);
     }
     if (!h->plan->lanes.is_adder) {
@@ -207,6 +210,9 @@ static __attribute__((noinline)) void LANE(some)(const LANE(hardware) * h, const
         STEPS(spread, ANY, 0, UNKNOWN);
     else if (alone && fits && !d->is_adder)
         wraps ? STEPS(TOGETHER, PRODUCT, 1, WRAPS) : STEPS(TOGETHER, PRODUCT, 1, SATURATES);
+    else if (alone && d->is_adder && !d->is_negative && !d->leaf.active && h->difference.active &&
+             h->difference.way == SATURATES)
+        wraps ? STEPS(TOGETHER, NARROW_DIFFERENCE, 1, WRAPS) : STEPS(TOGETHER, NARROW_DIFFERENCE, 1, SATURATES);
     else if (alone)
         wraps ? STEPS(TOGETHER, ANY, 1, WRAPS) : STEPS(TOGETHER, ANY, 1, SATURATES);
     else if (fits && d->is_adder)
