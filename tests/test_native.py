@@ -352,6 +352,8 @@ def test_shapes_and_values_that_do_not_fit_are_named_before_c_runs():
         native.convolve(
             np.full((1, 3, 3, 8), 300) * (np.arange(8) > 3), plan.w_krsc, plan.bias_k, ADDER, Window(3, 3), 0
         )
+    with pytest.raises(InputError, match="takes integers, not float32"):
+        native.layer(plan)(np.zeros((1, 5, 5, 8), np.float32))
     with pytest.raises(InputError, match="sums up to 4096 at once"):
         wide = exact_datapath("adder", U8, U8, 72, tree_inputs=1 << 13)
         native.layer(replace(plan, datapath=wide))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from addersim.datapath import OutputStage
+from addersim.errors import InputError
 from addersim.fixed import IntFormat, Ints, Rounding
 
 WORDS = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "i4", "i8"))
@@ -52,11 +53,19 @@ def word_for(low: int, high: int) -> np.dtype[Any]:
 
 
 def as_words(x: NDArray[Any]) -> NDArray[Any]:
-    """Return ``x`` contiguous and aligned, in a type that the C core reads."""
+    """Return ``x`` contiguous and aligned, in a type that the C core reads.
+
+    Raises
+    ------
+    InputError
+        If ``x`` holds no integers.
+    """
     flags, word = x.flags, x.dtype
     known = word.char in WORD_CHARS and word.isnative
     if known and flags.c_contiguous and flags.aligned:
         return x
+    if word.kind not in "iub":
+        raise InputError(f"the core takes integers, not {word}")
     return np.require(x, None if known else np.int64, ["C", "A"])
 
 
