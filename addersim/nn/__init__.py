@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from addersim.nn.checkpoint import load_checkpoint
+    from addersim.nn.conversion import convert
     from addersim.nn.gradient import scale_adder_gradients
     from addersim.nn.layers import AdderConv2d, AdderLinear
     from addersim.nn.models import MODELS, build_model
@@ -19,10 +20,11 @@ _HOME = {
     "AdderConv2d": "layers",
     "AdderLinear": "layers",
     "build_model": "models",
+    "convert": "conversion",
     "load_checkpoint": "checkpoint",
     "scale_adder_gradients": "gradient",
 }
-__all__ = ["MODELS", "AdderConv2d", "AdderLinear", "build_model", "load_checkpoint", "scale_adder_gradients"]
+__all__ = ["MODELS", "AdderConv2d", "AdderLinear", "build_model", "convert", "load_checkpoint", "scale_adder_gradients"]
 
 
 def __getattr__(name: str) -> object:
