@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import pathlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from addersim.datapath import ORDERS, Cut, OutputStage, Stage, exact_datapath, with_accumulator
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, Overflow, Rounding, format_for
-from addersim.kernels import finishing, native, reference, theorems
+from addersim.kernels import _native, finishing, native, reference, theorems
 from addersim.kernels.dispatch import prove
 from addersim.kernels.isa import instruction_set, instruction_sets
 from addersim.kernels.plan import AddPlan, LayerPlan, StagePlan
@@ -21,6 +22,7 @@ from addersim.kernels.theorems import Path
 from addersim.loops import Window
 
 SETS = instruction_sets()
+CPUINFO = cpuinfo.read_text() if (cpuinfo := pathlib.Path("/proc/cpuinfo")).exists() else ""
 
 
 @pytest.fixture(params=SETS)
@@ -361,6 +363,17 @@ def test_a_set_of_instructions_is_chosen_by_name(monkeypatch):
     assert instruction_set().name == SETS[0] and "portable" in SETS
     monkeypatch.setenv("ADDERSIM_ISA", "mmx")
     with pytest.raises(InputError, match=r"ADDERSIM_ISA = 'mmx': this processor has .*portable"):
+        instruction_set()
+
+
+def test_avx512_is_taken_by_name_only(monkeypatch):
+    """It has not run on hardware yet: never the processor's best, and not to be had where there is none."""
+    assert "avx512" not in [*SETS, instruction_set().name]
+    if "avx512bw" in CPUINFO:
+        pytest.skip("this processor has it")
+    assert _native.instruction_set("avx512") is None
+    monkeypatch.setenv("ADDERSIM_ISA", "avx512")
+    with pytest.raises(InputError, match="ADDERSIM_ISA = 'avx512': this processor has"):
         instruction_set()
 
 
