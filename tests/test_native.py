@@ -222,6 +222,17 @@ def test_the_expected_theorem_is_found_and_right(name, isa):
     check_same(native.layer(plan)(extremes), reference.layer(plan)(extremes))
 
 
+@pytest.mark.parametrize("x", [IntFormat(3, False), IntFormat(3, True)])
+@pytest.mark.parametrize("weights", [(-4, 4), (0, 4), (-4, -1), (2, 4)])
+def test_bounds_of_a_sum_of_products_are_those_of_its_worst_inputs(x, weights):
+    w = np.random.default_rng(4).integers(*weights, (50, 1, 2, 3), endpoint=True)
+    start = np.arange(50)
+    products = np.stack([w * v for v in range(x.min, x.max + 1)])
+    proof = prove(exact_datapath("multiplier", x, IntFormat(4, True), 50), w, start)
+    np.testing.assert_array_equal(proof.least_k, start + np.minimum(products.min(0), 0).sum((1, 2, 3)))
+    np.testing.assert_array_equal(proof.most_k, start + np.maximum(products.max(0), 0).sum((1, 2, 3)))
+
+
 @pytest.mark.parametrize("caps", list(itertools.product([1, 2, 3], [1, 2, 3, 4])))
 def test_tree_theorem_exhaustively(caps):
     """Four leaves of 2 bits under every pair of caps: whatever the dispatcher decides, bits and flags are right."""
