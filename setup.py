@@ -6,8 +6,9 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-DEBUG = os.environ.get("ADDERSIM_DEBUG") == "1"  # undefined-behaviour sanitiser and bounds checks
-FLAGS = ["-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=undefined"] if DEBUG else ["-O3"]
+DEBUG = os.environ.get("ADDERSIM_DEBUG") == "1"  # sanitisers and bounds checks; .ci/sanitisers says how to load it
+SANITISERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+FLAGS = ["-O1", "-g", *SANITISERS] if DEBUG else ["-O3"]
 
 native = Extension(
     "addersim.kernels._native",
@@ -15,7 +16,7 @@ native = Extension(
     depends=sorted(map(str, Path("ext").iterdir())),  # setuptools ships them: the sdist needs the .pyx too
     include_dirs=["ext"],
     extra_compile_args=[*FLAGS, "-std=c11", "-Wall", "-Wextra", "-fno-strict-aliasing"],
-    extra_link_args=["-fsanitize=undefined"] if DEBUG else [],
+    extra_link_args=SANITISERS if DEBUG else [],
 )
 
 setup(

@@ -12,8 +12,8 @@
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 2") /* the loops below are short enough to be bound by their branch */
 
-enum { PIXELS = 2 };                      /* that the lanes take side by side */
-enum { TOGETHER, NEIGHBOURS, SCATTERED }; /* how x lies for the lanes of a panel */
+enum { PIXELS = 2 };                                 /* that the lanes take side by side */
+enum { TOGETHER, NEIGHBOURS, SCATTERED };            /* how x lies for the lanes of a panel */
 enum { ANY, MAGNITUDE, NARROW_DIFFERENCE, PRODUCT }; /* what is known of the lanes' leaves */
 
 /* a where m is set, else b; masks come from comparisons */
@@ -46,7 +46,8 @@ enum { ANY, MAGNITUDE, NARROW_DIFFERENCE, PRODUCT }; /* what is known of the lan
     {                                                                                                                  \
         const __m128i bytes = _mm_and_si128((__m128i)(v), _mm_set1_epi32(255));                                        \
         const __m128i halves = _mm_packs_epi32(bytes, bytes);                                                          \
-        word_store(p, S32, 0, _mm_cvtsi128_si32(_mm_packus_epi16(halves, halves)));                                    \
+        const int32_t word = _mm_cvtsi128_si32(_mm_packus_epi16(halves, halves));                                      \
+        memcpy(p, &word, sizeof word); /* which may lie anywhere */                                                    \
     }
 #define MIN16(a, b) (V16) _mm_min_epi16((__m128i)(a), (__m128i)(b))
 #define MAX16(a, b) (V16) _mm_max_epi16((__m128i)(a), (__m128i)(b))
@@ -81,11 +82,11 @@ static inline void six_as_bytes_avx2(char *y, int64_t stride, const __m256i r[TI
     const __m128i low = _mm256_castsi256_si128(a), high = _mm256_extracti128_si256(a, 1),
                   rest = _mm256_castsi256_si128(b);
     _mm_storel_epi64((__m128i *)(void *)y, low);
-    _mm_storeh_pd((double *)(void *)(y + stride), (__m128d)low);
+    _mm_storeh_pi((__m64 *)(void *)(y + stride), (__m128)low);
     _mm_storel_epi64((__m128i *)(void *)(y + 2 * stride), high);
-    _mm_storeh_pd((double *)(void *)(y + 3 * stride), (__m128d)high);
+    _mm_storeh_pi((__m64 *)(void *)(y + 3 * stride), (__m128)high);
     _mm_storel_epi64((__m128i *)(void *)(y + 4 * stride), rest);
-    _mm_storeh_pd((double *)(void *)(y + 5 * stride), (__m128d)rest);
+    _mm_storeh_pi((__m64 *)(void *)(y + 5 * stride), (__m128)rest);
 }
 #define MIN16(a, b) (V16) _mm256_min_epi16((__m256i)(a), (__m256i)(b))
 #define MAX16(a, b) (V16) _mm256_max_epi16((__m256i)(a), (__m256i)(b))
@@ -121,7 +122,8 @@ static inline void six_as_bytes_avx2(char *y, int64_t stride, const __m256i r[TI
 #define STORE8(p, v)                                                                                                   \
     {                                                                                                                  \
         const int16x4_t halves = vmovn_s32(v);                                                                         \
-        word_store(p, S32, 0, vget_lane_s32(vreinterpret_s32_s8(vmovn_s16(vcombine_s16(halves, halves))), 0));         \
+        const int8x8_t bytes = vmovn_s16(vcombine_s16(halves, halves));                                                \
+        memcpy(p, &bytes, 4);                                                                                          \
     }
 #define MIN16(a, b) vminq_s16(a, b)
 #define MAX16(a, b) vmaxq_s16(a, b)

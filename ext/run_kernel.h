@@ -44,7 +44,8 @@ static INLINE int64_t NAME(whole_tiles)(NAME(work) * k, const uint8_t *copy, con
         sum[j] = NAME(fast)(&stage, sum[j], &lanes, finish, 1, relu);                                                  \
     }
         STAGE(0)
-        STAGE(1) STAGE(2) STAGE(3) STAGE(4) STAGE(5)
+        STAGE(1)
+        STAGE(2) STAGE(3) STAGE(4) STAGE(5)
 #undef STAGE
             if (type <= S8) NAME(store_tile)(y, stride, sum, type == S8);
         else for (int j = 0; j < TILE; j++) NAME(store)(sum[j], BLOCK, y + j * stride, type);

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import pathlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from addersim.datapath import ORDERS, Cut, OutputStage, Stage, exact_datapath, with_accumulator
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, Overflow, Rounding, format_for
-from addersim.kernels import finishing, native, reference, theorems
+from addersim.kernels import _native, finishing, native, reference, theorems
 from addersim.kernels.dispatch import prove
 from addersim.kernels.isa import instruction_set, instruction_sets
 from addersim.kernels.plan import AddPlan, LayerPlan, StagePlan
@@ -21,6 +22,7 @@ from addersim.kernels.theorems import Path
 from addersim.loops import Window
 
 SETS = instruction_sets()
+CPUINFO = cpuinfo.read_text() if (cpuinfo := pathlib.Path("/proc/cpuinfo")).exists() else ""
 
 
 @pytest.fixture(params=SETS)
@@ -220,6 +222,17 @@ def test_the_expected_theorem_is_found_and_right(name, isa):
     check_same(native.layer(plan)(extremes), reference.layer(plan)(extremes))
 
 
+@pytest.mark.parametrize("x", [IntFormat(3, False), IntFormat(3, True)])
+@pytest.mark.parametrize("weights", [(-4, 4), (0, 4), (-4, -1), (2, 4)])
+def test_bounds_of_a_sum_of_products_are_those_of_its_worst_inputs(x, weights):
+    w = np.random.default_rng(4).integers(*weights, (50, 1, 2, 3), endpoint=True)
+    start = np.arange(50)
+    products = np.stack([w * v for v in range(x.min, x.max + 1)])
+    proof = prove(exact_datapath("multiplier", x, IntFormat(4, True), 50), w, start)
+    np.testing.assert_array_equal(proof.least_k, start + np.minimum(products.min(0), 0).sum((1, 2, 3)))
+    np.testing.assert_array_equal(proof.most_k, start + np.maximum(products.max(0), 0).sum((1, 2, 3)))
+
+
 @pytest.mark.parametrize("caps", list(itertools.product([1, 2, 3], [1, 2, 3, 4])))
 def test_tree_theorem_exhaustively(caps):
     """Four leaves of 2 bits under every pair of caps: whatever the dispatcher decides, bits and flags are right."""
@@ -363,6 +376,17 @@ def test_a_set_of_instructions_is_chosen_by_name(monkeypatch):
     assert instruction_set().name == SETS[0] and "portable" in SETS
     monkeypatch.setenv("ADDERSIM_ISA", "mmx")
     with pytest.raises(InputError, match=r"ADDERSIM_ISA = 'mmx': this processor has .*portable"):
+        instruction_set()
+
+
+def test_avx512_is_taken_by_name_only(monkeypatch):
+    """It has not run on hardware yet: never the processor's best, and not to be had where there is none."""
+    assert "avx512" not in [*SETS, instruction_set().name]
+    if "avx512bw" in CPUINFO:
+        pytest.skip("this processor has it")
+    assert _native.instruction_set("avx512") is None
+    monkeypatch.setenv("ADDERSIM_ISA", "avx512")
+    with pytest.raises(InputError, match="ADDERSIM_ISA = 'avx512': this processor has"):
         instruction_set()
 
 

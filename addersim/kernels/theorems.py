@@ -143,12 +143,13 @@ def multiplier(d: Datapath, w_krsc: Ints, initial_k: Ints) -> Proof | None:
     """Return the proof for sums of products, or ``None`` where no theorem applies."""
     if d.cut is not None or not w_krsc.size:
         return None
-    w = w_krsc.astype(np.int64)
-    corners = w * d.x.min, w * d.x.max
-    low, high = np.minimum(*corners), np.maximum(*corners)
-    least_k = initial_k + np.minimum(low, 0).sum((1, 2, 3))  # of every partial sum, in any order
-    most_k = initial_k + np.maximum(high, 0).sum((1, 2, 3))
-    ends = min(0, int(low.min())), max(0, int(high.max()))
+    smallest, largest = int(w_krsc.min()), int(w_krsc.max())
+    up_k, down_k = (part(w_krsc, 0).sum((1, 2, 3), dtype=np.int64) for part in (np.maximum, np.minimum))
+    below, above = min(d.x.min, 0), max(d.x.max, 0)
+    least_k = initial_k + below * up_k + above * down_k  # of every partial sum, in any order
+    most_k = initial_k + above * up_k + below * down_k
+    corners = [x * w for x in (d.x.min, d.x.max) for w in (smallest, largest)]
+    ends = min(0, *corners), max(0, *corners)
     holds = (
         d.leaf.format.holds(*ends)
         and all(s.format.holds(ends[0] << (i + 1), ends[1] << (i + 1)) for i, s in enumerate(d.tree))
@@ -156,7 +157,7 @@ def multiplier(d: Datapath, w_krsc: Ints, initial_k: Ints) -> Proof | None:
         and max(-int((least_k - initial_k).min()), int((most_k - initial_k).max())) < 1 << 31
         and max(-int(least_k.min()), int(most_k.max())) < 1 << 31
     )
-    words = min(d.x.min, int(w.min())) >= -(1 << 15) and max(d.x.max, int(w.max())) < 1 << 15
+    words = min(d.x.min, smallest) >= -(1 << 15) and max(d.x.max, largest) < 1 << 15
     return Proof(Path.PRODUCT16, BOUNDED, least_k, most_k, False) if holds and words else None
 
 
