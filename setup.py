@@ -15,7 +15,7 @@ native = Extension(
     sources=["ext/_native.pyx", *sorted(map(str, Path("ext").glob("*.c")))],
     depends=sorted(map(str, Path("ext").iterdir())),  # setuptools ships them: the sdist needs the .pyx too
     include_dirs=["ext"],
-    extra_compile_args=[*FLAGS, "-std=c11", "-Wall", "-Wextra", "-fno-strict-aliasing"],
+    extra_compile_args=[*FLAGS, "-std=c11", "-Wall", "-Wextra", "-fno-strict-aliasing", "-fwrapv"],
     extra_link_args=SANITISERS if DEBUG else [],
 )
 

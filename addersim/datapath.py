@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from addersim.errors import InputError
-from addersim.fixed import IntFormat, Overflow, Rounding, format_for
+from addersim.fixed import MAX_BITS, IntFormat, Overflow, Rounding, format_for
 
 Kind = Literal["adder", "multiplier"]
 Circuit = Literal["two_subtractors", "xor_carry", "comparator"]
@@ -40,6 +40,10 @@ class Cut:
     rounding: Rounding
     format: IntFormat
     overflow: Overflow = Overflow.SATURATE
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shift <= MAX_BITS:
+            raise InputError(f"cut: shift = {self.shift}, expected 0 to {MAX_BITS}")
 
 
 Style = Literal["multiplier_shift", "shift_add", "shift_only"]
@@ -149,6 +153,8 @@ class Datapath:
             raise InputError(f"datapath: order = {self.order!r}; choose one of {', '.join(ORDERS)}")
         if (self.kind == "adder") == (self.difference is None):
             raise InputError("datapath: an adder datapath has a difference register, a multiplier's has none")
+        if self.weight_shift and self.kind == "multiplier":
+            raise InputError("datapath: weight_shift stands in front of a subtractor; a multiplier datapath has none")
 
     @property
     def negates(self) -> bool:

@@ -148,8 +148,10 @@ def _place(build: _Build, fused: Fused, ends: tuple[list[str], list[str]]) -> No
     elif root.kind == "add":
         name = _add(build, fused, inputs)
     elif root.kind == "batch_norm":
-        node = norm_node(fused, build.format(inputs[0]), _format(build, fused), build.choices, inputs[0])
-        name = build.put(node, _format(build, fused), fused.end)
+        form = _format(build, fused)
+        node = norm_node(fused, build.format(inputs[0]), form, build.choices, inputs[0])
+        assert node.stage is not None
+        name = build.put(node, _edge(fused, form, node.stage.product.bits), fused.end)
     elif OPS[root.kind].array is not None:
         name = _layer(build, fused, inputs[0], root.name in ends[0], root.name in ends[0] + ends[1])
     elif root.kind == "concat":
@@ -177,9 +179,14 @@ def _layer(build: _Build, fused: Fused, source: str, first: bool, end: bool) -> 
     form = _format(build, fused)
     depth_bits = build.format(source), form
     node, product = layer_node(fused, source, *depth_bits, weight_bits, choices)
-    if fused.partial:
-        form = EdgeFormat(product, True, form.step, form.zero_point if fused.adds_zero else 0)
-    return build.put(node, form, fused.end)
+    return build.put(node, _edge(fused, form, product), fused.end)
+
+
+def _edge(fused: Fused, form: EdgeFormat, product_bits: int) -> EdgeFormat:
+    """Return the format behind an output stage: ``form``, or p's where an addition finishes it."""
+    if not fused.partial:
+        return form
+    return EdgeFormat(product_bits, True, form.step, form.zero_point if fused.adds_zero else 0)
 
 
 def _narrow(build: _Build, source: str, float_edge: str, bits: int) -> str:

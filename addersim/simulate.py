@@ -36,8 +36,8 @@ class LayerTrace:
     ----------
     accumulator_bits
         The narrowest accumulator that would have held what these images made of it; ``None`` without one, or
-        where it overflowed. Distances only grow, so that covers every step of an adder layer; in a multiplier
-        layer it covers start and end, which is what counts if the register wraps.
+        where a register of the datapath overflowed. Distances only grow, so it covers every step of an adder
+        layer; in a multiplier layer it covers start and end, which is what counts if the register wraps.
     """
 
     name: str
@@ -221,7 +221,7 @@ def _formats(qnet: Network, node: Node) -> tuple[EdgeFormat, ...]:
 
 def _layer(qnet: Network, node: Node, facts: Facts) -> LayerTrace:
     shape, d = qnet.tensors[node.name].shape, node.datapath
-    if d is None or facts.accumulator is None or facts.events.get("accumulator"):
+    if d is None or facts.accumulator is None or any(facts.events.values()):
         return LayerTrace(node.name, node.kind, shape, facts)
     start_k, _ = split_bias(d, node.params["bias_k"])
     least = min(facts.accumulator[0], int(start_k.min()))

@@ -399,3 +399,73 @@ def test_threads_that_share_a_layer_give_the_same_bits():
     with ThreadPoolExecutor(6) as pool:
         for ours, theirs in zip(pool.map(run, images), alone, strict=True):
             check_same(ours, theirs)
+
+
+def test_what_the_core_does_not_hold_goes_by_the_definition():
+    """Operands of more than 32 bits; products of bounds beyond 64 bits; tree sums cut by more than 30 bits."""
+    rng = np.random.default_rng(6)
+    wide = exact_datapath("multiplier", IntFormat(38, True), S8, 8)
+    plan = plan_for(wide, window=Window(1, 1))
+    x = rng.integers(-(2**37), 2**37, (1, 3, 3, 8))
+    check_same(native.layer(plan)(x), reference.layer(plan)(x))
+    np.testing.assert_array_equal(
+        native.convolve(x, plan.w_krsc, plan.bias_k, wide, Window(1, 1), 0)[0],
+        reference.convolve(x, plan.w_krsc, plan.bias_k, wide, Window(1, 1), 0)[0],
+    )
+    d = replace(exact_datapath("multiplier", U16, U16, 8), accumulator=Stage(IntFormat(50, True)))
+    plan = plan_for(d, window=Window(1, 1))
+    plan = replace(
+        plan, multiplier_k=plan.multiplier_k << 13, stage=OutputStage(IntFormat(52, True), IntFormat(40, True))
+    )
+    x = rng.integers(0, 1 << 16, (1, 3, 3, 8))
+    ours = native.layer(plan)(x)
+    check_same(ours, reference.layer(plan)(x))
+    assert ours.stage_overflows > 0
+    tree = exact_datapath("adder", U8, U8, 16, tree_inputs=8, sign="negative")
+    for shift, mode in itertools.product((30, 31, 32, 40, 62), Rounding):
+        plan = plan_for(replace(tree, cut=Cut(shift, mode, IntFormat(8, True))), C=16, window=Window(1, 1))
+        x = rng.integers(0, 256, (1, 3, 3, 16))
+        check_same(native.layer(plan)(x), reference.layer(plan)(x))
+
+
+def test_unsigned_branches_fill_the_residual_sum():
+    zero = np.zeros(5, np.int64)
+    stage = OutputStage(IntFormat(40, True), IntFormat(40, True))
+    plan = AddPlan(zero, zero, zero, IntFormat(31, False), IntFormat(10, True), stage, -128, 127)
+    terms = np.full((1, 1, 1, 5), 2**31 - 1), np.full((1, 1, 1, 5), 511)
+    for clamp in ((-128, 127), (0, 2**32 - 1)):
+        plan = replace(plan, low=clamp[0], high=clamp[1])
+        np.testing.assert_array_equal(native.residual(plan)(*terms)[0], reference.residual(plan)(*terms)[0])
+    with pytest.raises(InputError, match="residual addition of shapes"):
+        native.residual(replace(plan, p=IntFormat(8, True), low=-128, high=127))(terms[0], terms[1][..., :1])
+
+
+def test_one_bias_for_all_channels_and_one_factor_for_all_pixels():
+    plan = plan_for(replace(ADDER, preload_bias=True))
+    x = np.random.default_rng(7).integers(0, 256, (1, 4, 4, 8), dtype=np.uint8)
+    one = replace(plan, bias_k=np.array([-300]))
+    check_same(native.layer(one)(x), reference.layer(one)(x))
+    factor = np.array([[3]])
+    np.testing.assert_array_equal(
+        native.sum_pool(x, Window(2, 2), -1, factor), reference.sum_pool(x, Window(2, 2), -1, factor)
+    )
+
+
+def test_plans_that_contradict_themselves():
+    plan = plan_for(ADDER)
+    padded = replace(plan, window=Window(3, 3, padding=(1, 1)), pad_code=256)
+    with pytest.raises(InputError, match="padded pixels hold 256, the input's format is u8"):
+        native.layer(padded)
+    with pytest.raises(InputError, match="window 2 x 3"):
+        native.layer(replace(plan, window=Window(2, 3)))
+    with pytest.raises(InputError, match="4 groups"):
+        native.layer(replace(plan, window=Window(3, 3, groups=4)))
+    with pytest.raises(InputError, match="shifts of 9 to 70"):
+        native.layer(replace(plan, shift_k=np.where(np.arange(9) > 3, 70, 9)))
+    with pytest.raises(InputError, match="shift = 63, expected 0 to 62"):
+        Cut(63, Rounding.FLOOR, IntFormat(8, True))
+    with pytest.raises(InputError, match="weight_shift stands in front of a subtractor"):
+        replace(exact_datapath("multiplier", U8, S8, 8), weight_shift=1)
+    far = replace(plan, window=Window(3, 3, dilation=(40_000, 1)))
+    with pytest.raises(InputError, match="more than the core takes"):
+        native.layer(far)(np.broadcast_to(np.zeros((1, 1, 1, 8), np.uint8), (1, 90_000, 1000, 8)))

@@ -149,3 +149,18 @@ def test_stepwise_and_running_sums_agree_on_a_whole_network(qnet, images):
     changed = qnet.with_datapaths({"conv2": narrow_but_enough})
     np.testing.assert_array_equal(simulate(changed, images).logits_int, simulate(qnet, images).logits_int)
     assert json.loads(json.dumps(narrow_but_enough.to_dict()))["order"] == "crs"
+
+
+def test_sums_wider_than_the_core_follow_the_definition():
+    """Two exact average pools in a row widen their edge beyond 32 bits in front of the first convolution."""
+    torch = pytest.importorskip("torch")
+
+    def pool(side):
+        return torch.nn.AvgPool2d(side, 1, side // 2, count_include_pad=False)
+
+    module = torch.nn.Sequential(pool(7), pool(5), torch.nn.Conv2d(3, 4, 3)).eval()
+    x = np.random.default_rng(0).normal(size=(5, 3, 9, 9)).astype(np.float32)
+    qnet = addersim.quantize(addersim.from_torch(module, x[:1]), x)
+    assert qnet.tensors[qnet.nodes[-2].name].format.bits > 32
+    ours, theirs = simulate(qnet, x), simulate(qnet, x, kernels=reference)
+    np.testing.assert_array_equal(ours.logits_int, theirs.logits_int)

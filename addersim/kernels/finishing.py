@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from addersim.datapath import OutputStage
 from addersim.errors import InputError
-from addersim.fixed import IntFormat, Ints, Rounding
+from addersim.fixed import MAX_BITS, IntFormat, Ints, Rounding
 
 WORDS = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "i4", "i8"))
 WORD_CHARS = "BbHhilq"  # of the types that the C core reads
@@ -76,7 +76,10 @@ def finish(stage: OutputStage, numbers: Numbers, clamp: tuple[int, int], ends: E
     ``p = acc * M + (A - B * M)`` modulo 2^32 is p. Else 64 bits, with both registers checked.
     """
     b, m, a, n = (np.asarray(v, np.int64) for v in np.broadcast_arrays(*numbers))
-    t = ordered((-ends[1] if negate else ends[0]) - b, (-ends[0] if negate else ends[1]) - b)
+    if n.size and not 0 <= int(n.min()) <= int(n.max()) <= MAX_BITS:
+        raise InputError(f"output stage: shifts of {n.min()} to {n.max()}, expected 0 to {MAX_BITS}")
+    least, most = (end.astype(object) for end in ends)  # products of 64-bit bounds: Python's integers hold them
+    t = ordered((-most if negate else least) - b, (-least if negate else most) - b)
     p = ordered(t[0] * m + a, t[1] * m + a)
     bounded = _holds(stage.centred, t) and _holds(stage.product, p)
     half, below, odd = np.array([rounding_words(int(shift), stage.rounding)[1:] for shift in n]).T.reshape(3, -1)

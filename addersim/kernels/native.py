@@ -28,6 +28,7 @@ from addersim.kernels.plan import (
     StagePlan,
     StageRunner,
     add_by_parts,
+    run_by_parts,
     split_bias,
     stage_by_parts,
 )
@@ -52,23 +53,60 @@ __all__ = [
 ]
 
 
+OPERAND = IntFormat(32, True)
+MOST_WORDS = 1 << 29  # of four bytes, that a window may span
+
+
 def layer(plan: LayerPlan) -> LayerRunner:
     """Return a function that runs the layer in one call of the core, whatever its datapath."""
-    initial_k, bias_k = split_bias(plan.datapath, plan.bias_k)
+    if not _in_reach(plan):
+        return partial(run_by_parts, sys.modules[__name__], plan)
+    K = len(plan.w_krsc)
+    split = split_bias(plan.datapath, plan.bias_k)
+    initial_k, bias_k = (np.broadcast_to(np.asarray(v, np.int64), (K,)) for v in split)
     proof, isa = layout.proof_of(plan, initial_k), instruction_set()
     numbers = bias_k, plan.multiplier_k, plan.offset_k, plan.shift_k
     ends = proof.least_k, proof.most_k
     finish = finishing.finish(plan.stage, numbers, (plan.low, plan.high), ends, negate=plan.datapath.negates)
     packed = layout.pack(plan, isa, finish, initial_k, proof)
-    return partial(_run, packed, plan.window, plan.w_krsc.shape, finish.word, _path(proof, isa))
+    return partial(_run, packed, plan.window, plan.w_krsc.shape, _pixel_words(plan), finish.word, _path(proof, isa))
+
+
+def _in_reach(plan: LayerPlan) -> bool:
+    """Check a layer's shapes and codes, and return whether the core's 32-bit operands hold its inputs.
+
+    Raises
+    ------
+    InputError
+        If weights, window and groups do not fit together, or padded pixels have no code.
+    """
+    (K, R, S, _), window, x = plan.w_krsc.shape, plan.window, plan.datapath.x
+    if (R, S) != (window.R, window.S) or K % window.groups or not plan.w_krsc.size:
+        raise InputError(
+            f"weights of shape {plan.w_krsc.shape}, {window.groups} groups, window {window.R} x {window.S}"
+        )
+    if any(window.padding) and not x.holds(plan.pad_code, plan.pad_code):
+        raise InputError(f"padded pixels hold {plan.pad_code}, the input's format is {x}")
+    return OPERAND.holds(x.min, x.max)
 
 
 def _path(proof: Proof, isa: InstructionSet) -> str:
     return f"{LOOPS[proof.path]} ({isa.name}): {proof.theorem}"
 
 
+def _pixel_words(plan: LayerPlan) -> int:
+    """Return the words of a pixel in the core's copy, filled up to vectors or trees, or a few more."""
+    return plan.window.groups * (int(plan.w_krsc.shape[3]) + max(8, plan.datapath.tree_inputs))
+
+
 def _run(
-    packed: _native.Layer, window: Window, w_shape: tuple[int, ...], word: np.dtype[Any], path: str, x_nhwc: Ints
+    packed: _native.Layer,
+    window: Window,
+    w_shape: tuple[int, ...],
+    pixel_words: int,
+    word: np.dtype[Any],
+    path: str,
+    x_nhwc: Ints,
 ) -> LayerResult:
     (N, H, W, channels), K = x_nhwc.shape, w_shape[0]
     P, Q = window.out_size(H, W)
@@ -77,6 +115,9 @@ def _run(
             f"input of {H} x {W} x {channels}, expected {w_shape[3] * window.groups} channels "
             f"and room for a window of {window.R} x {window.S}"
         )
+    rows = (window.R - 1) * window.dilation[0] + 1
+    if rows * (W + 2 * window.padding[1]) * pixel_words >= MOST_WORDS:
+        raise InputError(f"a window of {rows} rows of {W} x {channels} words is more than the core takes")
     y = np.empty((N, P, Q, K), word)
     if not y.size:
         return LayerResult(y, NO_EVENTS, 0, 0, None, path)
@@ -99,15 +140,19 @@ def convolve(
         raise InputError(f"convolve: x holds {x_nhwc.min()} to {x_nhwc.max()}, its format is {datapath.x}")
     nothing, stage = np.zeros(K, np.int64), OutputStage(IntFormat(1, True), IntFormat(1, True))
     plan = LayerPlan(w_krsc, nothing, nothing, nothing, nothing, datapath, stage, window, pad_code, low=0, high=0)
+    if not _in_reach(plan):
+        return reference.convolve(x_nhwc, w_krsc, initial_k, datapath, window, pad_code)
     initial_k = np.asarray(initial_k, np.int64)
     proof, isa, finish = layout.proof_of(plan, initial_k), instruction_set(), finishing.raw(K)
     packed = layout.pack(plan, isa, finish, initial_k, proof)
-    result = _run(packed, window, w_krsc.shape, finish.word, "", x_nhwc)
+    result = _run(packed, window, w_krsc.shape, _pixel_words(plan), finish.word, "", x_nhwc)
     return result.y_npqk, dict(result.events)
 
 
 def path_taken(datapath: Datapath, window: Window, w_krsc: Ints, initial_k: Ints) -> str:
     """Return which loop :func:`convolve` runs, and the theorem that makes it exact."""
+    if not OPERAND.holds(datapath.x.min, datapath.x.max):
+        return reference.path_taken(datapath, window, w_krsc, initial_k)
     return _path(prove(datapath, w_krsc, initial_k, window.groups), instruction_set())
 
 
@@ -182,11 +227,12 @@ def sum_pool(x_nhwc: Ints, window: Window, pad_code: int, factor_pq: Ints) -> In
     """See :func:`addersim.kernels.reference.sum_pool`, which defines the result."""
     x = finishing.as_words(x_nhwc)
     shape, y_shape = _pool_shape(x.shape, window)
+    factor_pq = np.ascontiguousarray(np.broadcast_to(factor_pq, y_shape[1:3]), np.int64)
     reach = max(-np.iinfo(x.dtype).min, np.iinfo(x.dtype).max, abs(pad_code)) * window.R * window.S
     wide = reach * int(np.abs(factor_pq).max(initial=1)) >= 1 << 31
     y = np.empty(y_shape, np.int64 if wide else np.int32)
     if y.size:
-        _native.sum_pool(shape, x, pad_code, np.ascontiguousarray(factor_pq, np.int64), y)
+        _native.sum_pool(shape, x, pad_code, factor_pq, y)
     return y
 
 

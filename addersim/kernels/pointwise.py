@@ -8,11 +8,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.fixed import Ints, Rounding
+from addersim.errors import InputError
+from addersim.fixed import IntFormat, Ints, Rounding
 from addersim.kernels import _native, finishing, layout
 from addersim.kernels.isa import InstructionSet
 from addersim.kernels.plan import AddPlan, AddRunner, StagePlan, StageRunner
 
+WORD = IntFormat(32, True)
 Packed: TypeAlias = tuple[_native.Layer, np.dtype[Any]]
 
 
@@ -46,15 +48,19 @@ def residual(plan: AddPlan, isa: str) -> AddRunner | None:
     """Return a function that adds, rounds and clamps, or ``None`` where 32 bits might not hold the sum."""
     own = plan.stage
     left = [plan.shift_k - shift for shift in (plan.p_shift_k, plan.q_shift_k)]
-    reach = sum(1 << (form.bits - 1 + int(v.max())) for form, v in zip((plan.p, plan.q), left, strict=True))
+    if min(int(v.min()) for v in left) < 0 or np.any(np.minimum(*left)) or not WORD.holds(plan.low, plan.high):
+        return None
+    reach = sum(max(-form.min, form.max) << int(v.max()) for form, v in zip((plan.p, plan.q), left, strict=True))
     half = np.where(plan.shift_k > 0, 1 << np.maximum(plan.shift_k - 1, 0), 0)
     small = reach + int(half.max()) < 1 << 31 and own.product.holds(-reach, reach) and int(plan.shift_k.max()) < 31
-    if own.rounding != Rounding.HALF_UP or not small or min(int(v.min()) for v in left) < 0:
+    if own.rounding != Rounding.HALF_UP or not small:
         return None
     return partial(_run_residual, isa, plan, np.stack([*left, half, plan.shift_k]).astype(np.int32))
 
 
 def _run_residual(isa: str, plan: AddPlan, found: NDArray[np.int32], p: Ints, q: Ints) -> tuple[Ints, int, int]:
+    if p.shape != q.shape:
+        raise InputError(f"residual addition of shapes {p.shape} and {q.shape}")
     y: Any = np.empty(p.shape, finishing.word_for(plan.low, plan.high))
     channels = p.shape[-1]
     if not y.size:

@@ -266,7 +266,7 @@ def max_pool(x_nhwc: Ints, window: Window) -> Ints:
 def sum_pool(x_nhwc: Ints, window: Window, pad_code: int, factor_pq: Ints) -> Ints:
     """Return the sum of every window times the factor of its place; padded pixels add ``pad_code``."""
     P, Q = window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])
-    padded_nhwc = padded(x_nhwc, window, pad_code)
+    padded_nhwc = padded(x_nhwc.astype(np.int64), window, pad_code)
     total = np.zeros((len(x_nhwc), P, Q, x_nhwc.shape[3]), np.int64)
     for r in range(window.R):
         for s in range(window.S):

@@ -100,22 +100,25 @@ def adder(d: Datapath, w_krsc: Ints, initial_k: Ints) -> Proof | None:
         if t < leaf << (i + 1)
     ):
         return None
-    if clips or cut is not None:
+    path = _adder_path(d, w_krsc, clips or cut is not None)
+    if path is None:
+        return None
+    if path == Path.SEGMENT8:
         term = segment_top(d, leaf)
         if term is None:
             return None
         reach_k = np.full(len(w_krsc), term * w_krsc.shape[1] * w_krsc.shape[2] * -(-w_krsc.shape[3] // d.tree_inputs))
     else:
-        w = shifted(d, w_krsc, np.int32)
+        w = shifted(d, w_krsc, np.int32)  # 17 bits hold the operands of every path
         reach_k = np.maximum(w - d.x.min, d.x.max - w).sum((1, 2, 3), dtype=np.int64)
-    return _settled(d, reach_k, initial_k, _adder_path(d, w_krsc, clips or cut is not None))
+    return _settled(d, reach_k, initial_k, path)
 
 
-def _settled(d: Datapath, reach_k: Ints, initial_k: Ints, path: Path | None) -> Proof | None:
+def _settled(d: Datapath, reach_k: Ints, initial_k: Ints, path: Path) -> Proof | None:
     """Return the proof for sums of up to ``reach_k`` that are added to, or taken from, ``initial_k``."""
     up, register = d.sign == "positive", d.accumulator
     least_k, most_k = (initial_k, initial_k + reach_k) if up else (initial_k - reach_k, initial_k)
-    if path is None or max(-int(least_k.min()), int(most_k.max()), int(reach_k.max())) >= 1 << 31:
+    if max(-int(least_k.min()), int(most_k.max()), int(reach_k.max())) >= 1 << 31:
         return None
     if register.format.holds(int(least_k.min()), int(most_k.max())):
         theorem, overflows = BOUNDED, False
@@ -186,6 +189,8 @@ def segment_top(d: Datapath, leaf: int) -> int | None:
     if d.cut is None:
         return top
     held = magnitude(d.cut.format, d)
+    if d.cut.shift > 30:  # the loop has 32 bits
+        return None
     shift, half, odd = rounding_terms(d.cut.shift, d.cut.rounding, negative=d.sign == "negative")
     rounded = (top + half + odd) >> shift
     if d.sign == "negative" and not d.cut.format.signed:
