@@ -235,7 +235,7 @@ def any_datapath(random):
         cut=random.choice([cut, None]),
         order=random.choice(ORDERS),
         sign=random.choice(SIGNS),
-        weight_shift=random.randint(0, 3),
+        weight_shift=random.randint(0, 3) if kind == "adder" else 0,
         circuit=random.choice(CIRCUITS),
     )
 
