@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -23,6 +22,7 @@ from addersim.ops.array_layer import ArrayLayer
 from addersim.quantized import QuantizedNetwork
 from addersim.simulate import simulate
 from addersim.tabular import Tabular
+from addersim.threads import spread
 
 BATCH = 8  # images whose edges are kept at a time
 SCHEDULES = ("output_stationary", "weight_stationary")  # as on the shelf of dataflows
@@ -150,10 +150,9 @@ def activity(
     array = as_images(images, qnet.input.shape)
     batches = [array[first : first + BATCH] for first in range(0, max(1, len(array)), BATCH)]
     toggles: Counter[tuple[str, str]] = Counter()
-    with ThreadPoolExecutor(threads) as pool:  # starts no thread before the first job
-        run = partial(_batch, qnet, kernels, schedule == "weight_stationary")
-        for part in map(run, batches) if threads == 1 else pool.map(run, batches):
-            toggles.update(part)
+    run = partial(_batch, qnet, kernels, schedule == "weight_stationary")
+    for part in spread(run, batches, threads):
+        toggles.update(part)
     return Activity(tuple(_rows(qnet, toggles, len(array))), len(array), schedule)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
 from types import ModuleType
@@ -23,6 +22,7 @@ from addersim.network import EdgeFormat, Network, Node
 from addersim.ops import OPS, Facts, Runner
 from addersim.quantized import QuantizedNetwork
 from addersim.tabular import Tabular
+from addersim.threads import spread
 
 BATCH = 32
 _PREPARED: WeakKeyDictionary[Network, dict[tuple[str, str | None], Mapping[str, Runner]]] = WeakKeyDictionary()
@@ -146,12 +146,11 @@ def simulate(
     runners = _prepared(qnet, kernels)
     parts: list[tuple[dict[str, Ints], dict[str, Facts]]] = []
     saturated = 0
-    with ThreadPoolExecutor(threads) as pool:  # starts no thread before the first job
-        run = partial(_run, qnet, runners, kernels, kept)
-        for edges_, facts, outside in map(run, batches) if threads == 1 else pool.map(run, batches):
-            parts.append((edges_, facts))
-            saturated += outside
-            progress(len(parts) / len(batches))
+    run = partial(_run, qnet, runners, kernels, kept)
+    for edges_, facts, outside in spread(run, batches, threads):
+        parts.append((edges_, facts))
+        saturated += outside
+        progress(len(parts) / len(batches))
     layers = [_layer(qnet, n, reduce(Facts.merged, (facts[n.name] for _, facts in parts))) for n in qnet.nodes[1:]]
     last = qnet.nodes[-1].name
     edges = {
@@ -202,11 +201,11 @@ def _run(
     codes, outside = _codes(qnet, batch, kernels)
     edges: dict[str, Ints] = {qnet.nodes[0].name: codes}
     facts: dict[str, Facts] = {}
-    readers = {node.name: [n.name for n in qnet.consumers(node.name)] for node in qnet.nodes}
+    last_reader = {name: node.name for node in qnet.nodes for name in node.inputs}
     for node in qnet.nodes[1:]:
         edges[node.name], facts[node.name] = runners[node.name](*(edges[name] for name in node.inputs))
         for name in node.inputs:
-            if name not in wanted and readers[name][-1] == node.name:
+            if name not in wanted and last_reader[name] == node.name:
                 edges.pop(name, None)
     return {node.name: edges[node.name] for node in qnet.nodes if node.name in wanted}, facts, outside
 

@@ -12,7 +12,7 @@ import addersim
 PACKAGE = Path(addersim.__file__).parent
 FLOORS = [
     {"errors"},
-    {"shelf", "fixed", "primitives", "toml", "tabular"},
+    {"shelf", "fixed", "primitives", "toml", "tabular", "threads"},
     {"loops", "datapath"},
     {"network"},
     {"kernels", "hardware", "costs"},
