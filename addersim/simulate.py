@@ -222,9 +222,11 @@ def _layer(qnet: Network, node: Node, facts: Facts) -> LayerTrace:
     shape, d = qnet.tensors[node.name].shape, node.datapath
     if d is None or facts.accumulator is None or any(facts.events.values()):
         return LayerTrace(node.name, node.kind, shape, facts)
-    start_k, _ = split_bias(d, node.params["bias_k"])
-    least = min(facts.accumulator[0], int(start_k.min()))
-    most = max(facts.accumulator[1], int(start_k.max()))
+    least, most = facts.accumulator
+    if d.preload_bias:
+        start_k, _ = split_bias(d, node.params["bias_k"])
+        least, most = min(least, int(start_k.min())), max(most, int(start_k.max()))
+    least, most = min(least, 0), max(most, 0)
     bits = format_for(least, most, signed=d.accumulator.format.signed or least < 0).bits
     return LayerTrace(node.name, node.kind, shape, facts, bits)
 

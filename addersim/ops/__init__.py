@@ -74,9 +74,12 @@ class Facts:
 
     def merged(self, other: Facts) -> Facts:
         """Return the facts of both batches together."""
+        events = self.events
+        if any(other.events.values()) or not events:
+            events = {k: events.get(k, 0) + other.events.get(k, 0) for k in {**events, **other.events}}
         both = [a for a in (self.accumulator, other.accumulator) if a is not None]
         return Facts(
-            {k: self.events.get(k, 0) + other.events.get(k, 0) for k in {**self.events, **other.events}},
+            events,
             self.stage_overflows + other.stage_overflows,
             self.saturated + other.saturated,
             (min(a[0] for a in both), max(a[1] for a in both)) if both else None,
