@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from types import ModuleType
-from typing import Any, ClassVar, Literal, TypeAlias
+from types import MappingProxyType, ModuleType
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ class Edge:
     shape: Shape
 
 
+NOTHING: Mapping[str, int] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class Imported:
     """What an operation makes of its ATen arguments: the edges it reads, its attributes and parameters.
@@ -48,8 +51,7 @@ class Imported:
     kind: str | None = None
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What one layer's integers went through.
 
     Attributes
@@ -66,7 +68,7 @@ class Facts:
         How the kernel computed it, and the theorem that makes that exact.
     """
 
-    events: Mapping[str, int] = field(default_factory=dict)
+    events: Mapping[str, int] = NOTHING
     stage_overflows: int = 0
     saturated: int = 0
     accumulator: tuple[int, int] | None = None
