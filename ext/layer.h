@@ -9,7 +9,7 @@
 
 enum { TILE = 6 };    /* pixels that share a pass over a panel of weights */
 enum { CHUNK = 768 }; /* pixels whose windows are listed at once; a multiple of TILE */
-enum { MAX_LEVELS = 12, MAX_LEAVES = 1 << MAX_LEVELS };
+enum { MAX_LEVELS = 12 }; /* of a tree */
 
 enum { AT_DIFFERENCE, AT_LEAF, AT_TREE, AT_CUT, AT_ACCUMULATOR, PLACES };       /* the order of datapath.EVENTS */
 enum { DISTANCE8, DISTANCE16, PRODUCT16, SEGMENT8, LANES16, LANES32, LANES64 }; /* path: theorems.Path */

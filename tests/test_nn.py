@@ -158,7 +158,8 @@ def test_opcheck(name, dtype):
         op, arguments = torch.ops.addersim.adder_conv2d.default, ([2, 1], [1, 0], [1, 1], 2)
     else:
         op, arguments, x, w = torch.ops.addersim.adder_linear.default, (), x[0, 0], w[:, 0, 0].repeat(1, 2)
-    torch.library.opcheck(op, (x.requires_grad_(), w.detach().requires_grad_(), *arguments))
+    found = torch.library.opcheck(op, (x.requires_grad_(), w.detach().requires_grad_(), *arguments))
+    assert set(found.values()) == {"SUCCESS"}
 
 
 @pytest.mark.parametrize(
@@ -345,7 +346,7 @@ def test_shortcut_option_is_picked_by_the_keys(asked, found, tmp_path, caplog):
     assert found in caplog.text
 
 
-def refused(file, *words):
+def check_refused(file, *words):
     with pytest.raises(InputError) as caught:
         load_checkpoint("lenet5_adder", file)
     message = str(caught.value)
@@ -362,21 +363,21 @@ def test_checkpoint_keys_and_numbers_are_checked(lenet, tmp_path):
         save_file({k: v for k, v in state.items() if v is not None}, file)
 
     with_change(conv2_weight=None, bn1_bias=None)
-    refused(file, "missing bn1.bias, conv2.weight")
+    check_refused(file, "missing bn1.bias, conv2.weight")
     save_file(good | {"extra.weight": torch.zeros(1)}, file)
-    refused(file, "unexpected extra.weight")
+    check_refused(file, "unexpected extra.weight")
     with_change(conv2_weight=torch.zeros(16, 6, 3, 3))
-    refused(file, "conv2.weight", "(16, 6, 3, 3)", "(16, 6, 5, 5)")
+    check_refused(file, "conv2.weight", "(16, 6, 3, 3)", "(16, 6, 5, 5)")
     with_change(fc2_weight=torch.full((84, 120), torch.nan))
-    refused(file, "fc2.weight", "NaN")
+    check_refused(file, "fc2.weight", "NaN")
     with_change(fc3_weight=torch.zeros(()))
-    refused(file, "fc3.weight")
+    check_refused(file, "fc3.weight")
     save_file({f"k{i}": torch.zeros(1) for i in range(9)}, file)
-    refused(file, "missing", "and 22 more")
+    check_refused(file, "missing", "and 22 more")
 
 
 def test_broken_files_are_refused(lenet, tmp_path):
-    refused(tmp_path / "none.pth", "no such file")
+    check_refused(tmp_path / "none.pth", "no such file")
     whole = tmp_path / "whole.safetensors"
     save_file(lenet.state_dict(), whole)
     torch.save(lenet.state_dict(), tmp_path / "whole.pth")
@@ -384,10 +385,10 @@ def test_broken_files_are_refused(lenet, tmp_path):
         for suffix in ("safetensors", "pth"):
             cut = tmp_path / f"cut.{suffix}"
             cut.write_bytes((tmp_path / f"whole.{suffix}").read_bytes()[:kept])
-            refused(cut, "not a readable")
+            check_refused(cut, "not a readable")
     for content in ([1, 2], {}, {"a": 1}, {1: torch.zeros(1)}, torch.zeros(3)):
         torch.save(content, tmp_path / "other.pth")
-        refused(tmp_path / "other.pth")
+        check_refused(tmp_path / "other.pth")
 
 
 class Bomb:
@@ -403,13 +404,13 @@ class Bomb:
 def test_code_in_a_pickle_is_never_run(lenet, tmp_path):
     target, file = tmp_path / "created", tmp_path / "bomb.pth"
     file.write_bytes(pickle.dumps({"state_dict": Bomb(target)}))
-    refused(file, "not a readable")
+    check_refused(file, "not a readable")
     torch.save({**lenet.state_dict(), "x": Bomb(target)}, file)
-    refused(file, "not a readable")
+    check_refused(file, "not a readable")
     file.write_bytes(pickle.dumps({k: v.numpy() for k, v in lenet.state_dict().items()}))
-    refused(file, "not a readable")
+    check_refused(file, "not a readable")
     torch.save(lenet, file)
-    refused(file, "not a readable")
+    check_refused(file, "not a readable")
     assert not target.exists()
 
 
