@@ -74,8 +74,8 @@ def read_checkpoint(file: Path, recipe: Recipe) -> tuple[dict[str, Any], list[Ep
     content = read_pickle(file)
     if not isinstance(content, dict) or not {"state_dict", "optimiser", "recipe", "history"} <= content.keys():
         raise InputError(f"{file}: not a checkpoint of a training run")
-    theirs = content["recipe"]
+    theirs = Recipe.model_validate(content["recipe"]).model_dump()  # keys younger than the file: their defaults
     for key, ours in recipe.model_dump().items():
-        if theirs.get(key) != ours:
-            raise InputError(f"{file}: made with {key} = {theirs.get(key)!r}, the recipe says {ours!r}")
+        if theirs[key] != ours:
+            raise InputError(f"{file}: made with {key} = {theirs[key]!r}, the recipe says {ours!r}")
     return content, [Epoch(**row) for row in content["history"]]

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from addersim.errors import InputError
+from addersim.nn.batch_norm import reestimate_batch_norm
 from addersim.nn.catalogue import model_card
 from addersim.nn.gradient import scale_adder_gradients
 from addersim.nn.models import build_model
@@ -201,6 +202,7 @@ def _epoch(run: _Run, epoch: int, tick: Ticker) -> Epoch:
         tick(len(labels))
     if not math.isfinite(loss_sum):
         raise InputError(f"the loss became {loss_sum} in epoch {epoch}; lower learning_rate = {recipe.learning_rate}")
+    _reestimate(run)
     held_out = accuracy_percent(run.model, *run.held_out, run.dataset) if len(run.held_out[0]) else None
     seconds = round(time.perf_counter() - started, 1)
     return Epoch(epoch, rate, loss_sum / seen, 100 * right / seen, held_out, seconds)
@@ -217,6 +219,13 @@ def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[float, int]:
     return loss.item(), int((logits.argmax(1) == labels).sum())
 
 
+def _reestimate(run: _Run) -> None:
+    """Take the batch norms' means and variances anew from the first ``batch_norm_images`` training images."""
+    images = run.train[0][: run.recipe.batch_norm_images]
+    if len(images):
+        reestimate_batch_norm(run.model, (normalise(x, run.dataset.card) for x in torch.split(images, 500)))
+
+
 def accuracy_percent(model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset, size: int = 500) -> float:
     """Return how many percent of uint8 images the model in evaluation mode gets right."""
     model.eval()
@@ -231,7 +240,8 @@ def _finish(run: _Run, folder: Path, history: Sequence[Epoch], command: str | No
     """Measure once, on the test images unless some were held out, and write weights and card."""
     dataset, stem = run.dataset, f"{run.recipe.model}-{run.recipe.dataset}"
     test = torch.from_numpy(dataset.test_images), torch.from_numpy(dataset.test_labels).long()
-    on, measured = ("validation", run.held_out) if run.recipe.validation_images else ("test", test)
+    held_out_only = run.recipe.validation_images and not run.recipe.test_at_end
+    on, measured = ("validation", run.held_out) if held_out_only else ("test", test)
     accuracy = accuracy_percent(run.model, *measured, dataset)
     weights, card = folder / f"{stem}.safetensors", folder / f"{stem}.json"
     write_weights(weights, run.model.state_dict())

@@ -26,8 +26,11 @@ class Recipe(Record):
     """One training run. The defaults are those of the published AdderNet code (huawei-noah/AdderNet main.py).
 
     ``eta`` scales the gradients of adder layers (:func:`addersim.nn.scale_adder_gradients`) and does nothing
-    in a network without them. The last ``validation_images`` training images are held out: such a run reports
-    its accuracy on them and never looks at the test images.
+    in a network without them. The last ``validation_images`` training images are held out and measured after
+    every epoch: such a run looks at the test images only with ``test_at_end``, and then once.
+
+    ``batch_norm_images``: before a measurement, means and variances of the batch norms are taken anew from so
+    many training images, since running ones lag behind the drifting weights of adder layers; 0 keeps them.
     """
 
     model: str
@@ -41,6 +44,8 @@ class Recipe(Record):
     augmentation: Augmentation = Augmentation()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     validation_images: Annotated[int, Field(ge=0)] = 0
+    test_at_end: bool = False
+    batch_norm_images: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=1)] = 1
 
 
