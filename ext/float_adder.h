@@ -4,16 +4,17 @@
 
 #include <stdint.h>
 
-/* x is (N, groups*C, H, W), padded already; w (groups*K, C, R, S); y (N, groups*K, P, Q). All contiguous. */
+/* x is (N, groups*C, H, W), padded with zeros as the core reads it; w (groups*K, C, R, S); y (N, groups*K, P, Q). All
+ * contiguous. */
 typedef struct {
     int64_t N, C, H, W, K, P, Q, R, S;
-    int64_t stride_h, stride_w, dilation_h, dilation_w, groups;
+    int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
 } adder_shape;
 
-/* Both return 0, or -1 when the scratch memory (C*R*S*16 floats and the like) cannot be had. */
+/* Both return 0, or -1 when the scratch memory (some padded images, C*R*S*16 floats and the like) cannot be had. */
 int adder_forward_f32(const adder_shape *shape, const float *x, const float *w, float *y);
 
-/* gx += sum_k clamp(w - x, -1, 1) * gy; the caller passes gx full of zeros, shaped like x. */
+/* gx = sum_k clamp(w - x, -1, 1) * gy, shaped like x */
 int adder_input_grad_f32(const adder_shape *shape, const float *x, const float *w, const float *gy, float *gx);
 
 #endif

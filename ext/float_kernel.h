@@ -35,12 +35,13 @@ static INLINE F NAME(magnitude)(F v) {
 
 /* Where lanes first .. first + LANES - 1 have their first input pixel and their output pixel, group 0; `next` is the
  * pixel behind them. Lanes beyond the last output pixel repeat it: their sums are not stored, their gy is 0. */
-static void NAME(locate)(const adder_shape *a, pixel *next, int64_t x_at[LANES], int64_t y_at[LANES]) {
+static void NAME(locate)(const adder_shape *a, const scratch *s, int64_t images, pixel *next, int64_t x_at[LANES],
+                         int64_t y_at[LANES]) {
     const int64_t PQ = a->P * a->Q;
     for (int l = 0; l < LANES; l++) {
-        x_at[l] = (next->n * a->groups * a->C * a->H + next->p * a->stride_h) * a->W + next->q * a->stride_w;
+        x_at[l] = next->n * s->plane + next->p * a->stride_h * s->W + next->q * a->stride_w;
         y_at[l] = next->n * a->groups * a->K * PQ + next->p * a->Q + next->q;
-        step(a, next);
+        step(a, images, next);
     }
 }
 
@@ -86,14 +87,33 @@ static INLINE void NAME(scatter)(const float *in, const int64_t *offset, int64_t
     }
 }
 
-/* -sum_j |xs[j][lane] - w[j][t]| for ROWS output channels t: eight sums of one vector each */
-static INLINE void NAME(distances)(const float *xs, int64_t taps, const float *w, float *sum) {
+/* Where the kernels find tap j of the lanes: at half[0] + offset[j] and half[1] + offset[j]. In the images where lanes
+ * are neighbours there, else gathered into xs. */
+typedef struct {
+    const float *half[2];
+    const int64_t *offset;
+    int direct;
+} NAME(taps);
+
+static INLINE NAME(taps) NAME(find)(const scratch *s, const float *x, const int64_t at[LANES]) {
+    if (NAME(in_a_row)(at) && NAME(in_a_row)(at + WIDTH))
+        return (NAME(taps)){{x + at[0], x + at[WIDTH]}, s->tap, 1};
+    NAME(gather)(x, s->tap, s->taps, at, s->xs);
+    return (NAME(taps)){{s->xs, s->xs + WIDTH}, s->dense, 0};
+}
+
+/* -sum_j |x[j][lane] - w[j][t]| for ROWS output channels t: eight sums of one vector each. Subtracting is done as
+ * adding -1 times: the same bits, by the multipliers' ports, while the adders' ports take the differences. */
+static INLINE void NAME(distances)(const NAME(taps) * x, int64_t taps, const float *w, float *sum) {
+    const F minus = (F){0} - 1.0f;
+    const float *const x0 = x->half[0], *const x1 = x->half[1];
+    const int64_t *const offset = x->offset;
     F a0 = {0}, a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
-    for (int64_t j = 0; j < taps; j++, xs += LANES, w += ROWS) {
-        const F x = NAME(load)(xs), y = NAME(load)(xs + WIDTH);
+    for (int64_t j = 0; j < taps; j++, w += ROWS) {
+        const F v = NAME(load)(x0 + offset[j]), u = NAME(load)(x1 + offset[j]);
 #define ROW(t)                                                                                                         \
-    a##t -= NAME(magnitude)(x - w[t]);                                                                                 \
-    b##t -= NAME(magnitude)(y - w[t]);
+    a##t = FMADD(NAME(magnitude)(v - w[t]), minus, a##t);                                                              \
+    b##t = FMADD(NAME(magnitude)(u - w[t]), minus, b##t);
         ROW(0) ROW(1) ROW(2) ROW(3)
 #undef ROW
     }
@@ -102,33 +122,40 @@ static INLINE void NAME(distances)(const float *xs, int64_t taps, const float *w
 #undef KEEP
 }
 
+/* Some images of one group: x as images_of() gives them, y from the first of them on */
+static void NAME(forward_images)(const adder_shape *a, const scratch *s, int64_t images, const float *x, float *y) {
+    const int64_t all = images * a->P * a->Q;
+    pixel next = {0, 0, 0};
+    for (int64_t first = 0; first < all; first += LANES) {
+        int64_t x_at[LANES], y_at[LANES];
+        NAME(locate)(a, s, images, &next, x_at, y_at);
+        const NAME(taps) found = NAME(find)(s, x, x_at);
+        for (int64_t k = 0; k < a->K; k += ROWS)
+            NAME(distances)(&found, s->taps, s->wt + k * s->taps, s->gs + k * LANES);
+        NAME(scatter)(s->gs, s->out, a->K, y_at, smaller(all - first, LANES), y, 0);
+    }
+}
+
 static int NAME(forward)(const adder_shape *a, const float *x, const float *w, float *y) {
-    const int64_t PQ = a->P * a->Q, all = a->N * PQ;
+    const int64_t PQ = a->P * a->Q;
     scratch s;
-    if (reserve(&s, a, LANES))
+    if (reserve(&s, a, LANES, 0))
         return -1;
     for (int64_t g = 0; g < a->groups; g++) {
-        pixel next = {0, 0, 0};
         in_rows(a, w + g * a->K * s.taps, &s);
-        for (int64_t first = 0; first < all; first += LANES) {
-            int64_t x_at[LANES], y_at[LANES];
-            NAME(locate)(a, &next, x_at, y_at);
-            NAME(gather)(x + g * a->C * a->H * a->W, s.tap, s.taps, x_at, s.xs);
-            for (int64_t k = 0; k < a->K; k += ROWS)
-                NAME(distances)(s.xs, s.taps, s.wt + k * s.taps, s.gs + k * LANES);
-            NAME(scatter)(s.gs, s.out, a->K, y_at, all - first < LANES ? all - first : LANES, y + g * a->K * PQ, 0);
+        for (int64_t n = 0; n < a->N; n += s.together) {
+            const int64_t images = smaller(a->N - n, s.together);
+            NAME(forward_images)(a, &s, images, images_of(a, &s, g, n, images, x), y + (n * a->groups + g) * a->K * PQ);
         }
     }
     release(&s);
     return 0;
 }
 
-/* xs[lane] becomes sum_k clamp(w[k] - xs[lane], -1, 1) * gs[k][lane], as
- * sum_k clamp(w[k], xs - 1, xs + 1) * gs - xs * total, which is one operation less per term. Two channels at a time:
- * four sums hide the latency of a multiply-add. */
-static INLINE void NAME(clipped)(const float *gs, int64_t K, const float *w, const float *total, float *xs) {
-    const F one = (F){0} + 1.0f, x = NAME(load)(xs), y = NAME(load)(xs + WIDTH);
-    const F lx = x - one, hx = x + one, ly = y - one, hy = y + one;
+/* sum_k clamp(w[k] - x, -1, 1) * gs[k] for the lanes of one tap, as sum_k clamp(w[k], x - 1, x + 1) * gs - x * total,
+ * which is one operation less per term. Two channels at a time: four sums hide the latency of a multiply-add. */
+static INLINE void NAME(clipped)(const float *gs, int64_t K, const float *w, const float *total, F x, F y, F out[2]) {
+    const F one = (F){0} + 1.0f, lx = x - one, hx = x + one, ly = y - one, hy = y + one;
     F ax = {0}, ay = {0}, bx = {0}, by = {0};
     for (int64_t k = 0; k < K; k += 2, gs += 2 * LANES) {
         const F v = NAME(all)(w + k), u = NAME(all)(w + k + 1);
@@ -137,8 +164,7 @@ static INLINE void NAME(clipped)(const float *gs, int64_t K, const float *w, con
         bx = FMADD(NAME(load)(gs + LANES), FMIN(FMAX(u, lx), hx), bx);
         by = FMADD(NAME(load)(gs + LANES + WIDTH), FMIN(FMAX(u, ly), hy), by);
     }
-    NAME(store)(xs, ax + bx - x * NAME(load)(total));
-    NAME(store)(xs + WIDTH, ay + by - y * NAME(load)(total + WIDTH));
+    out[0] = ax + bx - x * NAME(load)(total), out[1] = ay + by - y * NAME(load)(total + WIDTH);
 }
 
 static void NAME(sum_gradients)(const float *gs, int64_t K, float *total) {
@@ -148,25 +174,60 @@ static void NAME(sum_gradients)(const float *gs, int64_t K, float *total) {
     NAME(store)(total, a), NAME(store)(total + WIDTH, b);
 }
 
+/* gx of all taps of the lanes: added in place where they are neighbours, else left in xs */
+static INLINE void NAME(all_clipped)(const scratch *s, int64_t K, const NAME(taps) * x, float *gx,
+                                     const int64_t at[LANES], const int direct) {
+    float total[LANES], *const out0 = direct ? gx + at[0] : s->xs,
+                               *const out1 = direct ? gx + at[WIDTH] : s->xs + WIDTH;
+    const int64_t *const offset = direct ? s->tap : s->dense;
+    NAME(sum_gradients)(s->gs, K, total);
+    for (int64_t j = 0; j < s->taps; j++) {
+        float *const p = out0 + offset[j], *const q = out1 + offset[j];
+        F g[2];
+        NAME(clipped)(s->gs, K, s->wt + j * K, total, NAME(load)(x->half[0] + offset[j]),
+                      NAME(load)(x->half[1] + offset[j]), g);
+        NAME(store)(p, direct ? NAME(load)(p) + g[0] : g[0]); /* before q is read: the halves may overlap */
+        NAME(store)(q, direct ? NAME(load)(q) + g[1] : g[1]);
+    }
+}
+
+/* Some images of one group: gx is added to, shaped and placed as x is */
+static void NAME(input_grad_images)(const adder_shape *a, const scratch *s, int64_t images, const float *x,
+                                    const float *gy, float *gx) {
+    const int64_t all = images * a->P * a->Q;
+    pixel next = {0, 0, 0};
+    for (int64_t first = 0; first < all; first += LANES) {
+        int64_t x_at[LANES], y_at[LANES];
+        NAME(locate)(a, s, images, &next, x_at, y_at);
+        const NAME(taps) found = NAME(find)(s, x, x_at);
+        NAME(gather)(gy, s->out, a->K, y_at, s->gs);
+        if (found.direct) {
+            NAME(all_clipped)(s, a->K, &found, gx, x_at, 1);
+        } else {
+            NAME(all_clipped)(s, a->K, &found, 0, x_at, 0);
+            NAME(scatter)(s->xs, s->tap, s->taps, x_at, smaller(all - first, LANES), gx, 1);
+        }
+    }
+}
+
 static int NAME(input_grad)(const adder_shape *a, const float *x, const float *w, const float *gy, float *gx) {
-    const int64_t PQ = a->P * a->Q, all = a->N * PQ, plane = a->C * a->H * a->W;
+    const int64_t PQ = a->P * a->Q, group = a->C * a->H * a->W;
     scratch s;
-    if (reserve(&s, a, LANES))
+    if (reserve(&s, a, LANES, 1))
         return -1;
+    if (!pads(a))
+        memset(gx, 0, sizeof(float) * (size_t)(a->N * a->groups * group));
     for (int64_t g = 0; g < a->groups; g++) {
-        pixel next = {0, 0, 0};
         in_columns(a, w + g * a->K * s.taps, &s);
-        for (int64_t first = 0; first < all; first += LANES) {
-            int64_t x_at[LANES], y_at[LANES];
-            float total[LANES];
-            const int64_t live = all - first < LANES ? all - first : LANES;
-            NAME(locate)(a, &next, x_at, y_at);
-            NAME(gather)(x + g * plane, s.tap, s.taps, x_at, s.xs);
-            NAME(gather)(gy + g * a->K * PQ, s.out, a->K, y_at, s.gs);
-            NAME(sum_gradients)(s.gs, a->K, total);
-            for (int64_t j = 0; j < s.taps; j++)
-                NAME(clipped)(s.gs, a->K, s.wt + j * a->K, total, s.xs + j * LANES);
-            NAME(scatter)(s.xs, s.tap, s.taps, x_at, live, gx + g * plane, 1);
+        for (int64_t n = 0; n < a->N; n += s.together) {
+            const int64_t images = smaller(a->N - n, s.together);
+            float *sums = pads(a) ? s.padded_grad : gx + g * group;
+            if (pads(a))
+                memset(sums, 0, sizeof(float) * (size_t)(images * s.plane));
+            NAME(input_grad_images)(a, &s, images, images_of(a, &s, g, n, images, x),
+                                    gy + (n * a->groups + g) * a->K * PQ, sums);
+            if (pads(a))
+                inside(a, &s, g, n, images, sums, 0, gx);
         }
     }
     release(&s);

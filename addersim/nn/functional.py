@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 import addersim.kernels._native as _native
@@ -89,8 +90,8 @@ def _fast(*tensors: Tensor) -> bool:
     return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
 
 
-def _pad(x: Tensor, how: Geometry) -> Tensor:
-    return F.pad(x, (how.padding[1],) * 2 + (how.padding[0],) * 2).contiguous()
+def _arrays(*tensors: Tensor) -> tuple[NDArray[np.float32], ...]:
+    return tuple(t.contiguous().numpy() for t in tensors)
 
 
 @torch.library.custom_op(
@@ -103,7 +104,7 @@ def _conv2d(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, g
     if not _fast(x, w):
         return plain.forward(x, w, how)
     y = x.new_empty(x.shape[0], w.shape[0], *how.output_size(x, w))
-    _native.adder_forward(_pad(x, how).numpy(), w.contiguous().numpy(), y.numpy(), how.stride, how.dilation, groups)
+    _native.adder_forward(*_arrays(x, w, y), how.stride, how.padding, how.dilation, groups)
     return y
 
 
@@ -124,12 +125,9 @@ def _conv2d_input_grad(
     how = _geometry(x, w, stride, padding, dilation, groups)
     if not _fast(gy, x, w):
         return plain.input_grad(gy, x, w, how)
-    padded = _pad(x, how)
-    gx = torch.zeros_like(padded)
-    arrays = (t.contiguous().numpy() for t in (padded, w, gy, gx))
-    _native.adder_input_grad(*arrays, how.stride, how.dilation, groups)
-    (top, left), (h, w_) = how.padding, x.shape[2:]
-    return gx[:, :, top : top + h, left : left + w_].clone(memory_format=torch.contiguous_format)
+    gx = x.new_empty(x.shape)
+    _native.adder_input_grad(*_arrays(x, w, gy, gx), how.stride, how.padding, how.dilation, groups)
+    return gx
 
 
 @_conv2d_input_grad.register_fake
