@@ -112,28 +112,27 @@ def naive(shape: Shape) -> Callable[[], object]:
 
 def race(rounds: int) -> None:
     """Print, per shape, G taps/s, the share of the core's limit, and how much faster than each peer."""
-    limits = roofline.limits()
+    limits = roofline.limits("distance8")
     print("\nint8 adder layers, batch 1, from Python with the output stage; G taps/s, share of the limit measured in")
     print("the same run (least asked), and times faster than: published expression / cdist / fp32 / int8 convolution")
     for shape in SHAPES:
-        contest = {OURS: ours(shape, 8), "limit": limits["distance8"], **peers(shape)}
+        contest = {OURS: ours(shape, 8), **limits, **peers(shape)}
         with torch.no_grad():
             times = interleave(contest, rounds)
             slow = interleave({OURS: contest[OURS], "naive": naive(shape)}, 3 if shape.naive_ratio else 1)
-        share = _share(times, shape, "distance8")
+        share = roofline.share(times, "distance8", OURS, shape.taps)
         best = {kind: min(ratio(times, n, OURS) for n in times if n.startswith(kind)) for kind in ("fp32", "int8")}
         row = f"{ratio(slow, 'naive', OURS):6.0f} / {ratio(times, 'torch.cdist, patches given', OURS):5.1f}"
         row += f" / {best['fp32']:4.2f} / {best['int8']:4.2f}"
         print(f"  {shape.name:22s} {_rate(times, shape):6.1f}  {share:4.0%} ({shape.least:.0%})  {row}")
+    limits = roofline.limits("maxima16")
     print("\nint16 adder layers: G taps/s, share of their own limit (70%)")
     for shape in SHAPES[3:6]:
-        times = interleave({OURS: ours(shape, 16), "limit": limits["maxima16"]}, rounds)
-        print(f"  {shape.name:22s} {_rate(times, shape):6.1f}  {_share(times, shape, 'maxima16'):4.0%}")
+        times = interleave({OURS: ours(shape, 16), **limits}, rounds)
+        print(
+            f"  {shape.name:22s} {_rate(times, shape):6.1f}  {roofline.share(times, 'maxima16', OURS, shape.taps):4.0%}"
+        )
 
 
 def _rate(times: Times, shape: Shape) -> float:
     return float(1e-9 * shape.taps / np.median(times[OURS]))
-
-
-def _share(times: Times, shape: Shape, limit: str) -> float:
-    return ratio(times, "limit", OURS) * shape.taps / roofline.taps(limit)

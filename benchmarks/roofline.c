@@ -23,6 +23,11 @@
 #define DISTANCE8_SSE2(i) { __m128i d = x; __asm__ volatile("psadbw %1, %0" : "+x"(d) : "x"(w)); __asm__ volatile("paddq %1, %0" : "+x"(a##i) : "x"(d)); }
 #define MAXIMA16_SSE2(i) { __m128i d = x; __asm__ volatile("pmaxsw %1, %0\n\tpmaddwd %2, %0" : "+x"(d) : "x"(w), "x"(one)); __asm__ volatile("paddd %1, %0" : "+x"(a##i) : "x"(d)); }
 
+#define DISTANCE8_AVX512(i) { __m512i d; __asm__ volatile("vpsadbw %2, %1, %0" : "=v"(d) : "v"(x), "v"(w)); __asm__ volatile("vpaddq %1, %0, %0" : "+v"(a##i) : "v"(d)); }
+#define MAXIMA16_AVX512(i) { __m512i d; __asm__ volatile("vpmaxsw %2, %1, %0\n\tvpmaddwd %3, %0, %0" : "=&v"(d) : "v"(x), "v"(w), "v"(one)); __asm__ volatile("vpaddd %1, %0, %0" : "+v"(a##i) : "v"(d)); }
+
+LIMIT(distance8_avx512, "avx512f,avx512bw", __m512i, DISTANCE8_AVX512)
+LIMIT(maxima16_avx512, "avx512f,avx512bw", __m512i, MAXIMA16_AVX512)
 LIMIT(distance8_avx2, "avx2", __m256i, DISTANCE8_AVX2)
 LIMIT(maxima16_avx2, "avx2", __m256i, MAXIMA16_AVX2)
 LIMIT(distance8_sse2, "sse2", __m128i, DISTANCE8_SSE2)

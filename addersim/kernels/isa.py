@@ -8,7 +8,7 @@ from typing import NamedTuple
 from addersim.errors import InputError
 from addersim.kernels import _native
 
-ISAS = ("avx2", "sse2", "neon", "portable")  # avx512 is compiled, but only taken by name
+ISAS = ("avx512", "avx2", "sse2", "neon", "portable")
 
 
 class InstructionSet(NamedTuple):

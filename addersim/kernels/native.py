@@ -6,7 +6,7 @@ Python checks shapes and widths, allocates, and picks the loop; C fills.
 from __future__ import annotations
 
 import sys
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def layer(plan: LayerPlan) -> LayerRunner:
     ends = proof.least_k, proof.most_k
     finish = finishing.finish(plan.stage, numbers, (plan.low, plan.high), ends, negate=plan.datapath.negates)
     packed = layout.pack(plan, isa, finish, initial_k, proof)
-    return partial(_run, packed, plan.window, plan.w_krsc.shape, _pixel_words(plan), finish.word, _path(proof, isa))
+    return _runner(packed, plan, finish.word, _path(proof, isa))
 
 
 def _in_reach(plan: LayerPlan) -> bool:
@@ -99,16 +99,29 @@ def _pixel_words(plan: LayerPlan) -> int:
     return plan.window.groups * (int(plan.w_krsc.shape[3]) + max(8, plan.datapath.tree_inputs))
 
 
-def _run(
-    packed: _native.Layer,
-    window: Window,
-    w_shape: tuple[int, ...],
-    pixel_words: int,
-    word: np.dtype[Any],
-    path: str,
-    x_nhwc: Ints,
-) -> LayerResult:
-    (N, H, W, channels), K = x_nhwc.shape, w_shape[0]
+def _runner(packed: _native.Layer, plan: LayerPlan, word: np.dtype[Any], path: str) -> LayerRunner:
+    """Return the function that runs a packed layer; what it needs to know of an input's shape is worked out once."""
+    y_shape = lru_cache(64)(partial(_output_shape, plan.window, plan.w_krsc.shape, _pixel_words(plan)))
+
+    def run(x_nhwc: Ints) -> LayerResult:
+        y = np.empty(y_shape(x_nhwc.shape), word)
+        if not y.size:
+            return LayerResult(y, NO_EVENTS, 0, 0, None, path)
+        try:
+            saturated, overflows, extremes, events = packed.run(x_nhwc, y)
+        except (BufferError, ValueError):  # not words as they lie in C
+            saturated, overflows, extremes, events = packed.run(finishing.as_words(x_nhwc), y)
+        named = NO_EVENTS if events is None else dict(zip(EVENTS, events, strict=True))
+        return LayerResult(y, named, overflows, saturated, extremes, path)
+
+    return run
+
+
+def _output_shape(
+    window: Window, w_shape: tuple[int, ...], pixel_words: int, x_shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return (N, P, Q, K), after checking everything that the core relies on."""
+    (N, H, W, channels), K = x_shape, w_shape[0]
     P, Q = window.out_size(H, W)
     if channels != w_shape[3] * window.groups or P < 1 or Q < 1:
         raise InputError(
@@ -118,12 +131,7 @@ def _run(
     rows = (window.R - 1) * window.dilation[0] + 1
     if rows * (W + 2 * window.padding[1]) * pixel_words >= MOST_WORDS:
         raise InputError(f"a window of {rows} rows of {W} x {channels} words is more than the core takes")
-    y = np.empty((N, P, Q, K), word)
-    if not y.size:
-        return LayerResult(y, NO_EVENTS, 0, 0, None, path)
-    saturated, overflows, extremes, events = packed.run(finishing.as_words(x_nhwc), y, P, Q)
-    named = dict(zip(EVENTS, events, strict=True)) if events else NO_EVENTS
-    return LayerResult(y, named, overflows, saturated, extremes, path)
+    return N, P, Q, K
 
 
 def convolve(
@@ -145,7 +153,7 @@ def convolve(
     initial_k = np.asarray(initial_k, np.int64)
     proof, isa, finish = layout.proof_of(plan, initial_k), instruction_set(), finishing.raw(K)
     packed = layout.pack(plan, isa, finish, initial_k, proof)
-    result = _run(packed, window, w_krsc.shape, _pixel_words(plan), finish.word, "", x_nhwc)
+    result = _runner(packed, plan, finish.word, "")(x_nhwc)
     return result.y_npqk, dict(result.events)
 
 
