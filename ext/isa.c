@@ -12,6 +12,8 @@
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 2") /* the loops below are short enough to be bound by their branch */
 
+#define FRESH(p) __asm__("" : "+r"(p)) /* nothing read through p before is known */
+
 enum { PIXELS = 2 };                                 /* that the lanes take side by side */
 enum { TOGETHER, NEIGHBOURS, SCATTERED };            /* how x lies for the lanes of a panel */
 enum { ANY, MAGNITUDE, NARROW_DIFFERENCE, PRODUCT }; /* what is known of the lanes' leaves */

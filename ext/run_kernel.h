@@ -21,7 +21,7 @@ typedef int64_t NAME(whole)(NAME(work) * k, const uint8_t *copy, const uint8_t *
 static INLINE int64_t NAME(whole_tiles)(NAME(work) * k, const uint8_t *copy, const uint8_t *w, const int32_t *constants,
                                         const int32_t *w_sum, const int32_t *window, int64_t pixels, int64_t stride,
                                         char *y, const int path, const int finish, const int relu) {
-    const NAME(fast_stage) stage = NAME(fast_of)(k->l->plan, constants);
+    const V32 low = (V32){0} + (int32_t)k->l->plan->y_low, high = (V32){0} + (int32_t)k->l->plan->y_high;
     const int64_t steps = k->l->plan->steps, *where = k->where;
     const int32_t *offset = k->offset;
     const int type = k->n->y_type;
@@ -37,6 +37,8 @@ static INLINE int64_t NAME(whole_tiles)(NAME(work) * k, const uint8_t *copy, con
             NAME(maxima16)(x, offset, steps, w, sum);
         else
             NAME(products16)(x, offset, steps, w, sum);
+        FRESH(constants); /* read anew: kept in registers across the loop above they would push its sums out */
+        const NAME(fast_stage) stage = NAME(fast_of)(low, high, constants);
 #define STAGE(j)                                                                                                       \
     {                                                                                                                  \
         if (path == DISTANCE16)                                                                                        \

@@ -52,8 +52,7 @@ typedef struct {
     V32 m, a, n, half, below, odd, low, high;
 } NAME(fast_stage);
 
-static inline NAME(fast_stage) NAME(fast_of)(const layer_plan *plan, const int32_t *constants) {
-    const V32 zero = {0}, low = zero + (int32_t)plan->y_low, high = zero + (int32_t)plan->y_high;
+static INLINE NAME(fast_stage) NAME(fast_of)(V32 low, V32 high, const int32_t *constants) {
     return (NAME(fast_stage)){NAME(row)(constants, ROW_M),
                               NAME(row)(constants, ROW_A),
                               NAME(row)(constants, ROW_N),
@@ -154,7 +153,8 @@ static inline void NAME(finish)(const layer *l, int64_t k0, const int32_t *const
          i++) /* idle lanes repeat a live one: no extremes of their own */
         for (int64_t k = channels; k < BLOCK; k++)
             sum[i][k] = sum[i][0];
-    const NAME(fast_stage) stage = NAME(fast_of)(plan, constants);
+    const V32 low = (V32){0} + (int32_t)plan->y_low, high = (V32){0} + (int32_t)plan->y_high;
+    const NAME(fast_stage) stage = NAME(fast_of)(low, high, constants);
     for (int64_t i = 0; i < pixels; i++)
         NAME(store)(NAME(fast)(&stage, sum[i], lanes, (int)plan->finish, 0, (int)plan->relu), channels, y + i * stride,
                     type);
