@@ -7,6 +7,7 @@ engine.
 
 from __future__ import annotations
 
+import resource
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,7 @@ import numpy as np
 import roofline
 import torch
 import torch.nn.functional as F
-from timing import Times, interleave, ratio
+from timing import Contest, Times, interleave, ratio
 
 from addersim.datapath import OutputStage, exact_datapath
 from addersim.fixed import IntFormat
@@ -114,7 +115,9 @@ def race(rounds: int) -> None:
     """Print, per shape, G taps/s, the share of the core's limit, and how much faster than each peer."""
     limits = roofline.limits("distance8")
     print("\nint8 adder layers, batch 1, from Python with the output stage; G taps/s, share of the limit measured in")
-    print("the same run (least asked), and times faster than: published expression / cdist / fp32 / int8 convolution")
+    print(
+        "the same run (least asked), and times faster than: published expression (its page faults a call) / cdist / fp32 / int8 conv."
+    )
     for shape in SHAPES:
         contest = {OURS: ours(shape, 8), **limits, **peers(shape)}
         with torch.no_grad():
@@ -122,9 +125,11 @@ def race(rounds: int) -> None:
             slow = interleave({OURS: contest[OURS], "naive": naive(shape)}, 3 if shape.naive_ratio else 1)
         share = roofline.share(times, "distance8", OURS, shape.taps)
         best = {kind: min(ratio(times, n, OURS) for n in times if n.startswith(kind)) for kind in ("fp32", "int8")}
-        row = f"{ratio(slow, 'naive', OURS):6.0f} / {ratio(times, 'torch.cdist, patches given', OURS):5.1f}"
+        row = f"{ratio(slow, 'naive', OURS):6.0f} ({_page_faults(naive(shape)):5.0f}) / "
+        row += f"{ratio(times, 'torch.cdist, patches given', OURS):5.1f}"
         row += f" / {best['fp32']:4.2f} / {best['int8']:4.2f}"
         print(f"  {shape.name:22s} {_rate(times, shape):6.1f}  {share:4.0%} ({shape.least:.0%})  {row}")
+    _say_limits(limits, rounds)
     limits = roofline.limits("maxima16")
     print("\nint16 adder layers: G taps/s, share of their own limit (70%)")
     for shape in SHAPES[3:6]:
@@ -132,6 +137,27 @@ def race(rounds: int) -> None:
         print(
             f"  {shape.name:22s} {_rate(times, shape):6.1f}  {roofline.share(times, 'maxima16', OURS, shape.taps):4.0%}"
         )
+
+
+def _page_faults(run: Callable[[], object], calls: int = 5) -> float:
+    """Return how many pages a call asks of the system: none where the allocator keeps its temporaries."""
+    run()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(calls):
+        run()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / calls
+
+
+def _say_limits(limits: Contest, rounds: int) -> None:
+    """Print the core's limit, and what a multiplying convolution's is where one instruction does all of it."""
+    rows = {"distance8": limits, **({"products8": roofline.limits("products8")} if roofline.has_vnni() else {})}
+    best = {}
+    for name, contest in rows.items():
+        times = interleave(contest, rounds)
+        best[name] = max(1e-9 * roofline.taps(name, row.split(", ")[1]) / np.median(t) for row, t in times.items())
+    print(f"the limit: {best['distance8']:.0f} G taps/s of two instructions each (distances, sum)", end="")
+    said = f"; products have {best.get('products8', 0):.0f} G in one (AVX-512 VNNI), which the int8 convolution uses"
+    print(said if "products8" in best else "")
 
 
 def _rate(times: Times, shape: Shape) -> float:

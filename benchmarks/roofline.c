@@ -26,6 +26,10 @@
 #define DISTANCE8_AVX512(i) { __m512i d; __asm__ volatile("vpsadbw %2, %1, %0" : "=v"(d) : "v"(x), "v"(w)); __asm__ volatile("vpaddq %1, %0, %0" : "+v"(a##i) : "v"(d)); }
 #define MAXIMA16_AVX512(i) { __m512i d; __asm__ volatile("vpmaxsw %2, %1, %0\n\tvpmaddwd %3, %0, %0" : "=&v"(d) : "v"(x), "v"(w), "v"(one)); __asm__ volatile("vpaddd %1, %0, %0" : "+v"(a##i) : "v"(d)); }
 
+/* 64 products and their sum in one instruction: what an int8 convolution may use, and no distance has */
+#define PRODUCTS8_VNNI(i) __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(a##i) : "v"(x), "v"(w));
+
+LIMIT(products8_avx512, "avx512f,avx512vnni", __m512i, PRODUCTS8_VNNI)
 LIMIT(distance8_avx512, "avx512f,avx512bw", __m512i, DISTANCE8_AVX512)
 LIMIT(maxima16_avx512, "avx512f,avx512bw", __m512i, MAXIMA16_AVX512)
 LIMIT(distance8_avx2, "avx2", __m256i, DISTANCE8_AVX2)

@@ -15,8 +15,14 @@ from addersim.kernels.isa import instruction_sets
 
 LIMIT = "limit"
 TURNS = 20_000  # of the loop, 12 vectors of taps each
-OPERAND_BYTES = {"distance8": 1, "maxima16": 2}
+OPERAND_BYTES = {"distance8": 1, "maxima16": 2, "products8": 1}
 VECTOR_BYTES = {"avx512": 64, "avx2": 32, "sse2": 16}
+
+
+def has_vnni() -> bool:
+    """Return whether this processor multiplies and adds 64 bytes in one instruction (AVX-512 VNNI)."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "avx512_vnni" in cpuinfo.read_text() and "avx512" in instruction_sets()
 
 
 def limits(name: str) -> dict[str, Callable[[], object]]:
@@ -26,7 +32,7 @@ def limits(name: str) -> dict[str, Callable[[], object]]:
         source = Path(__file__).with_suffix(".c")
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
         loaded = ctypes.CDLL(str(library))
-    sets = [name for name in instruction_sets() if name in VECTOR_BYTES]
+    sets = [isa for isa in instruction_sets() if isa in VECTOR_BYTES and hasattr(loaded, f"{name}_{isa}")]
     return {f"{LIMIT}, {isa}": partial(loaded[f"{name}_{isa}"], ctypes.c_int64(TURNS)) for isa in sets}
 
 
