@@ -115,9 +115,8 @@ def race(rounds: int) -> None:
     """Print, per shape, G taps/s, the share of the core's limit, and how much faster than each peer."""
     limits = roofline.limits("distance8")
     print("\nint8 adder layers, batch 1, from Python with the output stage; G taps/s, share of the limit measured in")
-    print(
-        "the same run (least asked), and times faster than: published expression (its page faults a call) / cdist / fp32 / int8 conv."
-    )
+    print("the same run (least asked), and times faster than: published expression (its page faults a call) / cdist /")
+    print("fp32 convolution / int8 convolution")
     for shape in SHAPES:
         contest = {OURS: ours(shape, 8), **limits, **peers(shape)}
         with torch.no_grad():
