@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from addersim.nn.batch_norm import reestimate_batch_norm
     from addersim.nn.checkpoint import load_checkpoint
     from addersim.nn.conversion import convert
     from addersim.nn.gradient import scale_adder_gradients
@@ -22,9 +23,19 @@ _HOME = {
     "build_model": "models",
     "convert": "conversion",
     "load_checkpoint": "checkpoint",
+    "reestimate_batch_norm": "batch_norm",
     "scale_adder_gradients": "gradient",
 }
-__all__ = ["MODELS", "AdderConv2d", "AdderLinear", "build_model", "convert", "load_checkpoint", "scale_adder_gradients"]
+__all__ = [
+    "MODELS",
+    "AdderConv2d",
+    "AdderLinear",
+    "build_model",
+    "convert",
+    "load_checkpoint",
+    "reestimate_batch_norm",
+    "scale_adder_gradients",
+]
 
 
 def __getattr__(name: str) -> object:
