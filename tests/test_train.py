@@ -12,6 +12,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import torch
+from quarters import quarters, recipe, save_npz
 from safetensors.torch import load_file
 
 from addersim.errors import InputError
@@ -29,17 +30,7 @@ def idx(array):
 
 @pytest.fixture(scope="module")
 def images():
-    """300 training and 50 test images whose bright quarter says the class (0 .. 3)."""
-    generator = np.random.default_rng(0)
-
-    def part(count):
-        labels = generator.integers(0, 4, count).astype(np.uint8)
-        x = generator.integers(0, 120, (count, 28, 28)).astype(np.uint8)
-        for picture, label in zip(x, labels, strict=True):
-            picture[14 * (label // 2) :, 14 * (label % 2) :][:14, :14] += 100
-        return x, labels
-
-    return *part(300), *part(50)
+    return quarters()
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +42,6 @@ def folder(images, tmp_path_factory):
         content = idx(array)
         (place / (name if i % 2 else f"{name}.gz")).write_bytes(content if i % 2 else gzip.compress(content))
     return place.parent
-
-
-def recipe(**change):
-    values = {"model": "lenet5_adder", "dataset": "fashion_mnist", "epochs": 2, "batch_size": 32, "eta": 0.1}
-    return Recipe(**{**values, "augmentation": Augmentation(flip=False, shift_pixels=1), **change})
 
 
 def write(file, text):
@@ -150,10 +136,6 @@ def test_a_packed_bomb_stops_at_the_limit(tmp_path, monkeypatch):
     (tmp_path / "x.gz").write_bytes(gzip.compress(bytes(10**6)))
     with pytest.raises(InputError, match="more than 1000 bytes"):
         read_idx(tmp_path / "x.gz", 3)
-
-
-def save_npz(file, arrays):
-    np.savez(file, **dict(zip(("train_images", "train_labels", "test_images", "test_labels"), arrays, strict=True)))
 
 
 def test_npz_folder(images, tmp_path):
