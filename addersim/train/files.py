@@ -69,7 +69,7 @@ def check_folder(checkpoint: Path, resume: bool, overwrite: bool) -> None:
         raise InputError(
             f"{checkpoint}: of an earlier run; expected --resume to go on with it, or --overwrite to start anew"
         )
-    for partial in checkpoint.parent.glob(".*.part"):
+    for partial in checkpoint.parent.glob(".*.[0-9]*.part"):
         partial.unlink(missing_ok=True)
 
 
