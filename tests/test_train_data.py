@@ -118,7 +118,7 @@ def test_a_truncated_image_and_too_many_pixels(pictures, monkeypatch):
     with pytest.raises(InputError, match=r"00\.png: not a readable image"):
         load_dataset("folder", pictures, CIFAR)
     monkeypatch.setattr(folder, "LIMIT_BYTES", 45 * 3072 - 1)
-    with pytest.raises(InputError, match="138240 bytes of pixels .* at most 138239"):
+    with pytest.raises(InputError, match=r"138240 bytes of pixels .* at most 138239"):
         load_dataset("folder", pictures, CIFAR)
 
 
