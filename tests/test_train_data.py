@@ -1,8 +1,13 @@
 """CIFAR-100 and folders of images as data sets, and a run on each."""
 
+import functools
+import hashlib
 import io
 import json
 import tarfile
+import threading
+from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -12,7 +17,7 @@ from quarters import quarters, recipe, save_npz
 
 from addersim.errors import InputError
 from addersim.nn import load_checkpoint
-from addersim.train import batches, folder, load_dataset, read_recipe, train
+from addersim.train import batches, data, folder, load_dataset, read_recipe, train
 
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
 
@@ -148,3 +153,56 @@ def test_a_run_on_a_folder(tmp_path):
         (tmp_path / part / "class3").rename(tmp_path / part / "other")
     with pytest.raises(InputError, match=r"made with the classes .*'class3'.* the data have .*'other'"):
         train(chosen, out, tmp_path, resume=True, progress=False)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def cifar100_server(tmp_path, monkeypatch):
+    """A server on this machine with a tiny CIFAR-100, whose checksum the card says; yields its file and the cache."""
+    pooch = pytest.importorskip("pooch")
+    monkeypatch.delenv("ADDERSIM_DATA", raising=False)
+    monkeypatch.setattr(pooch, "os_cache", lambda _: tmp_path / "cache")
+    file = tmp_path / "served" / "cifar-100-binary.tar.gz"
+    file.parent.mkdir()
+    with tarfile.open(file, "w:gz") as archive:
+        for name in ("train", "test"):
+            member = tarfile.TarInfo(f"cifar-100-binary/{name}.bin")
+            member.size = 2 * 3074
+            archive.addfile(member, io.BytesIO(bytes(member.size)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(file.parent)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    checksum = f"md5:{hashlib.md5(file.read_bytes()).hexdigest()}"
+    url = f"http://127.0.0.1:{server.server_port}/"
+    card = replace(data.DATASETS["cifar100"], url=url, files=((file.name, checksum),))
+    monkeypatch.setitem(data.DATASETS, "cifar100", card)
+    yield file, tmp_path / "cache" / "cifar100"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_download_is_kept_when_its_checksum_is_right(cifar100_server):
+    file, cache = cifar100_server
+    assert load_dataset("cifar100").train_images.shape == (2, 3, 32, 32)
+    file.unlink()
+    assert len(load_dataset("cifar100").test_images) == 2  # from the cache
+    (cache / file.name).write_bytes(b"rot")  # a cache that has gone bad is fetched anew, which fails here
+    with pytest.raises(InputError, match=r"cifar-100-binary\.tar\.gz: download failed"):
+        load_dataset("cifar100")
+
+
+def test_a_corrupt_download_is_refused_and_not_kept(cifar100_server):
+    file, cache = cifar100_server
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(InputError, match=r"its checksum is not the published one\); give a folder \(--data\)"):
+        load_dataset("cifar100")
+    assert not any(cache.iterdir())
+
+
+def test_no_network_says_how_to_go_on(cifar100_server, monkeypatch):
+    monkeypatch.setitem(data.DATASETS, "cifar100", replace(data.DATASETS["cifar100"], url="http://127.0.0.1:9/"))
+    with pytest.raises(InputError, match=r"download failed \(.*\); give a folder \(--data\) or set ADDERSIM_DATA"):
+        load_dataset("cifar100")
