@@ -133,6 +133,10 @@ def test_kernel_does_not_see_what_a_channel_adds_or_the_layer_scales():
     offset = torch.tensor([100.0, 2000.0, -7.0])[:, None, None]
     torch.testing.assert_close(kernel(d), kernel(3 * d + offset))
     assert kernel(torch.ones(2, 3)).tolist() == [[1.0] * 3] * 2  # constant distances: no division by zero
+    d.requires_grad_()
+    (kernel(d) * torch.rand(100, 3)).sum().backward()  # and nothing pulls a channel one way, or the layer apart
+    torch.testing.assert_close(d.grad.sum((0, 2, 3)), torch.zeros(3, dtype=torch.float64))
+    assert abs((d.grad * d.detach()).sum()) < 1e-12
 
 
 def test_pairs_follow_names_not_the_order_of_the_forward_pass():

@@ -99,13 +99,14 @@ def soft_loss(logits: Tensor, answers: Tensor, labels: Tensor, how: Teacher) -> 
 def kernel(distance: Tensor) -> Tensor:
     """Return ``exp(-(d - mean_k) / 2s)`` as rows (images and pixels) of K numbers, for distances (N, K, ...).
 
-    mean_k is the mean of channel k, s the root mean square of what is left in the whole layer: numbers of this
-    batch, through which no gradient flows.
+    mean_k is the mean of channel k, s the root mean square of what is left in the whole layer, both of this batch.
+    The gradient flows through them, as in batch norm: without, it would push all distances of a channel one way,
+    which changes nothing but the channel's mean, and the running means of the batch norm behind would lag behind.
     """
     rows = distance.movedim(1, -1).flatten(0, -2)
-    mean = rows.detach().mean(0)
-    spread = (rows.detach() - mean).square().mean().sqrt().clamp_min(1e-12)
-    return torch.exp((mean - rows) / (2 * spread))
+    centred = rows - rows.mean(0)
+    spread = centred.square().mean().clamp_min(1e-24).sqrt()
+    return torch.exp(-centred / (2 * spread))
 
 
 def build_distiller(recipe: Recipe, card: DatasetCard, student: nn.Module) -> LogitsDistiller | KernelDistiller | None:

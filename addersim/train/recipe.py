@@ -36,7 +36,7 @@ class Teacher(Record):
     method: Literal["logits", "pkkd"] = "logits"
     temperature: Positive = 4.0
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5
-    feature_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    feature_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
 
 
 class Recipe(Record):
