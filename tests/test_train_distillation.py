@@ -213,6 +213,7 @@ def test_the_teacher_learns_along_in_pkkd_and_stays_in_logits(folder, tmp_path):
     [
         (f'teacher = "{SHIPPED}"', Teacher(weights=SHIPPED)),
         ('teacher = { weights = "x.pt", temperature = 2 }', Teacher(weights="x.pt", temperature=2.0)),
+        ('teacher = { method = "pkkd" }', Teacher(method="pkkd")),
         ('[teacher]\nmethod = "pkkd"\nmodel = "lenet5_conv"', Teacher(method="pkkd", model="lenet5_conv")),
     ],
 )

@@ -17,7 +17,7 @@ from torch import nn
 from addersim.errors import InputError
 from addersim.nn import build_model
 from addersim.train import loop, train
-from addersim.train.files import read_checkpoint, write_card, write_checkpoint
+from addersim.train.files import Epoch, read_checkpoint, write_card, write_checkpoint
 from addersim.train.finite import first_not_finite, first_not_finite_parameter
 from addersim.train.processes import Processes
 
@@ -135,6 +135,7 @@ def test_a_folder_that_cannot_be(tmp_path):
     ("change", "words"),
     [
         ({"history": [{"epoch": 0}]}, "its table of epochs is not one of this version"),
+        ({"history": [vars(Epoch(1, 0.1, 1.0, 50.0, None, 1.0))]}, "its table of epochs has gaps"),
         ({"history": 5}, "its table of epochs is not one of this version"),
         ({"recipe": {"model": 1}}, "its recipe is not one of this version"),
         ({"optimiser": {}}, "does not fit the recipe's model"),
