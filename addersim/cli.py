@@ -31,7 +31,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON, a
 Threads = Annotated[int, typer.Option(min=1, help="Threads of a simulation.")]
 SKIPPED_TWIN = "; [twin] is left out, `addersim compare` prices it"
 DEMO = "lenet5-fashion"
-EXTRAS = {"torch": "torch", "pooch": "data"}  # packages that are not always there, and what brings them
+EXTRAS = {"torch": "torch", "pooch": "data", "PIL": "data"}  # packages that are not always there, and what brings them
 
 
 @app.callback()
@@ -63,28 +63,40 @@ def demo(
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one.")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, weights, card and curves.")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, weights, card, epochs.csv and curves.svg.")],
     data: Annotated[
-        Path | None, typer.Option(envvar="ADDERSIM_DATA", help="Folder of the data set; without one it is downloaded.")
+        Path | None,
+        typer.Option(
+            envvar="ADDERSIM_DATA",
+            help="Folder of the data set, or with train/CLASS/ and test/CLASS/ for dataset = 'folder'; "
+            "without one a published set is downloaded.",
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in --out, if there is one.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew where --out holds a checkpoint.")] = False,
     json_: Json = False,
 ) -> None:
     """Train a network by a recipe.
 
-    The shipped recipes made the shipped weights. Ctrl-C loses the epoch at work only: --resume goes on.
+    `addersim list recipes` shows the shipped ones, `addersim list recipes NAME` one in full, to start from. A run
+    that was stopped or killed loses the epoch at work only: with --resume it ends as if nothing had happened.
+    Several processes: torchrun --nproc_per_node 2 -m addersim train RECIPE --out FOLDER.
     """
     from addersim.listing import shipped_recipes
     from addersim.train import read_recipe
     from addersim.train import train as run_training
     from addersim.train.loop import CHECKPOINT
+    from addersim.train.processes import is_first
 
     chosen = read_recipe(shipped_recipes().get(recipe, recipe))
     command = " ".join(["addersim", *sys.argv[1:]])
     options = {"resume": resume, "overwrite": overwrite, "progress": not json_}
     with _resumable(out / CHECKPOINT):
         result = run_training(chosen, out, data, **options, command=command)
+    if not is_first():
+        return
     if json_:
         _print_json({"accuracy": result.accuracy_percent / 100, "weights": str(result.weights)})
     else:

@@ -37,6 +37,7 @@ BORROWED = {
     ("study", "nn"),
     ("listing", "nn"),
     ("cli", "train"),
+    ("train", "report"),  # the look of its figure, loaded late
 }
 
 
@@ -71,7 +72,7 @@ def test_imports_point_down(file):
     own = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
     for other in imported(file) - {own}:
         if own in SIDE:
-            assert other in SIDE_MAY, f"{own} must not import {other}"
+            assert other in SIDE_MAY or (own, other) in BORROWED, f"{own} must not import {other}"
         elif other in SIDE:
             assert (own, other) in BORROWED, f"{own} must not import {other}"
         else:

@@ -12,12 +12,13 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import torch
+from quarters import quarters, recipe, save_npz
 from safetensors.torch import load_file
 
 from addersim.errors import InputError
 from addersim.nn import load_checkpoint
 from addersim.train import Recipe, batches, data, load_dataset, read_recipe, train
-from addersim.train.datasets import FASHION, IDX_FILES
+from addersim.train.datasets import CIFAR, FASHION, IDX_FILES
 from addersim.train.loop import learning_rate
 from addersim.train.readers import LIMIT, read_idx
 from addersim.train.recipe import Augmentation
@@ -29,17 +30,7 @@ def idx(array):
 
 @pytest.fixture(scope="module")
 def images():
-    """300 training and 50 test images whose bright quarter says the class (0 .. 3)."""
-    generator = np.random.default_rng(0)
-
-    def part(count):
-        labels = generator.integers(0, 4, count).astype(np.uint8)
-        x = generator.integers(0, 120, (count, 28, 28)).astype(np.uint8)
-        for picture, label in zip(x, labels, strict=True):
-            picture[14 * (label // 2) :, 14 * (label % 2) :][:14, :14] += 100
-        return x, labels
-
-    return *part(300), *part(50)
+    return quarters()
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +42,6 @@ def folder(images, tmp_path_factory):
         content = idx(array)
         (place / (name if i % 2 else f"{name}.gz")).write_bytes(content if i % 2 else gzip.compress(content))
     return place.parent
-
-
-def recipe(**change):
-    values = {"model": "lenet5_adder", "dataset": "fashion_mnist", "epochs": 2, "batch_size": 32, "eta": 0.1}
-    return Recipe(**{**values, "augmentation": Augmentation(flip=False, shift_pixels=1), **change})
 
 
 def write(file, text):
@@ -110,7 +96,8 @@ def test_missing_recipe(tmp_path):
 @pytest.mark.parametrize("file", sorted(f.name for f in files("addersim.train").joinpath("recipes").iterdir()))
 def test_shipped_recipes_are_valid_and_named_after_what_they_make(file):
     got = read_recipe(files("addersim.train").joinpath("recipes", file))
-    assert file == f"{got.model}-{got.dataset}.toml" and got.validation_images == 0
+    assert file == f"{got.model}-{got.dataset}.toml"
+    assert got.test_at_end or not got.validation_images  # the card of shipped weights says what the test images say
 
 
 def test_idx_folder(folder, images, monkeypatch):
@@ -151,10 +138,6 @@ def test_a_packed_bomb_stops_at_the_limit(tmp_path, monkeypatch):
         read_idx(tmp_path / "x.gz", 3)
 
 
-def save_npz(file, arrays):
-    np.savez(file, **dict(zip(("train_images", "train_labels", "test_images", "test_labels"), arrays, strict=True)))
-
-
 def test_npz_folder(images, tmp_path):
     save_npz(tmp_path / "fashion_mnist.npz", images)
     assert np.array_equal(load_dataset("fashion_mnist", tmp_path).train_images[:, 0], images[0])
@@ -187,7 +170,8 @@ def test_bad_npz(images, tmp_path):
 
 def test_cifar_binary_folder_and_archive(tmp_path):
     generator = np.random.default_rng(0)
-    records = {name: generator.integers(0, 10, (2, 3073)).astype(np.uint8) for name in data.CIFAR_FILES}
+    names = (*CIFAR["cifar10"].train, CIFAR["cifar10"].test)
+    records = {name: generator.integers(0, 10, (2, 3073)).astype(np.uint8) for name in names}
     inner, packed = tmp_path / "cifar10" / "cifar-10-batches-bin", tmp_path / "packed"
     inner.mkdir(parents=True)
     packed.mkdir()
@@ -300,6 +284,7 @@ def test_a_run_learns_and_leaves_its_files(finished, folder):
     out = finished.weights.parent
     names = {
         "checkpoint.pt",
+        "curves.svg",
         "epochs.csv",
         "lenet5_adder-fashion_mnist.json",
         "lenet5_adder-fashion_mnist.safetensors",

@@ -43,9 +43,14 @@ def batches(
     how: Augmentation,
     card: DatasetCard,
     generator: torch.Generator,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield normalised images and labels in a random order; an incomplete last batch is left out."""
+    """Yield normalised images and labels in a random order; an incomplete last batch is left out.
+
+    ``part`` = (i, n) takes images i, i + n, ... of every batch: the n parts are the batches of ``part`` = (0, 1).
+    """
     size = min(size, len(images))
     order = torch.randperm(len(images), generator=generator)
     for picked in torch.split(order[: len(order) // size * size], size):
-        yield normalise(augment(images[picked], how, generator), card), labels[picked]
+        changed = augment(images[picked], how, generator)  # the whole batch: the same random numbers in every part
+        yield normalise(changed[part[0] :: part[1]], card), labels[picked[part[0] :: part[1]]]

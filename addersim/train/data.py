@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from addersim.errors import InputError
-from addersim.train.datasets import DATASETS, IDX_FILES, DatasetCard, dataset_card
+from addersim.train.datasets import CIFAR, DATASETS, FOLDER, IDX_FILES, Dataset, DatasetCard, dataset_card
+from addersim.train.folder import load_folder
 from addersim.train.readers import (
     Bytes,
     read_bytes,
@@ -21,41 +21,38 @@ from addersim.train.readers import (
 )
 
 VARIABLE = "ADDERSIM_DATA"
-CIFAR_FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 Arrays = tuple[Bytes, Bytes, Bytes, Bytes]
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """Images (N, C, H, W) and labels (N,), all uint8, and the card that says what they are."""
-
-    card: DatasetCard
-    train_images: Bytes
-    train_labels: Bytes
-    test_images: Bytes
-    test_labels: Bytes
-
-
-def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
+def load_dataset(
+    name: str, folder: str | Path | None = None, input_shape: tuple[int, int, int] | None = None
+) -> Dataset:
     """Return a data set.
 
     Parameters
     ----------
     name
-        ``fashion_mnist``, ``mnist`` or ``cifar10``.
+        ``fashion_mnist``, ``mnist``, ``cifar10``, ``cifar100``, or ``folder``: the user's images, one folder per
+        class (:func:`addersim.train.folder.load_folder`).
     folder
-        Holds the files as published, packed or not (idx; for CIFAR-10 the binary version), or ``<name>.npz``;
+        Holds the files as published, packed or not (idx; for CIFAR the binary version), or ``<name>.npz``;
         directly, or in a subfolder named after the set. By default the folder in the environment variable
         ``ADDERSIM_DATA``, else the user's cache, filled by a download whose checksums are checked.
         Debian's package dataset-fashion-mnist puts one at /usr/share/datasets/fashion-mnist.
+    input_shape
+        (C, H, W) to which the images of a ``folder`` are brought; published sets have their own.
 
     Raises
     ------
     InputError
         If there are no such files, or one is broken, truncated, or belongs to another set.
     """
-    card = dataset_card(name)
     where = folder if folder is not None else os.environ.get(VARIABLE)
+    if name == FOLDER:
+        if where is None or input_shape is None:
+            raise InputError(f"a folder of images: say where it is (--data, or {VARIABLE}) and what the model takes")
+        return load_folder(Path(where), input_shape)
+    card = dataset_card(name)
     arrays = _from_folder(card, Path(where)) if where else _from_folder(card, download(card))
     dataset = Dataset(card, *(np.require(a, requirements=["C", "W"]) for a in arrays))
     _check(dataset, str(where or "download"))
@@ -65,13 +62,13 @@ def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
 def _from_folder(card: DatasetCard, folder: Path) -> Arrays:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected the files of {card.name}")
-    read = _read_cifar if card.name == "cifar10" else _read_mnist
     for place in (folder / card.name, folder / card.name.replace("_", "-"), folder):
         if (npz := place / f"{card.name}.npz").is_file():
             return read_npz(npz)
-        if (arrays := read(place)) is not None:
+        if (arrays := _read_cifar(card.name, place) if card.name in CIFAR else _read_mnist(place)) is not None:
             return arrays
-    wanted = "cifar-10-binary.tar.gz or data_batch_1.bin" if card.name == "cifar10" else f"{IDX_FILES[0]}[.gz]"
+    cifar = CIFAR.get(card.name)
+    wanted = f"{cifar.archive} or {cifar.train[0]}" if cifar else f"{IDX_FILES[0]}[.gz]"
     raise InputError(f"{folder}: no {card.name} here; expected {card.name}.npz or {wanted}, here or in {card.name}/")
 
 
@@ -87,23 +84,23 @@ def _read_mnist(place: Path) -> Arrays | None:
     return train_x[:, None], train_y, test_x[:, None], test_y
 
 
-def _read_cifar(place: Path) -> Arrays | None:
-    """Return the arrays of the binary CIFAR-10 in a folder or its archive, None if there is neither."""
-    inner = next((p for p in (place / "cifar-10-batches-bin", place) if (p / CIFAR_FILES[0]).is_file()), None)
-    archive = place / "cifar-10-binary.tar.gz"
+def _read_cifar(name: str, place: Path) -> Arrays | None:
+    """Return the arrays of a binary CIFAR in a folder or its archive, None if there is neither."""
+    which = CIFAR[name]
+    wanted = (*which.train, which.test)
+    inner = next((p for p in (place / which.folder, place) if (p / wanted[0]).is_file()), None)
+    archive = place / which.archive
     if inner is not None:
-        missing = [name for name in CIFAR_FILES if not (inner / name).is_file()]
-        files = {} if missing else {name: read_bytes(inner / name) for name in CIFAR_FILES}
+        files = {name: read_bytes(inner / name) for name in wanted if (inner / name).is_file()}
     elif archive.is_file():
         inner, files = archive, read_cifar_archive(archive)
-        missing = [name for name in CIFAR_FILES if name not in files]
     else:
         return None
-    if missing:
+    if missing := [name for name in wanted if name not in files]:
         raise InputError(f"{inner}: {missing[0]} is missing beside the other files of the set")
-    batches = [read_cifar_records(files[name], f"{inner}: {name}") for name in CIFAR_FILES]
-    images, labels = (np.concatenate([b[i] for b in batches[:-1]]) for i in (0, 1))
-    return images, labels, *batches[-1]
+    parts = [read_cifar_records(files[name], f"{inner}: {name}", which.label_bytes) for name in wanted]
+    images, labels = (np.concatenate([part[i] for part in parts[:-1]]) for i in (0, 1))
+    return images, labels, *parts[-1]
 
 
 def _check(dataset: Dataset, where: str) -> None:

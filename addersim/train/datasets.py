@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from addersim.errors import InputError, nearest
 
+FOLDER = "folder"  # the name of a data set that is the user's own folder of images
 IDX_FILES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -16,7 +21,11 @@ IDX_FILES = (
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """One data set. ``files`` are (name, checksum) at ``url``; mean and std are those of pixels / 255."""
+    """One data set. ``files`` are (name, checksum) at ``url``; mean and std are those of pixels / 255.
+
+    ``labels_sha256`` is that of the training labels, one byte each: it tells sets with equal file names apart;
+    empty if unknown. ``class_names`` are known of a folder of images only.
+    """
 
     name: str
     input_shape: tuple[int, int, int]
@@ -25,8 +34,31 @@ class DatasetCard:
     url: str
     files: tuple[tuple[str, str], ...]
     licence: str
-    labels_sha256: str  # of the training labels, one byte each: tells sets with equal file names apart
+    labels_sha256: str
     classes: int = 10
+    class_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images (N, C, H, W) of uint8, labels (N,) of an unsigned integer type, and the card that says what they are."""
+
+    card: DatasetCard
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.unsignedinteger[Any]]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.unsignedinteger[Any]]
+
+
+@dataclass(frozen=True)
+class CifarFiles:
+    """The binary version of a CIFAR set: archive, the folder in it, its files, label bytes before the pixels."""
+
+    archive: str
+    folder: str
+    train: tuple[str, ...]
+    test: str
+    label_bytes: int
 
 
 FASHION = DatasetCard(
@@ -69,11 +101,38 @@ CIFAR10 = DatasetCard(
     licence="none stated; cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
     labels_sha256="2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
 )
-DATASETS: dict[str, DatasetCard] = {card.name: card for card in (FASHION, MNIST, CIFAR10)}
+CIFAR100 = DatasetCard(
+    name="cifar100",
+    input_shape=(3, 32, 32),
+    mean=(0.5071, 0.4867, 0.4408),
+    std=(0.2675, 0.2565, 0.2761),
+    url="https://www.cs.toronto.edu/~kriz/",
+    files=(("cifar-100-binary.tar.gz", "md5:03b5dce01913d631647c71ecec9e9cb8"),),
+    licence=CIFAR10.licence,
+    labels_sha256="",
+    classes=100,
+)
+DATASETS: dict[str, DatasetCard] = {card.name: card for card in (FASHION, MNIST, CIFAR10, CIFAR100)}
+CIFAR = {
+    "cifar10": CifarFiles(
+        archive="cifar-10-binary.tar.gz",
+        folder="cifar-10-batches-bin",
+        train=tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+        test="test_batch.bin",
+        label_bytes=1,
+    ),
+    "cifar100": CifarFiles(
+        archive="cifar-100-binary.tar.gz",
+        folder="cifar-100-binary",
+        train=("train.bin",),
+        test="test.bin",
+        label_bytes=2,  # coarse, then fine; the fine one is used
+    ),
+}
 
 
 def dataset_card(name: str) -> DatasetCard:
-    """Return the card of a data set; an unknown name is an :class:`InputError` with the nearest one."""
+    """Return the card of a published data set; an unknown name is an :class:`InputError` with the nearest one."""
     if name not in DATASETS:
-        raise InputError(f"unknown data set {name!r}{nearest(name, DATASETS)}")
+        raise InputError(f"unknown data set {name!r}{nearest(name, [*DATASETS, FOLDER])}")
     return DATASETS[name]

@@ -7,11 +7,13 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
@@ -22,7 +24,10 @@ from addersim.train.recipe import Recipe
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of the table of epochs; ``validation_percent`` is None when no images are held out."""
+    """One row of the table of epochs; ``validation_percent`` is None when no images are held out.
+
+    ``loss`` is the mean of what was minimised; with a teacher this includes the teacher's terms.
+    """
 
     epoch: int
     learning_rate: float
@@ -33,13 +38,38 @@ class Epoch:
 
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a temporary name, then rename: readers see the old file or the new one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Call ``write`` with a temporary name, then rename: readers see the old file or the new one, at any moment.
+
+    The bytes are on the disk before the name is, so that a power failure leaves one of both, too.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written; the old one is then still there.
+    """
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
         partial.replace(file)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({error.strerror or error})") from None
     finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def check_folder(checkpoint: Path, resume: bool, overwrite: bool) -> None:
+    """Refuse to overwrite an earlier run unasked; remove what a killed run left half-written."""
+    if resume and overwrite:
+        raise InputError("resume and overwrite: expected one of them")
+    if checkpoint.exists() and not (resume or overwrite):
+        raise InputError(
+            f"{checkpoint}: of an earlier run; expected --resume to go on with it, or --overwrite to start anew"
+        )
+    for partial in checkpoint.parent.glob(".*.[0-9]*.part"):
         partial.unlink(missing_ok=True)
 
 
@@ -66,7 +96,9 @@ def write_card(file: Path, card: Mapping[str, Any]) -> None:
 def write_checkpoint(file: Path, recipe: Recipe, state: Mapping[str, Any], history: Sequence[Epoch]) -> None:
     """Write all that a run needs to go on: tensors, numbers and strings only, no code."""
     content = {**state, "recipe": recipe.model_dump(), "history": [asdict(row) for row in history]}
-    write_whole(file, lambda partial: torch.save(content, partial))
+    buffer = io.BytesIO()  # a full disk is then an OSError; torch's own writer raises anything
+    torch.save(content, buffer)
+    write_whole(file, lambda partial: partial.write_bytes(buffer.getbuffer()))
 
 
 def read_checkpoint(file: Path, recipe: Recipe) -> tuple[dict[str, Any], list[Epoch]]:
@@ -74,8 +106,26 @@ def read_checkpoint(file: Path, recipe: Recipe) -> tuple[dict[str, Any], list[Ep
     content = read_pickle(file)
     if not isinstance(content, dict) or not {"state_dict", "optimiser", "recipe", "history"} <= content.keys():
         raise InputError(f"{file}: not a checkpoint of a training run")
-    theirs = Recipe.model_validate(content["recipe"]).model_dump()  # keys younger than the file: their defaults
+    theirs = _recipe(content["recipe"], file)
     for key, ours in recipe.model_dump().items():
         if theirs[key] != ours:
             raise InputError(f"{file}: made with {key} = {theirs[key]!r}, the recipe says {ours!r}")
-    return content, [Epoch(**row) for row in content["history"]]
+    return content, _history(content["history"], file)
+
+
+def _recipe(content: Any, file: Path) -> dict[str, Any]:
+    """Return a checkpoint's recipe; keys younger than the file take their defaults."""
+    try:
+        return Recipe.model_validate(content).model_dump()
+    except ValidationError:
+        raise InputError(f"{file}: its recipe is not one of this version") from None
+
+
+def _history(content: Any, file: Path) -> list[Epoch]:
+    try:
+        history = [Epoch(**row) for row in content]
+    except TypeError:
+        raise InputError(f"{file}: its table of epochs is not one of this version") from None
+    if [row.epoch for row in history] != list(range(len(history))):
+        raise InputError(f"{file}: its table of epochs has gaps")
+    return history

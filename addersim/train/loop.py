@@ -5,35 +5,31 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from addersim.errors import InputError
 from addersim.nn.batch_norm import reestimate_batch_norm
 from addersim.nn.catalogue import model_card
-from addersim.nn.gradient import scale_adder_gradients
-from addersim.nn.models import build_model
 from addersim.train.batches import batches, normalise
-from addersim.train.data import Dataset, load_dataset
-from addersim.train.files import (
-    Epoch,
-    read_checkpoint,
-    write_card,
-    write_checkpoint,
-    write_epochs,
-    write_weights,
-)
-from addersim.train.progress import Ticker, ticker
+from addersim.train.curves import write_curves
+from addersim.train.data import load_dataset
+from addersim.train.datasets import Dataset
+from addersim.train.files import Epoch, check_folder, write_card, write_checkpoint, write_epochs, write_weights
+from addersim.train.finite import first_not_finite, first_not_finite_parameter
+from addersim.train.optimiser import learning_rate, set_learning_rate, step
+from addersim.train.processes import joined, threads
+from addersim.train.progress import Ticker, said, ticker
 from addersim.train.recipe import Recipe
+from addersim.train.run import Run, resume_run, start, state
 
 CHECKPOINT = "checkpoint.pt"
+LONG_EPOCH_S = 10  # after epochs of this length the figure is drawn at once, else at the end
 
 
 @dataclass(frozen=True)
@@ -49,18 +45,6 @@ class Result:
     accuracy_percent: float
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What stays the same from epoch to epoch; the model and the optimiser change inside."""
-
-    recipe: Recipe
-    dataset: Dataset
-    model: nn.Module
-    optimiser: torch.optim.SGD
-    train: tuple[Tensor, Tensor]
-    held_out: tuple[Tensor, Tensor]
-
-
 def train(
     recipe: Recipe,
     out: str | Path,
@@ -71,7 +55,10 @@ def train(
     progress: bool = True,
     command: str | None = None,
 ) -> Result:
-    """Train a model and write ``<model>-<dataset>.safetensors``, its JSON card, and ``epochs.csv``.
+    """Train a model and write ``<model>-<dataset>.safetensors``, its JSON card, ``epochs.csv`` and ``curves.svg``.
+
+    Under ``torchrun`` several processes share every batch, and the first of them alone writes; running statistics of
+    batch norms are those of each process's part, and averaged at the end of an epoch.
 
     Parameters
     ----------
@@ -97,129 +84,89 @@ def train(
     Raises
     ------
     InputError
-        If the data cannot be used, model and data do not fit, ``out`` holds another recipe's checkpoint, or
-        one although neither ``resume`` nor ``overwrite`` is given.
+        If the data cannot be used, model and data or teacher do not fit, ``out`` holds another recipe's
+        checkpoint, or one although neither ``resume`` nor ``overwrite`` is given; or if the loss or a weight stops
+        being finite: the checkpoint is then that of the last epoch that was good, and the message names the layer.
     """
     folder, checkpoint = Path(out), Path(out) / CHECKPOINT
-    _check_folder(checkpoint, resume, overwrite)
-    dataset = load_dataset(recipe.dataset, data)
-    with _threads(recipe.threads):
-        run = _start(recipe, dataset)
-        history = _resume(run, checkpoint) if resume else []
-        if overwrite:
+    check_folder(checkpoint, resume, overwrite)
+    with joined() as processes, threads(recipe.threads):
+        with processes.first_alone():
+            dataset = load_dataset(recipe.dataset, data, model_card(recipe.model).input_shape)
+        run = start(recipe, dataset, processes)
+        history = resume_run(run, checkpoint) if resume else []
+        if overwrite and processes.first:
             checkpoint.unlink(missing_ok=True)  # else a resume before the first epoch is over would find it
-        with ticker(progress, recipe.epochs, _batches_per_epoch(run), len(history)) as (tick, tell):
+        shown = progress and processes.first
+        with ticker(shown, recipe.epochs, _batches_per_epoch(run), len(history)) as (tick, tell):
             for epoch in range(len(history), recipe.epochs):
                 history.append(_epoch(run, epoch, tick))
-                write_checkpoint(checkpoint, recipe, _state(run), history)
-                write_epochs(folder / "epochs.csv", history)
-                tell(_said(history[-1], recipe.epochs))
+                if processes.first:
+                    _write_epoch(run, folder, history)
+                tell(said(history[-1], recipe.epochs))
         return _finish(run, folder, history, command)
 
 
-def _check_folder(checkpoint: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse to overwrite an earlier run unasked."""
-    if resume and overwrite:
-        raise InputError("resume and overwrite: expected one of them")
-    if checkpoint.exists() and not (resume or overwrite):
-        raise InputError(
-            f"{checkpoint}: of an earlier run; expected --resume to go on with it, or --overwrite to start anew"
-        )
+def _write_epoch(run: Run, folder: Path, history: Sequence[Epoch]) -> None:
+    write_checkpoint(folder / CHECKPOINT, run.recipe, state(run), history)
+    write_epochs(folder / "epochs.csv", history)
+    if history[-1].seconds >= LONG_EPOCH_S:
+        write_curves(folder / "curves.svg", history)
 
 
-def _said(row: Epoch, epochs: int) -> str:
-    held_out = "" if row.validation_percent is None else f", {row.validation_percent:.2f} % of the held-out ones"
-    right = f"{row.train_percent:.2f} % of the training images right{held_out}"
-    return f"epoch {row.epoch + 1}/{epochs}: loss {row.loss:.4f}, {right}, {row.seconds:g} s"
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _start(recipe: Recipe, dataset: Dataset) -> _Run:
-    """Return a run before its first epoch, with weights drawn from the recipe's seed."""
-    card = dataset.card
-    if model_card(recipe.model).input_shape != card.input_shape:
-        raise InputError(
-            f"{recipe.model} takes {model_card(recipe.model).input_shape}, {card.name} is {card.input_shape}"
-        )
-    kept = len(dataset.train_images) - recipe.validation_images
-    if kept < 2:
-        raise InputError(f"validation_images = {recipe.validation_images} leaves {kept} images to train on")
-    images, labels = torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_labels).long()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model = build_model(recipe.model, card.classes)
-    optimiser = torch.optim.SGD(
-        model.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
-    return _Run(recipe, dataset, model, optimiser, (images[:kept], labels[:kept]), (images[kept:], labels[kept:]))
-
-
-def _state(run: _Run) -> dict[str, Any]:
-    return {"state_dict": run.model.state_dict(), "optimiser": run.optimiser.state_dict()}
-
-
-def _resume(run: _Run, file: Path) -> list[Epoch]:
-    """Put model and optimiser where the checkpoint left them; return the epochs done. No file: start anew."""
-    if not file.exists():
-        return []
-    state, history = read_checkpoint(file, run.recipe)
-    run.model.load_state_dict(state["state_dict"])
-    run.optimiser.load_state_dict(state["optimiser"])
-    return history
-
-
-def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Return ``0.5 * learning_rate * (1 + cos(pi * epoch / epochs))``, as in huawei-noah/AdderNet main.py."""
-    return 0.5 * recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs))
-
-
-def _batches_per_epoch(run: _Run) -> int:
+def _batches_per_epoch(run: Run) -> int:
     return max(1, len(run.train[0]) // run.recipe.batch_size)
 
 
-def _epoch(run: _Run, epoch: int, tick: Ticker) -> Epoch:
+def _epoch(run: Run, epoch: int, tick: Ticker) -> Epoch:
     """Train one epoch. Its random numbers depend on seed and epoch only, which makes resuming exact."""
-    started, recipe = time.perf_counter(), run.recipe
+    started, recipe, processes = time.perf_counter(), run.recipe, run.processes
     rate = learning_rate(recipe, epoch)
-    for group in run.optimiser.param_groups:
-        group["lr"] = rate
+    set_learning_rate(run.optimiser, rate)
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
     run.model.train()
     loss_sum = right = seen = 0.0
-    card = run.dataset.card
-    for images, labels in batches(*run.train, recipe.batch_size, recipe.augmentation, card, generator):
-        loss, hits = _step(run, images, labels)
-        loss_sum, right, seen = loss_sum + loss * len(labels), right + hits, seen + len(labels)
-        tick(len(labels))
-    if not math.isfinite(loss_sum):
-        raise InputError(f"the loss became {loss_sum} in epoch {epoch}; lower learning_rate = {recipe.learning_rate}")
+    card, part = run.dataset.card, (processes.rank, processes.count)
+    for images, labels in batches(*run.train, recipe.batch_size, recipe.augmentation, card, generator, part):
+        loss, hits = _gradients(run, images, labels)
+        if not math.isfinite(loss):
+            where = first_not_finite(run.model, images) or "the loss itself, or another process's part of it,"
+            raise _stopped(run, f"the loss became {loss}", epoch, f"{where} is the first that is not finite")
+        step(recipe, run.model, run.optimiser)
+        size = len(labels) * processes.count
+        loss_sum, right, seen = loss_sum + loss * size, right + hits, seen + size
+        tick(size)
+    processes.average(run.statistics)
     _reestimate(run)
+    if (bad := first_not_finite_parameter(run.model)) is not None:
+        raise _stopped(run, "the network stopped being finite", epoch, f"{bad} is not finite after the last step")
     held_out = accuracy_percent(run.model, *run.held_out, run.dataset) if len(run.held_out[0]) else None
     seconds = round(time.perf_counter() - started, 1)
     return Epoch(epoch, rate, loss_sum / seen, 100 * right / seen, held_out, seconds)
 
 
-def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[float, int]:
-    """Do one optimiser step; return the mean loss and how many images were right."""
+def _gradients(run: Run, images: Tensor, labels: Tensor) -> tuple[float, int]:
+    """Leave the batch's gradients in the parameters; return its mean loss and how many images were right.
+
+    The images are this process's part of the batch; gradients, loss and hits are of the whole one.
+    """
     run.optimiser.zero_grad()
     logits = run.model(images)
-    loss = F.cross_entropy(logits, labels)
+    loss = run.loss(images, logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
-    scale_adder_gradients(run.model, run.recipe.eta)
-    run.optimiser.step()
-    return loss.item(), int((logits.argmax(1) == labels).sum())
+    hits = (logits.argmax(1) == labels).sum()
+    told = torch.stack([loss.detach(), hits.to(loss.dtype)])
+    run.processes.average([*(p.grad for p in run.parameters if p.grad is not None), told])
+    return told[0].item(), round(told[1].item() * run.processes.count)
 
 
-def _reestimate(run: _Run) -> None:
+def _stopped(run: Run, what: str, epoch: int, where: str) -> InputError:
+    """Return the error that ends a run whose numbers are no longer finite."""
+    kept = f"the checkpoint is that of epoch {epoch - 1}" if epoch else "there is no checkpoint yet"
+    return InputError(f"{what} in epoch {epoch}: {where}; lower learning_rate = {run.recipe.learning_rate}; {kept}")
+
+
+def _reestimate(run: Run) -> None:
     """Take the batch norms' means and variances anew from the first ``batch_norm_images`` training images."""
     images = run.train[0][: run.recipe.batch_norm_images]
     if len(images):
@@ -236,7 +183,7 @@ def accuracy_percent(model: nn.Module, images: Tensor, labels: Tensor, dataset: 
     return 100 * right / len(images)
 
 
-def _finish(run: _Run, folder: Path, history: Sequence[Epoch], command: str | None) -> Result:
+def _finish(run: Run, folder: Path, history: Sequence[Epoch], command: str | None) -> Result:
     """Measure once, on the test images unless some were held out, and write weights and card."""
     dataset, stem = run.dataset, f"{run.recipe.model}-{run.recipe.dataset}"
     test = torch.from_numpy(dataset.test_images), torch.from_numpy(dataset.test_labels).long()
@@ -244,7 +191,11 @@ def _finish(run: _Run, folder: Path, history: Sequence[Epoch], command: str | No
     on, measured = ("validation", run.held_out) if held_out_only else ("test", test)
     accuracy = accuracy_percent(run.model, *measured, dataset)
     weights, card = folder / f"{stem}.safetensors", folder / f"{stem}.json"
+    result = Result(weights, card, tuple(history), accuracy)
+    if not run.processes.first:
+        return result
     write_weights(weights, run.model.state_dict())
+    write_curves(folder / "curves.svg", history)
     facts = {
         "accuracy_percent": accuracy,
         "measured_on": f"{len(measured[0])} {on} images, float32",
@@ -252,10 +203,10 @@ def _finish(run: _Run, folder: Path, history: Sequence[Epoch], command: str | No
         "seconds": round(sum(row.seconds for row in history)),
     }
     write_card(card, _card(run) | facts)
-    return Result(weights, card, tuple(history), accuracy)
+    return result
 
 
-def _card(run: _Run) -> dict[str, Any]:
+def _card(run: Run) -> dict[str, Any]:
     """Return what is known of the weights before they are measured."""
     card = run.dataset.card
     return {
@@ -263,6 +214,7 @@ def _card(run: _Run) -> dict[str, Any]:
         "dataset": run.recipe.dataset,
         "mean": list(card.mean),
         "std": list(card.std),
+        **({"classes": list(card.class_names)} if card.class_names else {}),
         "licence": f"weights: BSD-3-Clause; data: {card.licence}",
         "date": datetime.date.today().isoformat(),
         "torch": torch.__version__,

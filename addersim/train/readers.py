@@ -1,4 +1,4 @@
-"""Readers of image files: idx (MNIST), npz, and the binary version of CIFAR-10. Pickles are never read."""
+"""Readers of image files: idx (MNIST), npz, and the binary versions of CIFAR. Pickles are never read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from addersim.errors import InputError
 
 Bytes = NDArray[np.uint8]
 LIMIT = 1 << 30  # no data set read here has a file of a gigabyte: stop a gzip bomb there
-CIFAR_RECORD = 1 + 3 * 32 * 32
+CIFAR_PIXELS = 3 * 32 * 32
 
 
 def read_bytes(file: Path) -> bytes:
@@ -79,16 +79,20 @@ def _nchw(images: Bytes, file: Path) -> Bytes:
     return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
 
 
-def read_cifar_records(content: bytes, where: str) -> tuple[Bytes, Bytes]:
-    """Return images (N, 3, 32, 32) and labels (N,) of a ``.bin`` file: label, red, green, blue plane."""
-    if not content or len(content) % CIFAR_RECORD:
-        raise InputError(f"{where}: {len(content)} bytes, expected a multiple of {CIFAR_RECORD}; is it truncated?")
-    records = np.frombuffer(content, np.uint8).reshape(-1, CIFAR_RECORD)
-    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
+def read_cifar_records(content: bytes, where: str, label_bytes: int) -> tuple[Bytes, Bytes]:
+    """Return images (N, 3, 32, 32) and labels (N,) of a ``.bin`` file: labels, then red, green, blue plane.
+
+    Of several labels (CIFAR-100 has the coarse and the fine class) the last is returned.
+    """
+    size = label_bytes + CIFAR_PIXELS
+    if not content or len(content) % size:
+        raise InputError(f"{where}: {len(content)} bytes, expected a multiple of {size}; is it truncated?")
+    records = np.frombuffer(content, np.uint8).reshape(-1, size)
+    return records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1]
 
 
 def read_cifar_archive(file: Path) -> dict[str, bytes]:
-    """Return the ``.bin`` members of ``cifar-10-binary.tar.gz`` by bare name; nothing is put on disk."""
+    """Return the ``.bin`` members of an archive of CIFAR by bare name; nothing is put on disk."""
     try:
         with tarfile.open(file) as archive:
             members = [m for m in archive if m.isfile() and m.name.endswith(".bin") and m.size <= LIMIT]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from addersim.nn.catalogue import model_card
 from addersim.toml import Record, read
-from addersim.train.datasets import dataset_card
+from addersim.train.datasets import FOLDER, dataset_card
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -22,12 +22,35 @@ class Augmentation(Record):
     shift_pixels: Annotated[int, Field(ge=0, le=16)] = 0
 
 
+class Teacher(Record):
+    """The network that a run learns from beside the labels: see :mod:`addersim.train.distillation`.
+
+    ``model`` is by default the convolution twin of the recipe's, ``weights`` a file (from where the command runs) or
+    the name of shipped weights; ``pkkd`` trains the teacher along and starts it anew where there are none. Weight
+    and temperature are of the teacher's answers, ``feature_weight`` is of the layers' kernels. Their defaults are
+    ours, of no paper.
+    """
+
+    model: str | None = None
+    weights: str | None = None
+    method: Literal["logits", "pkkd"] = "logits"
+    temperature: Positive = 4.0
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    feature_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+
+
 class Recipe(Record):
     """One training run. The defaults are those of the published AdderNet code (huawei-noah/AdderNet main.py).
 
+    ``dataset`` is a published one or ``folder``, see :func:`addersim.train.data.load_dataset`.
+
     ``eta`` scales the gradients of adder layers (:func:`addersim.nn.scale_adder_gradients`) and does nothing
-    in a network without them. The last ``validation_images`` training images are held out and measured after
-    every epoch: such a run looks at the test images only with ``test_at_end``, and then once.
+    in a network without them. With ``adder_rate = "global"`` gradients of adder layers are not scaled; instead
+    their learning rate is ``adder_rate_factor`` times that of the other layers. ``weight_gradient`` is the
+    full-precision one or that of the sign. Both are for the paper's ablation (Chen et al., CVPR 2020).
+
+    The last ``validation_images`` training images are held out and measured after every epoch: such a run looks
+    at the test images only with ``test_at_end``, and then once.
 
     ``batch_norm_images``: before a measurement, means and variances of the batch norms are taken anew from so
     many training images, since running ones lag behind the drifting weights of adder layers; 0 keeps them.
@@ -41,12 +64,22 @@ class Recipe(Record):
     momentum: Share = 0.9
     weight_decay: Share = 5e-4
     eta: Positive = 0.2
+    weight_gradient: Literal["full", "sign"] = "full"
+    adder_rate: Literal["adaptive", "global"] = "adaptive"
+    adder_rate_factor: Positive = 100.0
+    teacher: Teacher | None = None
     augmentation: Augmentation = Augmentation()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     validation_images: Annotated[int, Field(ge=0)] = 0
     test_at_end: bool = False
     batch_norm_images: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=1)] = 1
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _weights_alone(cls, value: Any) -> Any:
+        """Let ``teacher = "FILE"`` stand for ``teacher = { weights = "FILE" }``."""
+        return {"weights": value} if isinstance(value, str) else value
 
 
 def read_recipe(file: str | Path) -> Recipe:
@@ -60,5 +93,8 @@ def read_recipe(file: str | Path) -> Recipe:
     """
     recipe = read(Recipe, file)
     model_card(recipe.model)
-    dataset_card(recipe.dataset)
+    if recipe.teacher is not None and recipe.teacher.model is not None:
+        model_card(recipe.teacher.model)
+    if recipe.dataset != FOLDER:
+        dataset_card(recipe.dataset)
     return recipe

@@ -1,0 +1,66 @@
+"""The figure of a run: loss, accuracy and learning rate over the epochs, in the look of the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from addersim.train.files import Epoch, write_whole
+
+WIDTH, PANEL, GAP, HEAD, LEFT, FOOT = 480.0, 110.0, 44.0, 34.0, 58.0, 38.0  # user units
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line: a name for the key, a colour, one value per epoch."""
+
+    name: str
+    colour: str
+    values: Sequence[float]
+
+
+def panels(history: Sequence[Epoch]) -> dict[str, list[Curve]]:
+    """Return what is drawn, panel by panel from the top: title to curves."""
+    from addersim.report.drawing import COLOURS
+
+    blue, red = COLOURS.values()
+    accuracy = [Curve("training images", blue, [row.train_percent for row in history])]
+    held_out = [row.validation_percent for row in history if row.validation_percent is not None]
+    if held_out:
+        accuracy.append(Curve("held-out images", red, held_out))
+    return {
+        "loss": [Curve("training images", blue, [row.loss for row in history])],
+        "accuracy in %": accuracy,
+        "learning rate": [Curve("learning rate", blue, [row.learning_rate for row in history])],
+    }
+
+
+def write_curves(file: Path, history: Sequence[Epoch]) -> None:
+    """Draw the table of epochs as an SVG file that stands alone; InputError if it cannot be written."""
+    text = curves_svg(history)
+    write_whole(file, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def curves_svg(history: Sequence[Epoch]) -> str:
+    """Return the figure as SVG text; the same table gives the same text."""
+    from matplotlib.ticker import MaxNLocator  # late: matplotlib takes longer to load than an epoch may take
+
+    from addersim.report.drawing import GRID, axes, panel, style, svg, swatch, write
+
+    drawn, epochs = panels(history), [row.epoch for row in history]
+    with style("curves"):
+        figure = panel(HEAD + len(drawn) * (PANEL + GAP) - GAP + FOOT, WIDTH)
+        for i, (title, curves) in enumerate(drawn.items()):
+            top = HEAD + i * (PANEL + GAP)
+            write(figure, LEFT, top - 12, title, weight="bold")
+            place = axes(figure, LEFT, top, WIDTH - LEFT - 16, PANEL)
+            place.grid(color=GRID, linewidth=0.8)
+            place.xaxis.set_major_locator(MaxNLocator(integer=True))
+            for j, curve in enumerate(curves):
+                place.plot(epochs, curve.values, color=curve.colour, marker="." if len(epochs) < 40 else "")
+                if len(curves) > 1:
+                    swatch(figure, LEFT + 150 + 140 * j, top - 22, curve.colour, curve.name)
+        place.set_xlabel("epoch")
+        drawn_svg = str(svg(figure, "curves", "Loss, accuracy and learning rate over the epochs"))
+    return drawn_svg.replace("<svg ", f'<svg width="{WIDTH:g}" style="background:white" ', 1) + "\n"

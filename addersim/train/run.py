@@ -1,0 +1,100 @@
+"""One run between its epochs: model, teacher, optimiser and data, made from a recipe or from a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from addersim.errors import InputError
+from addersim.nn.catalogue import model_card
+from addersim.nn.models import build_model
+from addersim.train.datasets import Dataset
+from addersim.train.distillation import KernelDistiller, LogitsDistiller, build_distiller
+from addersim.train.files import Epoch, read_checkpoint
+from addersim.train.optimiser import set_weight_gradient, sgd
+from addersim.train.processes import Processes
+from addersim.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stays the same from epoch to epoch; model, distiller and optimiser change inside."""
+
+    recipe: Recipe
+    dataset: Dataset
+    processes: Processes
+    model: nn.Module
+    distiller: LogitsDistiller | KernelDistiller | None
+    optimiser: torch.optim.SGD
+    train: tuple[Tensor, Tensor]
+    held_out: tuple[Tensor, Tensor]
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimiser moves."""
+        return [p for group in self.optimiser.param_groups for p in group["params"]]
+
+    @property
+    def statistics(self) -> list[Tensor]:
+        """The running means and variances of all batch norms that see training batches."""
+        networks = [self.model, *([self.distiller] if isinstance(self.distiller, KernelDistiller) else [])]
+        return [b for m in networks for b in m.buffers() if b.is_floating_point()]
+
+    def loss(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return what is minimised: the cross entropy with the labels, or with a teacher's help the distiller's."""
+        if self.distiller is None:
+            return F.cross_entropy(logits, labels)
+        loss: Tensor = self.distiller(images, logits, labels)
+        return loss
+
+
+def start(recipe: Recipe, dataset: Dataset, processes: Processes) -> Run:
+    """Return a run before its first epoch, with weights drawn from the recipe's seed."""
+    card = dataset.card
+    if model_card(recipe.model).input_shape != card.input_shape:
+        raise InputError(
+            f"{recipe.model} takes {model_card(recipe.model).input_shape}, {card.name} is {card.input_shape}"
+        )
+    kept = len(dataset.train_images) - recipe.validation_images
+    if kept < 2:
+        raise InputError(f"validation_images = {recipe.validation_images} leaves {kept} images to train on")
+    if (size := min(recipe.batch_size, kept)) % processes.count:
+        raise InputError(f"batches of {size} images do not divide into {processes.count} processes")
+    images, labels = torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_labels).long()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model = build_model(recipe.model, card.classes)
+    set_weight_gradient(recipe, model)
+    distiller = build_distiller(recipe, card, model)
+    learned = [p for p in distiller.parameters() if p.requires_grad] if distiller is not None else []
+    halves = (images[:kept], labels[:kept]), (images[kept:], labels[kept:])
+    return Run(recipe, dataset, processes, model, distiller, sgd(recipe, model, learned), *halves)
+
+
+def state(run: Run) -> dict[str, Any]:
+    """Return what a checkpoint holds of a run beside recipe and history."""
+    taught = {} if run.distiller is None else {"distiller": run.distiller.state_dict()}
+    names = list(run.dataset.card.class_names)
+    return {"state_dict": run.model.state_dict(), "optimiser": run.optimiser.state_dict(), "classes": names, **taught}
+
+
+def resume_run(run: Run, file: Path) -> list[Epoch]:
+    """Put a run where the checkpoint left it; return the epochs done. No file: start anew."""
+    if not file.exists():
+        return []
+    saved, history = read_checkpoint(file, run.recipe)
+    if (names := list(saved.get("classes", []))) != list(run.dataset.card.class_names):
+        raise InputError(f"{file}: made with the classes {names}, the data have {list(run.dataset.card.class_names)}")
+    try:
+        run.model.load_state_dict(saved["state_dict"])
+        run.optimiser.load_state_dict(saved["optimiser"])
+        if run.distiller is not None:
+            run.distiller.load_state_dict(saved["distiller"])
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: does not fit the recipe's model ({' '.join(str(error).split())[:100]})") from None
+    return history
