@@ -25,7 +25,6 @@ from addersim.nn import (
     build_model,
     load_checkpoint,
     plain,
-    scale_adder_gradients,
 )
 from addersim.nn.catalogue import CATALOGUE
 from addersim.nn.functional import adder_conv2d, adder_linear
@@ -123,16 +122,6 @@ def test_many_lanes_of_several_images_and_channels():
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
 
 
-def test_plain_pieces_do_not_change_the_result(monkeypatch):
-    x, w = torch.randn(3, 4, 6, 6, dtype=torch.float64), torch.randn(6, 2, 3, 3, dtype=torch.float64)
-    gy = torch.randn(3, 6, 4, 4, dtype=torch.float64)
-    conv = lambda x, w: adder_conv2d(x, w, groups=2)  # noqa: E731
-    whole = gradients(conv, x, w, gy)
-    monkeypatch.setattr(plain, "PIECE", 700)  # less than one image
-    for a, b in zip(gradients(conv, x, w, gy), whole, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
-
-
 def test_strided_and_expanded_inputs():
     x = torch.randn(2, 8, 8, 3).permute(0, 3, 1, 2)
     w = torch.randn(3, 3, 4, 4).transpose(2, 3)
@@ -193,7 +182,8 @@ def test_layer_arguments():
     assert layer.weight.shape == (6, 2, 3, 1) and layer.bias is not None
     assert AdderConv2d(4, 6, 3, bias=False).bias is None and AdderLinear(4, 6, bias=False).bias is None
     assert "kernel_size=(3, 1)" in repr(layer) and "in_features=4" in repr(AdderLinear(4, 6))
-    for wrong in ({"groups": 3}, {"padding": "same"}, {"stride": 0}, {"padding_mode": "reflect"}):
+    wrong_arguments = ({"groups": 3}, {"padding": "full"}, {"stride": 0}, {"padding_mode": "reflect"})
+    for wrong in (*wrong_arguments, {"weight_gradient": "l1"}, {"temporary_bytes": 0}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             AdderConv2d(4, 6, 3, **wrong)
 
@@ -275,30 +265,6 @@ def test_export_with_any_number_of_images_and_compile_without_a_break():
     model(x).sum().backward()
     for a, b in zip(got, model.parameters(), strict=True):
         torch.testing.assert_close(a, b.grad)
-
-
-def test_adaptive_learning_rate():
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), AdderConv2d(2, 3, 3), nn.Flatten(), AdderLinear(12, 5))
-    model(torch.randn(4, 1, 6, 6)).square().sum().backward()
-    before = [p.grad.clone() for p in model.parameters()]
-    scale_adder_gradients(model, 0.2)
-    conv, adder, adder_bias, linear, linear_bias = (p.grad for p in model.parameters())
-    for got, was in ((conv, before[0]), (adder_bias, before[2]), (linear_bias, before[4])):
-        assert torch.equal(got, was)
-    for got, was in ((adder, before[1]), (linear, before[3])):
-        torch.testing.assert_close(got, was * 0.2 * was.numel() ** 0.5 / was.norm())
-    with pytest.raises(InputError, match="eta"):
-        scale_adder_gradients(model, 0)
-
-
-def test_adaptive_learning_rate_of_a_zero_or_missing_gradient():
-    layer = AdderLinear(3, 2)
-    scale_adder_gradients(layer, 0.1)
-    assert layer.weight.grad is None
-    layer.weight.grad = torch.zeros(2, 3)
-    scale_adder_gradients(layer, 0.1)
-    assert torch.equal(layer.weight.grad, torch.zeros(2, 3))
 
 
 @pytest.fixture

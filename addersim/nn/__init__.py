@@ -11,20 +11,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from addersim.nn.checkpoint import load_checkpoint
     from addersim.nn.conversion import convert
-    from addersim.nn.gradient import scale_adder_gradients
     from addersim.nn.layers import AdderConv2d, AdderLinear
     from addersim.nn.models import MODELS, build_model
+    from addersim.nn.rates import adaptive_rate, parameter_groups, rescale_in_backward
 
 _HOME = {
     "MODELS": "models",
     "AdderConv2d": "layers",
     "AdderLinear": "layers",
+    "adaptive_rate": "rates",
     "build_model": "models",
     "convert": "conversion",
     "load_checkpoint": "checkpoint",
-    "scale_adder_gradients": "gradient",
+    "parameter_groups": "rates",
+    "rescale_in_backward": "rates",
 }
-__all__ = ["MODELS", "AdderConv2d", "AdderLinear", "build_model", "convert", "load_checkpoint", "scale_adder_gradients"]
+__all__ = [
+    "MODELS",
+    "AdderConv2d",
+    "AdderLinear",
+    "adaptive_rate",
+    "build_model",
+    "convert",
+    "load_checkpoint",
+    "parameter_groups",
+    "rescale_in_backward",
+]
 
 
 def __getattr__(name: str) -> object:

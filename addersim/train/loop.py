@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from addersim.errors import InputError
 from addersim.nn.batch_norm import reestimate_batch_norm
 from addersim.nn.catalogue import model_card
-from addersim.nn.gradient import scale_adder_gradients
 from addersim.nn.models import build_model
+from addersim.nn.rates import adaptive_rate, parameter_groups
 from addersim.train.batches import batches, normalise
 from addersim.train.data import Dataset, load_dataset
 from addersim.train.files import (
@@ -158,8 +158,9 @@ def _start(recipe: Recipe, dataset: Dataset) -> _Run:
         torch.manual_seed(recipe.seed)
         model = build_model(recipe.model, card.classes)
     optimiser = torch.optim.SGD(
-        model.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        parameter_groups(model, recipe.eta), recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay
     )
+    adaptive_rate(optimiser)
     return _Run(recipe, dataset, model, optimiser, (images[:kept], labels[:kept]), (images[kept:], labels[kept:]))
 
 
@@ -214,7 +215,6 @@ def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[float, int]:
     logits = run.model(images)
     loss = F.cross_entropy(logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
-    scale_adder_gradients(run.model, run.recipe.eta)
     run.optimiser.step()
     return loss.item(), int((logits.argmax(1) == labels).sum())
 

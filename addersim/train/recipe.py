@@ -25,7 +25,7 @@ class Augmentation(Record):
 class Recipe(Record):
     """One training run. The defaults are those of the published AdderNet code (huawei-noah/AdderNet main.py).
 
-    ``eta`` scales the gradients of adder layers (:func:`addersim.nn.scale_adder_gradients`) and does nothing
+    ``eta`` scales the gradients of adder layers (:func:`addersim.nn.adaptive_rate`) and does nothing
     in a network without them. The last ``validation_images`` training images are held out and measured after
     every epoch: such a run looks at the test images only with ``test_at_end``, and then once.
 
