@@ -32,7 +32,7 @@ from addersim.nn.functional import adder_conv2d, adder_linear
 DATA = os.environ.get("ADDERSIM_DATA", "")
 
 
-def by_definition(x, w, stride, padding, dilation, groups):
+def by_definition(x, w, stride, padding, dilation, groups, weight_gradient="full"):
     """The adder convolution, written as explicit sums over taps, in the type of x."""
     x = nn.functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
     K, C, R, S = w.shape
@@ -48,7 +48,7 @@ def by_definition(x, w, stride, padding, dilation, groups):
                     top, left = r * dilation[0], s * dilation[1]
                     rows = slice(top, top + (P - 1) * stride[0] + 1, stride[0])
                     columns = slice(left, left + (Q - 1) * stride[1] + 1, stride[1])
-                    total = total + Distance.apply(x[:, first + c, rows, columns], w[k, c, r, s])
+                    total = total + Distance.apply(x[:, first + c, rows, columns], w[k, c, r, s], weight_gradient)
         y.append(-total)
     return torch.stack(y, 1)
 
@@ -57,14 +57,15 @@ class Distance(torch.autograd.Function):
     """|x - w| with the published gradients: one tap, one weight."""
 
     @staticmethod
-    def forward(ctx, x, w):
+    def forward(ctx, x, w, weight_gradient):
         ctx.save_for_backward(x, w)
+        ctx.of_w = torch.sign if weight_gradient == "sign" else torch.clone
         return (x - w).abs()
 
     @staticmethod
     def backward(ctx, g):
         x, w = ctx.saved_tensors
-        return -g * (w - x).clamp(-1, 1), (-g * (x - w)).sum()
+        return -g * (w - x).clamp(-1, 1), (-g * ctx.of_w(x - w)).sum(), None
 
 
 @st.composite
@@ -86,10 +87,12 @@ def gradients(function, x, w, gy):
 
 
 @settings(max_examples=60, deadline=None)
-@given(layers(), st.integers(0, 2**31))
-def test_conv2d_and_its_gradients_are_the_definition(layer, seed):
-    (x_shape, w_shape, *how), generator = layer, torch.Generator().manual_seed(seed)
+@given(layers(), st.integers(0, 2**31), st.sampled_from(["full", "sign"]))
+def test_conv2d_and_its_gradients_are_the_definition(layer, seed, weight_gradient):
+    (x_shape, w_shape, *how), generator = (*layer, weight_gradient), torch.Generator().manual_seed(seed)
     x, w = (torch.randn(s, generator=generator, dtype=torch.float64) * 2 for s in (x_shape, w_shape))
+    if weight_gradient == "sign":
+        x, w = x.round(decimals=1), w.round(decimals=1)  # ties, and none that are only ties in float32
     gy = torch.randn(adder_conv2d(x, w, *how).shape, generator=generator, dtype=torch.float64)
     expected = gradients(lambda x, w: by_definition(x, w, *how), x, w, gy)
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 3e-5)):
@@ -106,34 +109,40 @@ def test_linear_is_a_convolution_of_single_pixels(shape):
     gy = torch.randn(*shape[:-1], 4)
     y, gx, gw = gradients(adder_linear, x, w, gy)
     d = w - x[..., None, :]
+    sign = gradients(lambda x, w: adder_linear(x, w, "sign"), x, w, gy)[2]
+    torch.testing.assert_close(sign, (-d.sign() * gy[..., None]).reshape(-1, 4, 7).sum(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(y, -d.abs().sum(-1))
     torch.testing.assert_close(gx, (d.clamp(-1, 1) * gy[..., None]).sum(-2))
     torch.testing.assert_close(gw, (-d * gy[..., None]).reshape(-1, 4, 7).sum(0), rtol=1e-4, atol=1e-5)
 
 
-def test_many_lanes_of_several_images_and_channels():
+@pytest.mark.parametrize("weight_gradient", ["full", "sign"])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 2)])
+def test_many_lanes_of_several_images_and_channels(weight_gradient, padding):
     torch.manual_seed(1)
-    x, w = torch.randn(3, 6, 14, 14), torch.randn(17, 6, 5, 5)
-    gy = torch.randn(3, 17, 10, 10)
-    got, expected = (
-        gradients(lambda x, w: adder_conv2d(x, w), x.to(t), w.to(t), gy) for t in (torch.float32, torch.float64)
-    )
+    conv = lambda x, w: adder_conv2d(x, w, padding=padding, weight_gradient=weight_gradient)  # noqa: E731
+    x, w = torch.randn(6, 6, 14, 14), torch.randn(17, 6, 5, 5)
+    gy = torch.randn(6, 17, 10 + 2 * padding[0], 10 + 2 * padding[1])
+    got, expected = (gradients(conv, x.to(t), w.to(t), gy) for t in (torch.float32, torch.float64))
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
 
 
-def test_strided_and_expanded_inputs():
+@pytest.mark.parametrize("weight_gradient", ["full", "sign"])
+def test_strided_and_expanded_inputs(weight_gradient):
+    conv = lambda x, w: adder_conv2d(x, w, weight_gradient=weight_gradient)  # noqa: E731
     x = torch.randn(2, 8, 8, 3).permute(0, 3, 1, 2)
     w = torch.randn(3, 3, 4, 4).transpose(2, 3)
     gy = torch.ones(()).expand(2, 4, 6, 6)
     w = w[:1].expand(4, 3, 4, 4)[..., 1:, 1:]
-    got = gradients(adder_conv2d, x, w, gy)
-    for a, b in zip(got, gradients(adder_conv2d, x.contiguous(), w.contiguous(), gy.contiguous()), strict=True):
+    got = gradients(conv, x, w, gy)
+    for a, b in zip(got, gradients(conv, x.contiguous(), w.contiguous(), gy.contiguous()), strict=True):
         assert torch.equal(a, b)
 
 
-def test_no_images():
-    layer = AdderConv2d(2, 3, 3)
+@pytest.mark.parametrize("weight_gradient", ["full", "sign"])
+def test_no_images(weight_gradient):
+    layer = AdderConv2d(2, 3, 3, weight_gradient=weight_gradient)
     x = torch.empty(0, 2, 5, 5, requires_grad=True)
     layer(x).sum().backward()
     assert x.grad.shape == x.shape and layer.weight.grad.abs().sum() == 0
@@ -141,12 +150,18 @@ def test_no_images():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["conv2d", "linear"])
-def test_opcheck(name, dtype):
+@pytest.mark.parametrize("weight_gradient", ["full", "sign"])
+def test_opcheck(name, dtype, weight_gradient):
     x, w = torch.randn(2, 4, 6, 6, dtype=dtype), torch.randn(6, 2, 3, 3, dtype=dtype)
     if name == "conv2d":
-        op, arguments = torch.ops.addersim.adder_conv2d.default, ([2, 1], [1, 0], [1, 1], 2)
+        op, arguments = torch.ops.addersim.adder_conv2d.default, ([2, 1], [1, 0], [1, 1], 2, weight_gradient)
     else:
-        op, arguments, x, w = torch.ops.addersim.adder_linear.default, (), x[0, 0], w[:, 0, 0].repeat(1, 2)
+        op, arguments, x, w = (
+            torch.ops.addersim.adder_linear.default,
+            (weight_gradient,),
+            x[0, 0],
+            w[:, 0, 0].repeat(1, 2),
+        )
     found = torch.library.opcheck(op, (x.requires_grad_(), w.detach().requires_grad_(), *arguments))
     assert set(found.values()) == {"SUCCESS"}
 
