@@ -21,7 +21,7 @@ def network(weight_gradient="full", **options):
     torch.manual_seed(0)
     options["weight_gradient"] = weight_gradient
     conv = AdderConv2d(2, 4, 3, stride=2, padding=1, groups=2, **options)
-    return nn.Sequential(nn.Conv2d(3, 2, 3), conv, nn.ReLU(), nn.Flatten(), AdderLinear(36, 5, **options))
+    return nn.Sequential(nn.Conv2d(3, 2, 3), conv, nn.Flatten(), AdderLinear(36, 5, **options))
 
 
 def images(n=3, dtype=torch.float32):
@@ -41,10 +41,10 @@ def assert_all_close(got, expected, **tolerance):
 def test_sign_gradient_and_hardtanh_beyond_one_pass_gradcheck(elements):
     """With every |x - w| >= 1, HardTanh is the sign too, and both gradients are the derivatives."""
     generator = torch.Generator().manual_seed(0)
-    x, w = (torch.randint(-3, 4, s, generator=generator).double() * 3 for s in ((2, 4, 5, 6), (6, 2, 3, 2)))
+    x, w = (torch.randint(-3, 4, s, generator=generator).double() * 3 for s in ((2, 4, 4, 4), (4, 2, 3, 2)))
     how = ((2, 1), (1, 0), (1, 2), 2, "sign", elements)
     assert gradcheck(lambda x, w: adder_conv2d(x, w, *how), (x.requires_grad_(), (w + 1.4).requires_grad_()))
-    rows, weights = x.detach()[0, 0], (w[:, :1].reshape(6, 6) + 1.4).detach()
+    rows, weights = x.detach().reshape(-1, 8)[:, :6], (w[:, :1].reshape(4, 6) + 1.4).detach()
     assert gradcheck(lambda x, w: adder_linear(x, w, "sign"), (rows.requires_grad_(), weights.requires_grad_()))
 
 
@@ -65,27 +65,24 @@ def largest_allocation_bytes(run):
 
 
 def forward_and_backward(weight_gradient, dtype, temporary_bytes):
-    layer = AdderConv2d(8, 16, 3, dtype=dtype, weight_gradient=weight_gradient, temporary_bytes=temporary_bytes)
-    x = torch.randn(4, 8, 18, 18, dtype=dtype, requires_grad=True)
+    layer = AdderConv2d(4, 8, 3, dtype=dtype, weight_gradient=weight_gradient, temporary_bytes=temporary_bytes)
+    x = torch.randn(2, 4, 12, 12, dtype=dtype, requires_grad=True)
     return lambda: layer(x).sum().backward()
 
 
-@BOTH
-def test_temporaries_are_bounded(weight_gradient):
-    """Operands of 166 kB at most; the differences of one tap alone would be 1 MB, those of a layer 9 MB."""
-    sizes = [8 * size for size in (4 * 8 * 18 * 18, 4 * 16 * 16 * 16)]
-    for bound in (1, 40_000, 200_000):
-        run = forward_and_backward(weight_gradient, torch.float64, bound)
-        assert largest_allocation_bytes(run) <= max(*sizes, bound)
-    run = forward_and_backward(weight_gradient, torch.float64, TEMPORARY_BYTES)
-    assert largest_allocation_bytes(run) == 8 * 4 * 16 * 8 * 16 * 16
+@pytest.mark.parametrize("bound", [1_000, 20_000])
+def test_temporaries_are_bounded(bound):
+    """The differences of one tap would be 51 kB. (The full gradient of w is a convolution's, memory and all.)"""
+    y_bytes = 8 * 2 * 8 * 10 * 10  # the largest operand
+    assert largest_allocation_bytes(forward_and_backward("sign", torch.float64, bound)) <= max(y_bytes, bound)
+    unbounded = forward_and_backward("sign", torch.float64, TEMPORARY_BYTES)
+    assert largest_allocation_bytes(unbounded) == y_bytes * 4
 
 
 @BOTH
 def test_float32_on_the_cpu_needs_the_memory_of_its_operands(weight_gradient):
     run = forward_and_backward(weight_gradient, torch.float32, TEMPORARY_BYTES)
-    run()  # what the convolution sets up once
-    assert largest_allocation_bytes(run) <= 4 * 4 * 16 * 16 * 16
+    assert largest_allocation_bytes(run) <= 4 * 2 * 8 * 10 * 10
 
 
 @BOTH
@@ -123,6 +120,7 @@ def test_vmap_over_any_axis():
     torch.testing.assert_close(y[1, ..., 2], adder_conv2d(x[:, :, :, 1], w[..., 2], groups=2))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # by torch.func.jvp itself
 def test_second_derivatives_are_right_or_refused():
     """That of the full gradient of w, ``sum (x - w) gy(w)``, against autograd; HardTanh and sign have none."""
     x, w = torch.randn(5, 3, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
@@ -137,7 +135,7 @@ def test_second_derivatives_are_right_or_refused():
             first.sum().backward()
     loss = lambda x: adder_linear(x, w.detach()).square().sum()  # noqa: E731
     with pytest.raises(RuntimeError, match="have no derivative"):
-        torch.func.hessian(loss)(x) if False else torch.func.jacrev(torch.func.grad(loss))(x.detach())
+        torch.func.jacrev(torch.func.grad(loss))(x.detach())
     with pytest.raises(RuntimeError, match="forward mode"):
         torch.func.jvp(loss, (x.detach(),), (x.detach(),))
 
@@ -174,9 +172,10 @@ def test_under_autocast_adder_layers_stay_in_float32(how):
         run = torch.compile(loss, backend="aot_eager") if how == "compiled" else loss
         grads = torch.autograd.grad(run(weights), list(weights.values()))
     if how != "compiled":
-        assert types == [torch.bfloat16, torch.float32, torch.float32, torch.float32, torch.float32]
+        assert types == [torch.bfloat16, torch.float32, torch.float32, torch.float32]
     assert all(g.dtype == torch.float32 for g in grads)
-    assert_all_close(grads, gradients(network(), x), rtol=0.05, atol=0.05)
+    for grad, expected in zip(grads, gradients(network(), x), strict=True):
+        assert (grad - expected).norm() < 0.05 * expected.norm()
 
 
 @BOTH
@@ -187,12 +186,13 @@ def test_export_keeps_options_and_trains(weight_gradient):
     assert_all_close(gradients(exported, x), gradients(model, x))
     targets = torch.ops.addersim.adder_conv2d.default, torch.ops.addersim.adder_linear.default
     found = [node for node in exported.graph.nodes if node.target in targets]
-    assert [weight_gradient in node.args for node in found] == [weight_gradient == "sign"] * 2  # defaults are left out
-    assert len(addersim.from_torch(model, x[:1]).nodes) == 6
+    assert [node.args[-2:] for node in found] == [(weight_gradient, 1000)] * 2
+    assert len(addersim.from_torch(model, x[:1]).nodes) == 7
 
 
 @BOTH
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # by inductor itself
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compile_forward_and_backward(backend, weight_gradient):
     if backend == "inductor" and not shutil.which("g++"):
         pytest.skip("needs g++")
