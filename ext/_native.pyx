@@ -11,6 +11,7 @@ cdef extern from "float_adder.h" nogil:
         int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups
     int adder_forward_f32(const adder_shape *, const float *, const float *, float *)
     int adder_input_grad_f32(const adder_shape *, const float *, const float *, const float *, float *)
+    int adder_sign_grad_f32(const adder_shape *, const float *, const float *, const float *, float *)
 
 
 cdef adder_shape _adder_shape(const float[:, :, :, ::1] x, const float[:, :, :, ::1] w,
@@ -51,6 +52,20 @@ def adder_input_grad(const float[:, :, :, ::1] x, const float[:, :, :, ::1] w, c
             failed = adder_input_grad_f32(&a, &x[0, 0, 0, 0], &w[0, 0, 0, 0], &gy[0, 0, 0, 0], &gx[0, 0, 0, 0])
     if failed:
         raise MemoryError("adder_input_grad")
+
+
+def adder_sign_grad(const float[:, :, :, ::1] x, const float[:, :, :, ::1] w, const float[:, :, :, ::1] gy,
+                    float[:, :, :, ::1] gw, tuple stride, tuple padding, tuple dilation, int64_t groups):
+    """Fill gw_kcrs with sum_npq sign(x - w) * gy."""
+    cdef adder_shape a = _adder_shape(x, w, gy, stride, padding, dilation, groups)
+    cdef int failed = 0
+    if gw.nbytes != w.nbytes:
+        raise ValueError("gw must be shaped like w")
+    if x.size and gy.size:
+        with nogil:
+            failed = adder_sign_grad_f32(&a, &x[0, 0, 0, 0], &w[0, 0, 0, 0], &gy[0, 0, 0, 0], &gw[0, 0, 0, 0])
+    if failed:
+        raise MemoryError("adder_sign_grad")
 
 
 cdef extern from "output.h" nogil:

@@ -11,6 +11,8 @@
 
 enum { ROWS = 4 }; /* output channels that share one read of xs: as many sums as hide the latency of an addition */
 
+enum { STRIP = 32, TAPS = 64 }; /* blocks of pixels and taps over which the sign gradient keeps its sums in registers */
+
 enum { COPY_BYTES = 1 << 18 }; /* of padded images at a time, which stay in the second cache */
 
 typedef struct {
@@ -72,7 +74,7 @@ static int reserve(scratch *s, const adder_shape *a, int lanes, int gradient) {
     const size_t copy = pads(a) ? sizeof(float) * (size_t)(s->together * s->plane) : 1;
     s->padded = calloc(copy, 1); /* the border stays 0 */
     s->padded_grad = malloc(gradient ? copy : 1);
-    s->xs = malloc(sizeof(float) * (size_t)lanes * taps);
+    s->xs = malloc(sizeof(float) * (size_t)lanes * (taps + 1));
     s->gs = calloc((size_t)lanes * (K + ROWS), sizeof(float)); /* channels are read in pairs: the one behind K is 0 */
     s->wt = calloc((taps + 1) * (K + ROWS), sizeof(float));
     s->tap = malloc(sizeof(int64_t) * taps);
@@ -164,6 +166,7 @@ static int has_avx2(void) {
 #else
 #define forward_avx2 forward_plain
 #define input_grad_avx2 input_grad_plain
+#define sign_grad_avx2 sign_grad_plain
 
 static int has_avx2(void) {
     return 0;
@@ -176,4 +179,8 @@ int adder_forward_f32(const adder_shape *a, const float *x, const float *w, floa
 
 int adder_input_grad_f32(const adder_shape *a, const float *x, const float *w, const float *gy, float *gx) {
     return has_avx2() ? input_grad_avx2(a, x, w, gy, gx) : input_grad_plain(a, x, w, gy, gx);
+}
+
+int adder_sign_grad_f32(const adder_shape *a, const float *x, const float *w, const float *gy, float *gw) {
+    return has_avx2() ? sign_grad_avx2(a, x, w, gy, gw) : sign_grad_plain(a, x, w, gy, gw);
 }

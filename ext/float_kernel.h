@@ -234,6 +234,95 @@ static int NAME(input_grad)(const adder_shape *a, const float *x, const float *w
     return 0;
 }
 
+/* g where d > 0, -g where d < 0, 0 where d = 0 */
+static INLINE F NAME(signed)(F d, F g) {
+    return (F)(((NAME(bits))g ^ ((NAME(bits))d & INT32_MIN)) & (d != (F){0}));
+}
+
+static INLINE float NAME(sum)(F v) {
+    float part[WIDTH];
+    NAME(store)(part, v);
+    for (int half = WIDTH / 2; half; half /= 2)
+        for (int l = 0; l < half; l++)
+            part[l] += part[l + half];
+    return part[0];
+}
+
+/* out[t] = sum sign(x - w[t]) * g[t] over all pixels of the strip, for one tap and ROWS output channels t */
+static INLINE void NAME(signed_sums)(const float *x, int64_t next_x, const float *g, int64_t next_g, int64_t blocks,
+                                     const float *w, float out[ROWS]) {
+    F a0 = {0}, a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+    for (int64_t i = 0; i < blocks; i++, x += next_x, g += next_g) {
+        const F v = NAME(load)(x), u = NAME(load)(x + WIDTH);
+#define ROW(t)                                                                                                         \
+    a##t += NAME(signed)(v - w[t], NAME(load)(g + t * LANES));                                                         \
+    b##t += NAME(signed)(u - w[t], NAME(load)(g + t * LANES + WIDTH));
+        ROW(0) ROW(1) ROW(2) ROW(3)
+#undef ROW
+    }
+    out[0] = NAME(sum)(a0 + b0), out[1] = NAME(sum)(a1 + b1), out[2] = NAME(sum)(a2 + b2), out[3] = NAME(sum)(a3 + b3);
+}
+
+/* Gather the pixels' gradients of a strip into gs, block by block, and remember where the pixels lie; lanes that repeat
+ * the last pixel get 0. Returns the number of blocks. */
+static int64_t NAME(strip_gradients)(const adder_shape *a, const scratch *s, int64_t images, int64_t left,
+                                     const float *gy, pixel *next, int64_t x_at[STRIP][LANES]) {
+    int64_t blocks = 0;
+    float *gs = s->gs;
+    for (; blocks < STRIP && left > 0; blocks++, left -= LANES, gs += (a->K + ROWS) * LANES) {
+        int64_t y_at[LANES];
+        NAME(locate)(a, s, images, next, x_at[blocks], y_at);
+        NAME(gather)(gy, s->out, a->K, y_at, gs);
+        if (left < LANES)
+            for (int64_t k = 0; k < a->K; k++)
+                memset(gs + k * LANES + left, 0, sizeof(float) * (size_t)(LANES - left));
+    }
+    return blocks;
+}
+
+/* Some images of one group: gw is added to */
+static void NAME(sign_grad_images)(const adder_shape *a, const scratch *s, int64_t images, const float *x,
+                                   const float *gy, float *gw) {
+    const int64_t all = images * a->P * a->Q, next_g = (a->K + ROWS) * LANES;
+    const int64_t next_x = (smaller(s->taps, TAPS) | 1) * LANES; /* not a power of 2: blocks share no cache set */
+    pixel next = {0, 0, 0};
+    for (int64_t first = 0; first < all; first += STRIP * LANES) {
+        int64_t x_at[STRIP][LANES];
+        const int64_t blocks = NAME(strip_gradients)(a, s, images, all - first, gy, &next, x_at);
+        for (int64_t tap = 0; tap < s->taps; tap += TAPS) {
+            const int64_t taps = smaller(s->taps - tap, TAPS);
+            for (int64_t i = 0; i < blocks; i++)
+                NAME(gather)(x, s->tap + tap, taps, x_at[i], s->xs + i * next_x);
+            for (int64_t k = 0; k < a->K; k += ROWS)
+                for (int64_t j = 0; j < taps; j++) {
+                    float sums[ROWS];
+                    NAME(signed_sums)(s->xs + j * LANES, next_x, s->gs + k * LANES, next_g, blocks,
+                                      s->wt + k * s->taps + (tap + j) * ROWS, sums);
+                    for (int64_t t = 0; t < ROWS && k + t < a->K; t++)
+                        gw[(k + t) * s->taps + s->weight[tap + j]] += sums[t];
+                }
+        }
+    }
+}
+
+static int NAME(sign_grad)(const adder_shape *a, const float *x, const float *w, const float *gy, float *gw) {
+    const int64_t PQ = a->P * a->Q;
+    scratch s;
+    if (reserve(&s, a, STRIP * LANES, 0))
+        return -1;
+    memset(gw, 0, sizeof(float) * (size_t)(a->groups * a->K * s.taps));
+    for (int64_t g = 0; g < a->groups; g++) {
+        in_rows(a, w + g * a->K * s.taps, &s);
+        for (int64_t n = 0; n < a->N; n += s.together) {
+            const int64_t images = smaller(a->N - n, s.together);
+            NAME(sign_grad_images)(a, &s, images, images_of(a, &s, g, n, images, x),
+                                   gy + (n * a->groups + g) * a->K * PQ, gw + g * a->K * s.taps);
+        }
+    }
+    release(&s);
+    return 0;
+}
+
 #undef F
 #undef LANES
 #undef WIDTH

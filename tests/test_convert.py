@@ -59,6 +59,6 @@ def test_adder_layers_of_other_code_keep_their_weights(wrap):
 
 def test_padding_that_adder_layers_do_not_have():
     with pytest.raises(InputError, match="padding='same'"):
-        convert(nn.Sequential(nn.Conv2d(3, 4, 3, padding="same")), keep_first_last=False)
+        convert(nn.Sequential(nn.Conv2d(3, 4, (3, 2), padding="same")), keep_first_last=False)
     with pytest.raises(InputError, match="padding_mode must be 'zeros'"):
         convert(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")), keep_first_last=False)

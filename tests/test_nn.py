@@ -25,7 +25,6 @@ from addersim.nn import (
     build_model,
     load_checkpoint,
     plain,
-    scale_adder_gradients,
 )
 from addersim.nn.catalogue import CATALOGUE
 from addersim.nn.functional import adder_conv2d, adder_linear
@@ -33,7 +32,7 @@ from addersim.nn.functional import adder_conv2d, adder_linear
 DATA = os.environ.get("ADDERSIM_DATA", "")
 
 
-def by_definition(x, w, stride, padding, dilation, groups):
+def by_definition(x, w, stride, padding, dilation, groups, weight_gradient="full"):
     """The adder convolution, written as explicit sums over taps, in the type of x."""
     x = nn.functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
     K, C, R, S = w.shape
@@ -49,7 +48,7 @@ def by_definition(x, w, stride, padding, dilation, groups):
                     top, left = r * dilation[0], s * dilation[1]
                     rows = slice(top, top + (P - 1) * stride[0] + 1, stride[0])
                     columns = slice(left, left + (Q - 1) * stride[1] + 1, stride[1])
-                    total = total + Distance.apply(x[:, first + c, rows, columns], w[k, c, r, s])
+                    total = total + Distance.apply(x[:, first + c, rows, columns], w[k, c, r, s], weight_gradient)
         y.append(-total)
     return torch.stack(y, 1)
 
@@ -58,14 +57,15 @@ class Distance(torch.autograd.Function):
     """|x - w| with the published gradients: one tap, one weight."""
 
     @staticmethod
-    def forward(ctx, x, w):
+    def forward(ctx, x, w, weight_gradient):
         ctx.save_for_backward(x, w)
+        ctx.of_w = torch.sign if weight_gradient == "sign" else torch.clone
         return (x - w).abs()
 
     @staticmethod
     def backward(ctx, g):
         x, w = ctx.saved_tensors
-        return -g * (w - x).clamp(-1, 1), (-g * (x - w)).sum()
+        return -g * (w - x).clamp(-1, 1), (-g * ctx.of_w(x - w)).sum(), None
 
 
 @st.composite
@@ -87,10 +87,12 @@ def gradients(function, x, w, gy):
 
 
 @settings(max_examples=60, deadline=None)
-@given(layers(), st.integers(0, 2**31))
-def test_conv2d_and_its_gradients_are_the_definition(layer, seed):
-    (x_shape, w_shape, *how), generator = layer, torch.Generator().manual_seed(seed)
+@given(layers(), st.integers(0, 2**31), st.sampled_from(["full", "sign"]))
+def test_conv2d_and_its_gradients_are_the_definition(layer, seed, weight_gradient):
+    (x_shape, w_shape, *how), generator = (*layer, weight_gradient), torch.Generator().manual_seed(seed)
     x, w = (torch.randn(s, generator=generator, dtype=torch.float64) * 2 for s in (x_shape, w_shape))
+    if weight_gradient == "sign":
+        x, w = x.round(decimals=1), w.round(decimals=1)  # ties, and none that are only ties in float32
     gy = torch.randn(adder_conv2d(x, w, *how).shape, generator=generator, dtype=torch.float64)
     expected = gradients(lambda x, w: by_definition(x, w, *how), x, w, gy)
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 3e-5)):
@@ -107,44 +109,40 @@ def test_linear_is_a_convolution_of_single_pixels(shape):
     gy = torch.randn(*shape[:-1], 4)
     y, gx, gw = gradients(adder_linear, x, w, gy)
     d = w - x[..., None, :]
+    sign = gradients(lambda x, w: adder_linear(x, w, "sign"), x, w, gy)[2]
+    torch.testing.assert_close(sign, (-d.sign() * gy[..., None]).reshape(-1, 4, 7).sum(0), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(y, -d.abs().sum(-1))
     torch.testing.assert_close(gx, (d.clamp(-1, 1) * gy[..., None]).sum(-2))
     torch.testing.assert_close(gw, (-d * gy[..., None]).reshape(-1, 4, 7).sum(0), rtol=1e-4, atol=1e-5)
 
 
-def test_many_lanes_of_several_images_and_channels():
+@pytest.mark.parametrize("weight_gradient", ["full", "sign"])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 2)])
+def test_many_lanes_of_several_images_and_channels(weight_gradient, padding):
     torch.manual_seed(1)
-    x, w = torch.randn(3, 6, 14, 14), torch.randn(17, 6, 5, 5)
-    gy = torch.randn(3, 17, 10, 10)
-    got, expected = (
-        gradients(lambda x, w: adder_conv2d(x, w), x.to(t), w.to(t), gy) for t in (torch.float32, torch.float64)
-    )
+    conv = lambda x, w: adder_conv2d(x, w, padding=padding, weight_gradient=weight_gradient)  # noqa: E731
+    x, w = torch.randn(6, 6, 14, 14), torch.randn(17, 6, 5, 5)
+    gy = torch.randn(6, 17, 10 + 2 * padding[0], 10 + 2 * padding[1])
+    got, expected = (gradients(conv, x.to(t), w.to(t), gy) for t in (torch.float32, torch.float64))
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
 
 
-def test_plain_pieces_do_not_change_the_result(monkeypatch):
-    x, w = torch.randn(3, 4, 6, 6, dtype=torch.float64), torch.randn(6, 2, 3, 3, dtype=torch.float64)
-    gy = torch.randn(3, 6, 4, 4, dtype=torch.float64)
-    conv = lambda x, w: adder_conv2d(x, w, groups=2)  # noqa: E731
-    whole = gradients(conv, x, w, gy)
-    monkeypatch.setattr(plain, "PIECE", 700)  # less than one image
-    for a, b in zip(gradients(conv, x, w, gy), whole, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
-
-
-def test_strided_and_expanded_inputs():
+@pytest.mark.parametrize("weight_gradient", ["full", "sign"])
+def test_strided_and_expanded_inputs(weight_gradient):
+    conv = lambda x, w: adder_conv2d(x, w, weight_gradient=weight_gradient)  # noqa: E731
     x = torch.randn(2, 8, 8, 3).permute(0, 3, 1, 2)
     w = torch.randn(3, 3, 4, 4).transpose(2, 3)
     gy = torch.ones(()).expand(2, 4, 6, 6)
     w = w[:1].expand(4, 3, 4, 4)[..., 1:, 1:]
-    got = gradients(adder_conv2d, x, w, gy)
-    for a, b in zip(got, gradients(adder_conv2d, x.contiguous(), w.contiguous(), gy.contiguous()), strict=True):
+    got = gradients(conv, x, w, gy)
+    for a, b in zip(got, gradients(conv, x.contiguous(), w.contiguous(), gy.contiguous()), strict=True):
         assert torch.equal(a, b)
 
 
-def test_no_images():
-    layer = AdderConv2d(2, 3, 3)
+@pytest.mark.parametrize("weight_gradient", ["full", "sign"])
+def test_no_images(weight_gradient):
+    layer = AdderConv2d(2, 3, 3, weight_gradient=weight_gradient)
     x = torch.empty(0, 2, 5, 5, requires_grad=True)
     layer(x).sum().backward()
     assert x.grad.shape == x.shape and layer.weight.grad.abs().sum() == 0
@@ -152,12 +150,18 @@ def test_no_images():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["conv2d", "linear"])
-def test_opcheck(name, dtype):
+@pytest.mark.parametrize("weight_gradient", ["full", "sign"])
+def test_opcheck(name, dtype, weight_gradient):
     x, w = torch.randn(2, 4, 6, 6, dtype=dtype), torch.randn(6, 2, 3, 3, dtype=dtype)
     if name == "conv2d":
-        op, arguments = torch.ops.addersim.adder_conv2d.default, ([2, 1], [1, 0], [1, 1], 2)
+        op, arguments = torch.ops.addersim.adder_conv2d.default, ([2, 1], [1, 0], [1, 1], 2, weight_gradient)
     else:
-        op, arguments, x, w = torch.ops.addersim.adder_linear.default, (), x[0, 0], w[:, 0, 0].repeat(1, 2)
+        op, arguments, x, w = (
+            torch.ops.addersim.adder_linear.default,
+            (weight_gradient,),
+            x[0, 0],
+            w[:, 0, 0].repeat(1, 2),
+        )
     found = torch.library.opcheck(op, (x.requires_grad_(), w.detach().requires_grad_(), *arguments))
     assert set(found.values()) == {"SUCCESS"}
 
@@ -193,7 +197,8 @@ def test_layer_arguments():
     assert layer.weight.shape == (6, 2, 3, 1) and layer.bias is not None
     assert AdderConv2d(4, 6, 3, bias=False).bias is None and AdderLinear(4, 6, bias=False).bias is None
     assert "kernel_size=(3, 1)" in repr(layer) and "in_features=4" in repr(AdderLinear(4, 6))
-    for wrong in ({"groups": 3}, {"padding": "same"}, {"stride": 0}, {"padding_mode": "reflect"}):
+    wrong_arguments = ({"groups": 3}, {"padding": "full"}, {"stride": 0}, {"padding_mode": "reflect"})
+    for wrong in (*wrong_arguments, {"weight_gradient": "l1"}, {"temporary_bytes": 0}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             AdderConv2d(4, 6, 3, **wrong)
 
@@ -275,30 +280,6 @@ def test_export_with_any_number_of_images_and_compile_without_a_break():
     model(x).sum().backward()
     for a, b in zip(got, model.parameters(), strict=True):
         torch.testing.assert_close(a, b.grad)
-
-
-def test_adaptive_learning_rate():
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), AdderConv2d(2, 3, 3), nn.Flatten(), AdderLinear(12, 5))
-    model(torch.randn(4, 1, 6, 6)).square().sum().backward()
-    before = [p.grad.clone() for p in model.parameters()]
-    scale_adder_gradients(model, 0.2)
-    conv, adder, adder_bias, linear, linear_bias = (p.grad for p in model.parameters())
-    for got, was in ((conv, before[0]), (adder_bias, before[2]), (linear_bias, before[4])):
-        assert torch.equal(got, was)
-    for got, was in ((adder, before[1]), (linear, before[3])):
-        torch.testing.assert_close(got, was * 0.2 * was.numel() ** 0.5 / was.norm())
-    with pytest.raises(InputError, match="eta"):
-        scale_adder_gradients(model, 0)
-
-
-def test_adaptive_learning_rate_of_a_zero_or_missing_gradient():
-    layer = AdderLinear(3, 2)
-    scale_adder_gradients(layer, 0.1)
-    assert layer.weight.grad is None
-    layer.weight.grad = torch.zeros(2, 3)
-    scale_adder_gradients(layer, 0.1)
-    assert torch.equal(layer.weight.grad, torch.zeros(2, 3))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from quarters import quarters, recipe, save_npz
 from torch import nn
 
 from addersim.errors import InputError
-from addersim.nn import AdderConv2d, scale_adder_gradients
+from addersim.nn import AdderConv2d, adaptive_rate, parameter_groups
 from addersim.train import batches, load_dataset, train
 from addersim.train.datasets import FASHION
 from addersim.train.processes import Processes
@@ -137,6 +137,8 @@ def test_rescaling_needs_the_averaged_gradient():
     """The mean of rescaled halves is not the rescaled mean: why averages come first."""
     torch.manual_seed(0)
     layer, x = AdderConv2d(2, 3, 3, bias=False), torch.randn(8, 2, 5, 5)
+    optimiser = torch.optim.SGD(parameter_groups(layer, 0.2), lr=0.0)
+    adaptive_rate(optimiser)
 
     def gradient(images):
         layer.weight.grad = None
@@ -145,7 +147,7 @@ def test_rescaling_needs_the_averaged_gradient():
 
     def rescaled(grad):
         layer.weight.grad = grad.clone()
-        scale_adder_gradients(layer, 0.2)
+        optimiser.step()
         return layer.weight.grad
 
     whole, halves = gradient(x), [gradient(x[i::2]) for i in (0, 1)]

@@ -12,29 +12,33 @@ if TYPE_CHECKING:
     from addersim.nn.batch_norm import reestimate_batch_norm
     from addersim.nn.checkpoint import load_checkpoint
     from addersim.nn.conversion import convert
-    from addersim.nn.gradient import scale_adder_gradients
     from addersim.nn.layers import AdderConv2d, AdderLinear
     from addersim.nn.models import MODELS, build_model
+    from addersim.nn.rates import adaptive_rate, parameter_groups, rescale_in_backward
 
 _HOME = {
     "MODELS": "models",
     "AdderConv2d": "layers",
     "AdderLinear": "layers",
+    "adaptive_rate": "rates",
     "build_model": "models",
     "convert": "conversion",
     "load_checkpoint": "checkpoint",
+    "parameter_groups": "rates",
     "reestimate_batch_norm": "batch_norm",
-    "scale_adder_gradients": "gradient",
+    "rescale_in_backward": "rates",
 }
 __all__ = [
     "MODELS",
     "AdderConv2d",
     "AdderLinear",
+    "adaptive_rate",
     "build_model",
     "convert",
     "load_checkpoint",
+    "parameter_groups",
     "reestimate_batch_norm",
-    "scale_adder_gradients",
+    "rescale_in_backward",
 ]
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from addersim.errors import InputError
 from addersim.nn.layers import AdderConv2d
 
 FOREIGN = ("adder", "pat")  # parameter names of published adder layers: (K, C, R, S), or (K, C, R * S)
@@ -31,7 +30,7 @@ def convert(model: nn.Module, *, keep_first_last: bool = True) -> nn.Module:
     Raises
     ------
     InputError
-        If a convolution pads with anything but zeros, or by name.
+        If a convolution pads with anything but zeros, or more on one side than on the other.
 
     Notes
     -----
@@ -69,9 +68,8 @@ def _ends(model: nn.Module) -> set[nn.Module]:
 
 
 def _replaced(conv: nn.Conv2d) -> AdderConv2d:
-    if isinstance(conv.padding, str):
-        raise InputError(f"convert: a convolution with padding={conv.padding!r}; give numbers")
-    kernel, stride, padding, dilation = (_two(v) for v in (conv.kernel_size, conv.stride, conv.padding, conv.dilation))
+    kernel, stride, dilation = (_two(v) for v in (conv.kernel_size, conv.stride, conv.dilation))
+    padding = conv.padding if isinstance(conv.padding, str) else _two(conv.padding)
     return AdderConv2d(
         conv.in_channels, conv.out_channels, kernel, stride, padding, dilation, conv.groups, conv.bias is not None,
         conv.padding_mode, conv.weight.device, conv.weight.dtype,
@@ -97,8 +95,12 @@ def _adopted(layer: nn.Module) -> AdderConv2d:
     assert weight is not None
     K, C, R, S = weight.shape
     stride, padding = _two(getattr(layer, "stride", 1)), _two(getattr(layer, "padding", 0))
+    dilation, groups = _two(getattr(layer, "dilation", 1)), int(getattr(layer, "groups", 1))
     bias = next((b for b in (getattr(layer, name, None) for name in ("bias", "b")) if isinstance(b, Tensor)), None)
-    ours = AdderConv2d(C, K, (R, S), stride, padding, bias=bias is not None, device=weight.device, dtype=weight.dtype)
+    ours = AdderConv2d(
+        C * groups, K, (R, S), stride, padding, dilation, groups, bias is not None,
+        device=weight.device, dtype=weight.dtype,
+    )  # fmt: skip
     with torch.no_grad():
         ours.weight.copy_(weight)
         if bias is not None and ours.bias is not None:

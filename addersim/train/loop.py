@@ -22,7 +22,7 @@ from addersim.train.data import load_dataset
 from addersim.train.datasets import Dataset
 from addersim.train.files import Epoch, check_folder, write_card, write_checkpoint, write_epochs, write_weights
 from addersim.train.finite import first_not_finite, first_not_finite_parameter
-from addersim.train.optimiser import learning_rate, set_learning_rate, step
+from addersim.train.optimiser import learning_rate, set_learning_rate
 from addersim.train.processes import joined, threads
 from addersim.train.progress import Ticker, said, ticker
 from addersim.train.recipe import Recipe
@@ -132,7 +132,7 @@ def _epoch(run: Run, epoch: int, tick: Ticker) -> Epoch:
         if not math.isfinite(loss):
             where = first_not_finite(run.model, images) or "the loss itself, or another process's part of it,"
             raise _stopped(run, f"the loss became {loss}", epoch, f"{where} is the first that is not finite")
-        step(recipe, run.model, run.optimiser)
+        run.optimiser.step()
         size = len(labels) * processes.count
         loss_sum, right, seen = loss_sum + loss * size, right + hits, seen + size
         tick(size)

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from addersim.errors import InputError
-from addersim.nn.gradient import scale_adder_gradients
 from addersim.nn.layers import AdderConv2d, AdderLinear
+from addersim.nn.rates import adaptive_rate, parameter_groups
 from addersim.train.recipe import Recipe
 
 
@@ -20,18 +19,19 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
 
 
 def sgd(recipe: Recipe, model: nn.Module, others: Sequence[nn.Parameter]) -> torch.optim.SGD:
-    """Return SGD over a model and what is trained along with it.
+    """Return SGD over a model and what is trained along with it, the weights of adder layers in the second group.
 
-    Every group of parameters has a ``factor``, by which :func:`set_learning_rate` multiplies its learning rate: 1,
-    but for the weights of adder layers under ``adder_rate = "global"``.
+    Every group has a ``factor``, by which :func:`set_learning_rate` multiplies its learning rate: 1, but for adder
+    layers under ``adder_rate = "global"``. Under ``"adaptive"`` every step first rescales their gradients.
     """
-    adders = [m.weight for m in model.modules() if isinstance(m, AdderConv2d | AdderLinear)]
-    apart = {id(weight) for weight in adders} if recipe.adder_rate == "global" else set()
-    rest = [p for p in (*model.parameters(), *others) if id(p) not in apart]
-    groups = [{"params": rest, "factor": 1.0}]
-    if apart:
-        groups.append({"params": adders, "factor": recipe.adder_rate_factor})
-    return torch.optim.SGD(groups, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    adaptive = recipe.adder_rate == "adaptive"
+    eta, factor = (recipe.eta, 1.0) if adaptive else (None, recipe.adder_rate_factor)
+    rest, adders = parameter_groups(model, eta, factor=factor)
+    groups = [{"params": [*rest["params"], *others], "factor": 1.0}, *([adders] if adders["params"] else [])]
+    optimiser = torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
+    if adaptive and adders["params"]:
+        adaptive_rate(optimiser)
+    return optimiser
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
@@ -41,16 +41,7 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def set_weight_gradient(recipe: Recipe, model: nn.Module) -> None:
-    """Let the adder layers use the recipe's gradient of the weights; InputError if they know only the full one."""
+    """Let the adder layers use the recipe's gradient of the weights."""
     for layer in model.modules():
-        if recipe.weight_gradient != "full" and isinstance(layer, AdderConv2d | AdderLinear):
-            if not hasattr(layer, "weight_gradient"):
-                raise InputError(f"weight_gradient = {recipe.weight_gradient!r}: the adder layers know only 'full'")
-            setattr(layer, "weight_gradient", recipe.weight_gradient)  # noqa: B010  mypy takes it for a tensor
-
-
-def step(recipe: Recipe, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Move the weights; the adder layers' gradients are rescaled first, under ``adder_rate = "adaptive"``."""
-    if recipe.adder_rate == "adaptive":
-        scale_adder_gradients(model, recipe.eta)
-    optimiser.step()
+        if isinstance(layer, AdderConv2d | AdderLinear):
+            layer.weight_gradient = recipe.weight_gradient

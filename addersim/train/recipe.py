@@ -44,7 +44,7 @@ class Recipe(Record):
 
     ``dataset`` is a published one or ``folder``, see :func:`addersim.train.data.load_dataset`.
 
-    ``eta`` scales the gradients of adder layers (:func:`addersim.nn.scale_adder_gradients`) and does nothing
+    ``eta`` scales the gradients of adder layers (:func:`addersim.nn.adaptive_rate`) and does nothing
     in a network without them. With ``adder_rate = "global"`` gradients of adder layers are not scaled; instead
     their learning rate is ``adder_rate_factor`` times that of the other layers. ``weight_gradient`` is the
     full-precision one or that of the sign. Both are for the paper's ablation (Chen et al., CVPR 2020).

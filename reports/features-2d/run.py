@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import addersim
-from addersim.nn import AdderConv2d, AdderLinear, reestimate_batch_norm, scale_adder_gradients
+from addersim.nn import AdderConv2d, AdderLinear, adaptive_rate, parameter_groups, reestimate_batch_norm
 from addersim.train import load_dataset
 
 HERE = Path(__file__).parent
@@ -47,14 +47,14 @@ class PlaneNet(nn.Module):
 def train(model: nn.Module, x: Tensor, labels: Tensor, epochs: int) -> None:
     """SGD with momentum, cosine learning rate, the adaptive rate in adder layers."""
     generator = torch.Generator().manual_seed(SEED)
-    optimiser = torch.optim.SGD(model.parameters(), RATE, momentum=0.9, weight_decay=5e-4)
+    optimiser = torch.optim.SGD(parameter_groups(model, ETA), RATE, momentum=0.9, weight_decay=5e-4)
+    adaptive_rate(optimiser)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     for _ in range(epochs):
         model.train()
         for picked in torch.randperm(len(x), generator=generator).split(BATCH)[:-1]:
             optimiser.zero_grad()
             F.cross_entropy(model(x[picked]), labels[picked]).backward()
-            scale_adder_gradients(model, ETA)
             optimiser.step()
         schedule.step()
     reestimate_batch_norm(model, x[:5000].split(500))
