@@ -85,10 +85,11 @@ def train(
     options = {"resume": resume, "overwrite": overwrite, "progress": not json_}
     with _resumable(out / CHECKPOINT):
         result = run_training(chosen, out, data, **options, command=command)
+    merit = result.metric.removesuffix("_percent")
     if json_:
-        _print_json({"accuracy": result.accuracy_percent / 100, "weights": str(result.weights)})
+        _print_json({merit: result.accuracy_percent / 100, "weights": str(result.weights)})
     else:
-        print(f"{result.accuracy_percent:.2f} % right; weights in {result.weights}")
+        print(f"{merit.replace('_', ' ')} {result.accuracy_percent:.2f} %; weights in {result.weights}")
 
 
 @app.command()

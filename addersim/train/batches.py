@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -43,9 +43,14 @@ def batches(
     how: Augmentation,
     card: DatasetCard,
     generator: torch.Generator,
+    augmented: Callable[[Tensor, Tensor, Augmentation, torch.Generator], tuple[Tensor, Tensor]],
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield normalised images and labels in a random order; an incomplete last batch is left out."""
+    """Yield normalised images and labels in a random order; an incomplete last batch is left out.
+
+    ``augmented`` is the task's: it changes images at random, and labels that lie on them alike.
+    """
     size = min(size, len(images))
     order = torch.randperm(len(images), generator=generator)
     for picked in torch.split(order[: len(order) // size * size], size):
-        yield normalise(augment(images[picked], how, generator), card), labels[picked]
+        changed, theirs = augmented(images[picked], labels[picked], how, generator)
+        yield normalise(changed, card), theirs

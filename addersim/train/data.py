@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from addersim.errors import InputError
+from addersim.train.composites import composites
 from addersim.train.datasets import DATASETS, IDX_FILES, DatasetCard, dataset_card
 from addersim.train.readers import (
     Bytes,
@@ -22,12 +23,13 @@ from addersim.train.readers import (
 
 VARIABLE = "ADDERSIM_DATA"
 CIFAR_FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
+TRAIN_CANVASES, TEST_CANVASES = 20_000, 2_000
 Arrays = tuple[Bytes, Bytes, Bytes, Bytes]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images (N, C, H, W) and labels (N,), all uint8, and the card that says what they are."""
+    """Images (N, C, H, W) and labels (N,) or (N, H, W), all uint8, and the card that says what they are."""
 
     card: DatasetCard
     train_images: Bytes
@@ -42,7 +44,8 @@ def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
     Parameters
     ----------
     name
-        ``fashion_mnist``, ``mnist`` or ``cifar10``.
+        ``fashion_mnist``, ``mnist``, ``cifar10``, or ``fashion_composites``, whose 20,000 training and 2,000
+        test canvases are made from the training and the test images of Fashion-MNIST.
     folder
         Holds the files as published, packed or not (idx; for CIFAR-10 the binary version), or ``<name>.npz``;
         directly, or in a subfolder named after the set. By default the folder in the environment variable
@@ -55,11 +58,20 @@ def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
         If there are no such files, or one is broken, truncated, or belongs to another set.
     """
     card = dataset_card(name)
+    if card.made_from:
+        return _composed(card, load_dataset(card.made_from, folder))
     where = folder if folder is not None else os.environ.get(VARIABLE)
     arrays = _from_folder(card, Path(where)) if where else _from_folder(card, download(card))
     dataset = Dataset(card, *(np.require(a, requirements=["C", "W"]) for a in arrays))
     _check(dataset, str(where or "download"))
     return dataset
+
+
+def _composed(card: DatasetCard, items: Dataset) -> Dataset:
+    """Return canvases with the items' images on them; train and test share no image."""
+    train = composites(items.train_images[:, 0], items.train_labels, TRAIN_CANVASES, seed=1)
+    test = composites(items.test_images[:, 0], items.test_labels, TEST_CANVASES, seed=2)
+    return Dataset(card, *train, *test)
 
 
 def _from_folder(card: DatasetCard, folder: Path) -> Arrays:

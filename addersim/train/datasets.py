@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from addersim.errors import InputError, nearest
+from addersim.nn.catalogue import Task
 
 IDX_FILES = (
     "train-images-idx3-ubyte",
@@ -16,7 +17,11 @@ IDX_FILES = (
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """One data set. ``files`` are (name, checksum) at ``url``; mean and std are those of pixels / 255."""
+    """One data set. ``files`` are (name, checksum) at ``url``; mean and std are those of pixels / 255.
+
+    ``task`` says what its labels are for: classification, one per image, or segmentation, one per pixel.
+    ``made_from`` names the set whose images it is composed of, if it has no files of its own.
+    """
 
     name: str
     input_shape: tuple[int, int, int]
@@ -27,6 +32,8 @@ class DatasetCard:
     licence: str
     labels_sha256: str  # of the training labels, one byte each: tells sets with equal file names apart
     classes: int = 10
+    task: Task = "classification"
+    made_from: str = ""
 
 
 FASHION = DatasetCard(
@@ -69,7 +76,20 @@ CIFAR10 = DatasetCard(
     licence="none stated; cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
     labels_sha256="2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
 )
-DATASETS: dict[str, DatasetCard] = {card.name: card for card in (FASHION, MNIST, CIFAR10)}
+COMPOSITES = DatasetCard(
+    name="fashion_composites",
+    input_shape=(1, 64, 64),
+    mean=(0.1160,),
+    std=(0.2653,),
+    url="",
+    files=(),
+    licence=FASHION.licence,
+    labels_sha256="",
+    classes=11,
+    task="segmentation",
+    made_from="fashion_mnist",
+)
+DATASETS: dict[str, DatasetCard] = {card.name: card for card in (FASHION, MNIST, CIFAR10, COMPOSITES)}
 
 
 def dataset_card(name: str) -> DatasetCard:

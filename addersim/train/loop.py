@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from addersim.errors import InputError
@@ -32,6 +31,7 @@ from addersim.train.files import (
 )
 from addersim.train.progress import Ticker, ticker
 from addersim.train.recipe import Recipe
+from addersim.train.task import TASKS, Task
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -40,13 +40,15 @@ CHECKPOINT = "checkpoint.pt"
 class Result:
     """Where a run left its weights and card, its table of epochs, and its accuracy in percent.
 
-    The accuracy is on the test images, or on the held-out ones if the recipe holds any out.
+    The accuracy is on the test images, or on the held-out ones if the recipe holds any out. For a data set with
+    labels per pixel it is the mean IoU; ``metric`` says which.
     """
 
     weights: Path
     card: Path
     history: tuple[Epoch, ...]
     accuracy_percent: float
+    metric: str = TASKS["classification"].metric
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class _Run:
     optimiser: torch.optim.SGD
     train: tuple[Tensor, Tensor]
     held_out: tuple[Tensor, Tensor]
+
+    @property
+    def task(self) -> Task:
+        return TASKS[self.dataset.card.task]
 
 
 def train(
@@ -113,7 +119,7 @@ def train(
                 history.append(_epoch(run, epoch, tick))
                 write_checkpoint(checkpoint, recipe, _state(run), history)
                 write_epochs(folder / "epochs.csv", history)
-                tell(_said(history[-1], recipe.epochs))
+                tell(_said(history[-1], recipe.epochs, run.task))
         return _finish(run, folder, history, command)
 
 
@@ -127,10 +133,10 @@ def _check_folder(checkpoint: Path, resume: bool, overwrite: bool) -> None:
         )
 
 
-def _said(row: Epoch, epochs: int) -> str:
+def _said(row: Epoch, epochs: int, task: Task) -> str:
     held_out = "" if row.validation_percent is None else f", {row.validation_percent:.2f} % of the held-out ones"
-    right = f"{row.train_percent:.2f} % of the training images right{held_out}"
-    return f"epoch {row.epoch + 1}/{epochs}: loss {row.loss:.4f}, {right}, {row.seconds:g} s"
+    merit = f"{row.train_percent:.2f} % {task.meaning.format('training images')}{held_out}"
+    return f"epoch {row.epoch + 1}/{epochs}: loss {row.loss:.4f}, {merit}, {row.seconds:g} s"
 
 
 @contextmanager
@@ -146,14 +152,16 @@ def _threads(count: int) -> Iterator[None]:
 def _start(recipe: Recipe, dataset: Dataset) -> _Run:
     """Return a run before its first epoch, with weights drawn from the recipe's seed."""
     card = dataset.card
-    if model_card(recipe.model).input_shape != card.input_shape:
+    wanted = model_card(recipe.model)
+    if (wanted.input_shape, wanted.task) != (card.input_shape, card.task):
         raise InputError(
-            f"{recipe.model} takes {model_card(recipe.model).input_shape}, {card.name} is {card.input_shape}"
+            f"{recipe.model} takes {wanted.input_shape} for {wanted.task}, "
+            f"{card.name} is {card.input_shape} for {card.task}"
         )
     kept = len(dataset.train_images) - recipe.validation_images
     if kept < 2:
         raise InputError(f"validation_images = {recipe.validation_images} leaves {kept} images to train on")
-    images, labels = torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_labels).long()
+    images, labels = torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_model(recipe.model, card.classes)
@@ -194,29 +202,29 @@ def _epoch(run: _Run, epoch: int, tick: Ticker) -> Epoch:
         group["lr"] = rate
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
     run.model.train()
-    loss_sum = right = seen = 0.0
-    card = run.dataset.card
-    for images, labels in batches(*run.train, recipe.batch_size, recipe.augmentation, card, generator):
-        loss, hits = _step(run, images, labels)
-        loss_sum, right, seen = loss_sum + loss * len(labels), right + hits, seen + len(labels)
+    loss_sum, seen, tally = 0.0, 0, torch.zeros(1, dtype=torch.int64)
+    how, card = recipe.augmentation, run.dataset.card
+    for images, labels in batches(*run.train, recipe.batch_size, how, card, generator, run.task.augmented):
+        loss, counted = _step(run, images, labels)
+        loss_sum, seen, tally = loss_sum + loss * len(labels), seen + len(labels), tally + counted
         tick(len(labels))
     if not math.isfinite(loss_sum):
         raise InputError(f"the loss became {loss_sum} in epoch {epoch}; lower learning_rate = {recipe.learning_rate}")
     _reestimate(run)
-    held_out = accuracy_percent(run.model, *run.held_out, run.dataset) if len(run.held_out[0]) else None
+    held_out = merit_percent(run.model, *run.held_out, run.dataset) if len(run.held_out[0]) else None
     seconds = round(time.perf_counter() - started, 1)
-    return Epoch(epoch, rate, loss_sum / seen, 100 * right / seen, held_out, seconds)
+    return Epoch(epoch, rate, loss_sum / seen, run.task.percent(tally), held_out, seconds)
 
 
-def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[float, int]:
-    """Do one optimiser step; return the mean loss and how many images were right."""
+def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    """Do one optimiser step; return the mean loss and the task's tally."""
     run.optimiser.zero_grad()
     logits = run.model(images)
-    loss = F.cross_entropy(logits, labels)
+    loss = run.task.loss(logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
     scale_adder_gradients(run.model, run.recipe.eta)
     run.optimiser.step()
-    return loss.item(), int((logits.argmax(1) == labels).sum())
+    return loss.item(), run.task.tally(logits.detach(), labels)
 
 
 def _reestimate(run: _Run) -> None:
@@ -226,33 +234,33 @@ def _reestimate(run: _Run) -> None:
         reestimate_batch_norm(run.model, (normalise(x, run.dataset.card) for x in torch.split(images, 500)))
 
 
-def accuracy_percent(model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset, size: int = 500) -> float:
-    """Return how many percent of uint8 images the model in evaluation mode gets right."""
+def merit_percent(model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset, size: int = 500) -> float:
+    """Return the figure of merit of the data set's task on uint8 images, the model in evaluation mode."""
     model.eval()
-    right = 0
+    task, tally = TASKS[dataset.card.task], torch.zeros(1, dtype=torch.int64)
     with torch.inference_mode():
         for x, y in zip(torch.split(images, size), torch.split(labels, size), strict=True):
-            right += int((model(normalise(x, dataset.card)).argmax(1) == y).sum())
-    return 100 * right / len(images)
+            tally = tally + task.tally(model(normalise(x, dataset.card)), y)
+    return task.percent(tally)
 
 
 def _finish(run: _Run, folder: Path, history: Sequence[Epoch], command: str | None) -> Result:
     """Measure once, on the test images unless some were held out, and write weights and card."""
     dataset, stem = run.dataset, f"{run.recipe.model}-{run.recipe.dataset}"
-    test = torch.from_numpy(dataset.test_images), torch.from_numpy(dataset.test_labels).long()
+    test = torch.from_numpy(dataset.test_images), torch.from_numpy(dataset.test_labels)
     held_out_only = run.recipe.validation_images and not run.recipe.test_at_end
     on, measured = ("validation", run.held_out) if held_out_only else ("test", test)
-    accuracy = accuracy_percent(run.model, *measured, dataset)
+    merit = merit_percent(run.model, *measured, dataset)
     weights, card = folder / f"{stem}.safetensors", folder / f"{stem}.json"
     write_weights(weights, run.model.state_dict())
     facts = {
-        "accuracy_percent": accuracy,
+        run.task.metric: merit,
         "measured_on": f"{len(measured[0])} {on} images, float32",
         "command": command or f"addersim train {stem}.toml --out {folder.name}",
         "seconds": round(sum(row.seconds for row in history)),
     }
     write_card(card, _card(run) | facts)
-    return Result(weights, card, tuple(history), accuracy)
+    return Result(weights, card, tuple(history), merit, run.task.metric)
 
 
 def _card(run: _Run) -> dict[str, Any]:
