@@ -75,6 +75,6 @@ class Detector(nn.Module):
             P, Q = height // stride, width // stride
             channels = (self.classes, 1, 4)
             y = outputs[:, at : (at := at + sum(channels) * P * Q)]
-            parts = [part.unflatten(1, (-1, P, Q)) for part in torch.split(y, [c * P * Q for c in channels], 1)]
+            parts = [part.reshape(len(y), -1, P, Q) for part in torch.split(y, [c * P * Q for c in channels], 1)]
             found.append(Level(parts[0], parts[1], F.relu(parts[2]) * stride))
         return found
