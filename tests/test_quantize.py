@@ -325,13 +325,13 @@ def test_lenet_at_int8_is_close_to_its_floats(example, qnet):
 
 
 def heads(*behind: str) -> Network:
-    """Return a layer, two convolutions of it side by side, each with the kinds of ``behind``, and their concatenation."""
+    """Return two layers, two convolutions behind them, each with the kinds of ``behind``, and their concatenation."""
     branches = []
     for i in (1, 2):
         branches.append(layer(f"head{i}", "trunk", "conv2d", R=1, seed=i, spread=10.0**i))
         branches += [Node(f"{kind}{i}", kind, (branches[-1].name,)) for kind in behind]
     ends = tuple(f"{behind[-1] if behind else 'head'}{i}" for i in (1, 2))
-    return chain(layer("first", "x"), layer("trunk", "first"), *branches, Node("cat", "concat", ends))
+    return chain(layer("first", "x", "conv2d"), layer("trunk", "first"), *branches, Node("cat", "concat", ends))
 
 
 @pytest.mark.parametrize("behind", [(), ("flatten",)])
