@@ -28,8 +28,8 @@ def composites(images_nhw: Bytes, labels_n: Bytes, count: int, seed: int) -> tup
     count
         How many canvases.
     seed
-        The same seed and items give the same bits: the raw words of PCG64 (Philox and PCG64 are the streams that
-        NumPy keeps from version to version) are reduced modulo the number of choices.
+        The same seed and items give the same bits: raw words of PCG64 modulo the number of choices, without any of
+        NumPy's distributions, whose streams may change from version to version (NEP 19).
 
     Raises
     ------
