@@ -97,10 +97,11 @@ def train(
         result = run_training(chosen, out, data, **options, command=command)
     if not is_first():
         return
+    merit = result.metric.removesuffix("_percent")
     if json_:
-        _print_json({"accuracy": result.accuracy_percent / 100, "weights": str(result.weights)})
+        _print_json({merit: result.accuracy_percent / 100, "weights": str(result.weights)})
     else:
-        print(f"{result.accuracy_percent:.2f} % right; weights in {result.weights}")
+        print(f"{merit.replace('_', ' ')} {result.accuracy_percent:.2f} %; weights in {result.weights}")
 
 
 @app.command()

@@ -70,7 +70,8 @@ def quantize(
     images
         Calibration images, N C H W, floats in the units of the torch module. Never use test images.
     bits
-        Width of weights and inputs of all layers but the first and the last, which keep 8 bits.
+        Width of weights and inputs of all layers but the first and the last, which keep 8 bits. Where several
+        layers make the output side by side, as in a detector, all of them are last.
     residual_bits
         Width of edges that a residual addition reads.
     range
@@ -107,8 +108,9 @@ def quantize(
     build = _Build(network, observe(network, images), choices)
     plan = fuse(network)
     layers = [f.root.name for f in plan if OPS[f.root.kind].array is not None]
+    last = {*layers[-1:], *_output_layers(network)}
     for fused in plan:
-        _place(build, fused, ends=(layers[:1], layers[-1:]))
+        _place(build, fused, is_first=fused.root.name in layers[:1], is_last=fused.root.name in last)
     if build.alias[network.nodes[-1].name] != build.nodes[-1].name:
         raise InputError(f"network {network.name!r}: its output is read again inside the network")
     return QuantizedNetwork(network.name, tuple(build.nodes), build.tensors)
@@ -140,7 +142,19 @@ class _Build:
         return next(node for node in self.nodes if node.name == name)
 
 
-def _place(build: _Build, fused: Fused, ends: tuple[list[str], list[str]]) -> None:
+def _output_layers(network: Network) -> set[str]:
+    """Return the layers between which and the output there is neither a layer nor a rectifier."""
+    found, to_visit = set(), [network.nodes[-1].name]
+    while to_visit:
+        node = network.node(to_visit.pop())
+        if OPS[node.kind].array is not None:
+            found.add(node.name)
+        elif node.kind != "relu":
+            to_visit += node.inputs
+    return found
+
+
+def _place(build: _Build, fused: Fused, is_first: bool, is_last: bool) -> None:
     """Append what ``fused`` becomes, with the requantisations that its inputs need."""
     root, inputs = fused.root, [build.alias[name] for name in fused.root.inputs]
     if root.kind == "input":
@@ -153,7 +167,7 @@ def _place(build: _Build, fused: Fused, ends: tuple[list[str], list[str]]) -> No
         assert node.stage is not None
         name = build.put(node, _edge(fused, form, node.stage.product.bits), fused.end)
     elif OPS[root.kind].array is not None:
-        name = _layer(build, fused, inputs[0], root.name in ends[0], root.name in ends[0] + ends[1])
+        name = _layer(build, fused, inputs[0], is_first, is_first or is_last)
     elif root.kind == "concat":
         name = _concat(build, fused, inputs)
     else:
@@ -225,7 +239,7 @@ def _rescaled(build: _Build, name: str, form: EdgeFormat) -> str:
 
 
 def _concat(build: _Build, fused: Fused, inputs: list[str]) -> str:
-    """All inputs take the format that the concatenated edge would have."""
+    """All inputs take the format that the concatenated edge would have; those that it alone reads have it already."""
     form = _format(build, fused)
     sources = []
     for i, name in enumerate(inputs):
@@ -254,6 +268,8 @@ def _format(build: _Build, fused: Fused) -> EdgeFormat:
     if end == network.nodes[-1].name:
         return EdgeFormat(LOGIT_BITS, True, (build.observed[end].magnitude or 1.0) / (2 ** (LOGIT_BITS - 1) - 1))
     readers = _readers(network, end)
+    if [reader.kind for reader in readers] == ["concat"]:
+        return _format(build, Fused(readers[0], None, False, readers[0].name, False))
     residual = any(reader.kind == "add" for reader in readers)
     return edge_format(
         end,

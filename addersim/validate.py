@@ -43,7 +43,7 @@ class Validation(Tabular):
     layers
         One :class:`LayerError` per quantised layer.
     agreement
-        Fraction of images on which both networks choose the same class.
+        Fraction of images (of pixels, where every pixel has a class) on which both networks choose the same class.
     largest_logit_error
         Largest absolute difference of a logit.
     float_logits, logits

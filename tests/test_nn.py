@@ -224,10 +224,13 @@ def test_weights_start_as_standard_normal():
 def test_models_on_the_meta_device_copy_and_state(name):
     model, card = build_model(name), CATALOGUE[name]
     with torch.device("meta"):
-        assert build_model(name)(torch.empty(2, *card.input_shape)).shape == (2, card.classes)
+        shape = build_model(name)(torch.empty(2, *card.input_shape)).shape
+    (C, H, W), locations = card.input_shape, 32 * 32 + 16 * 16 + 8 * 8
+    expected = {"segmentation": (card.classes, H, W), "detection": ((card.classes + 5) * locations,)}
+    assert shape == (2, *expected.get(card.task, (card.classes,)))
     model.eval()
     twin = copy.deepcopy(model)
-    x = torch.randn(2, *card.input_shape)
+    x = torch.randn(2, C, min(H, 64), min(W, 64))
     with torch.no_grad():
         assert torch.equal(twin(x), model(x))
     fresh = build_model(name).eval()

@@ -322,3 +322,27 @@ def test_lenet_at_int8_is_close_to_its_floats(example, qnet):
     validation = addersim.validate(example, qnet, x)
     assert validation.agreement > 0.95
     assert validation.worst.sqnr_db > 20  # calibrated on 24 images, so a few logits meet their clamp
+
+
+def heads(*behind: str) -> Network:
+    """Return two layers, two convolutions behind them, each with the kinds of ``behind``, and their concatenation."""
+    branches = []
+    for i in (1, 2):
+        branches.append(layer(f"head{i}", "trunk", "conv2d", R=1, seed=i, spread=10.0**i))
+        branches += [Node(f"{kind}{i}", kind, (branches[-1].name,)) for kind in behind]
+    ends = tuple(f"{behind[-1] if behind else 'head'}{i}" for i in (1, 2))
+    return chain(layer("first", "x", "conv2d"), layer("trunk", "first"), *branches, Node("cat", "concat", ends))
+
+
+@pytest.mark.parametrize("behind", [(), ("flatten",)])
+def test_layers_that_make_the_output_side_by_side_are_all_last_and_share_its_format(behind):
+    qnet = addersim.quantize(heads(*behind), images(), bits=4)
+    assert [node.kind for node in qnet.nodes].count("scale") == 0  # no head is rounded twice
+    for name in ("head1", "head2"):
+        assert qnet.node(name).datapath.w.bits == 8
+        assert qnet.tensors[name].format == qnet.output.format and qnet.output.format.bits == 16
+
+
+def test_a_rectifier_ends_the_search_for_output_layers():
+    qnet = addersim.quantize(heads("relu"), images(), bits=4)
+    assert [qnet.node(name).datapath.w.bits for name in ("head1", "head2")] == [4, 8]  # the last one stays the last

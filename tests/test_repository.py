@@ -1,5 +1,6 @@
 """What lies beside the package: the figures in the README are those of the report, its scripts fail in one line."""
 
+import csv
 import json
 import os
 import subprocess
@@ -41,3 +42,31 @@ def test_full_test_without_data_says_so_in_one_line(tmp_path):
     done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == f"full_test.py: {tmp_path / 'nowhere'}: no such folder; expected the files of fashion_mnist\n"
+
+
+SEGMENTATION = ROOT / "reports" / "segmentation"
+
+
+def test_the_segmentation_report_s_figures_are_its_results():
+    with (SEGMENTATION / "results.csv").open(encoding="utf-8") as file:
+        rows = {(row["network"], row["table"]): row for row in csv.DictReader(file)}
+    text = (SEGMENTATION / "README.md").read_text(encoding="utf-8")
+    adder, twin = (rows[name, "horowitz2014_45nm"] for name in ("segmenter_adder", "segmenter_conv"))
+    for key in ("mean_iou_float_percent", "mean_iou_int8_percent", "arithmetic_nj", "energy_nj", "latency_us"):
+        digits = 2 if key.endswith("percent") else 0
+        assert f"| {float(adder[key]):,.{digits}f} | {float(twin[key]):,.{digits}f} |" in text, key
+    tables = {table for _, table in rows}
+    ratios = [
+        float(rows["segmenter_conv", t]["energy_nj"]) / float(rows["segmenter_adder", t]["energy_nj"]) for t in tables
+    ]
+    assert f"{min(ratios):.2f} to {max(ratios):.2f}" in text
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"{float(row[f'mean_iou_{kind}_percent']):.1f} %" in readme
+               for row in (adder, twin) for kind in ("float", "int8"))  # fmt: skip
+
+
+def test_the_segmentation_report_without_data_says_so_in_one_line(tmp_path):
+    script = [sys.executable, str(SEGMENTATION / "run.py"), str(tmp_path / "nowhere")]
+    done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == f"run.py: {tmp_path / 'nowhere'}: no such folder; expected the files of fashion_mnist\n"

@@ -22,6 +22,7 @@ from addersim.train.datasets import CIFAR, FASHION, IDX_FILES
 from addersim.train.loop import learning_rate
 from addersim.train.readers import LIMIT, read_idx
 from addersim.train.recipe import Augmentation
+from addersim.train.task import TASKS
 
 
 def idx(array):
@@ -260,12 +261,15 @@ def test_augmentation_moves_and_mirrors_whole_images():
 def test_batches_are_all_images_once_and_normalised():
     x = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 1, 28, 28).contiguous()
     labels, generator = torch.arange(10), torch.Generator().manual_seed(0)
-    got = list(batches.batches(x, labels, 4, Augmentation(), FASHION, generator))
+    got = list(batches.batches(x, labels, 4, Augmentation(), FASHION, generator, TASKS["classification"].augmented))
     assert [len(y) for _, y in got] == [4, 4]
     for images, y in got:
         torch.testing.assert_close(images[:, 0, 0, 0], (y / 255 - 0.2860) / 0.3530)
     assert len(set(torch.cat([y for _, y in got]).tolist())) == 8
-    assert len(list(batches.batches(x, labels, 64, Augmentation(), FASHION, generator))) == 1
+    assert (
+        len(list(batches.batches(x, labels, 64, Augmentation(), FASHION, generator, TASKS["classification"].augmented)))
+        == 1
+    )
 
 
 def test_learning_rate_is_a_cosine():

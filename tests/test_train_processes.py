@@ -16,6 +16,7 @@ from addersim.train.datasets import FASHION
 from addersim.train.processes import Processes
 from addersim.train.recipe import Augmentation
 from addersim.train.run import start
+from addersim.train.task import TASKS
 
 RECIPE = """
 model = "lenet5_adder"
@@ -126,7 +127,9 @@ def test_parts_of_a_batch_are_disjoint_and_together_the_batch():
 
     def part(i, n):
         generator = torch.Generator().manual_seed(5)
-        return list(batches.batches(x, torch.arange(20), 8, how, FASHION, generator, (i, n)))
+        return list(
+            batches.batches(x, torch.arange(20), 8, how, FASHION, generator, TASKS["classification"].augmented, (i, n))
+        )
 
     for whole, even, odd in zip(part(0, 1), part(0, 2), part(1, 2), strict=True):
         for i in (0, 1):

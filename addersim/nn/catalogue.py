@@ -4,37 +4,64 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from addersim.errors import InputError, nearest
+
+Task = Literal["classification", "segmentation", "detection"]
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """One bundled model: its name, one line about it, where its structure comes from, its input (C, H, W)."""
+    """One bundled model: its name, one line about it, where its structure comes from, its input (C, H, W).
+
+    ``task`` is what its output means: one class per image, one per pixel, or the boxes of a detector.
+    """
 
     name: str
     description: str
     source: str
     input_shape: tuple[int, int, int]
     classes: int = 10
+    task: Task = "classification"
 
 
 LENET = "LeCun et al., Proc. IEEE 1998, with batch normalisation"
 ADDER = "huawei-noah/AdderNet resnet20.py; Chen et al., CVPR 2020"
 AKAMASTER = "akamaster/pytorch_resnet_cifar10; He et al., CVPR 2016, section 4.2, option A"
+VGG = "Zhang et al., ECCV 2018 (LQ-Nets); Chen et al., CVPR 2020"
+IMAGENET = "huawei-noah/AdderNet resnet50.py; Chen et al., CVPR 2020"
+PYRAMID = "this package; pyramid after Lin et al., CVPR 2017"
+FCOS = "this package; head after Tian et al., ICCV 2019, pyramid after Lin et al., CVPR 2017"
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 MNIST_INPUT, CIFAR_INPUT = (1, 28, 28), (3, 32, 32)
+IMAGENET_INPUT, CANVAS = (3, 224, 224), (1, 64, 64)
+ENDS = "adder layers except the first and the last"
 
 CATALOGUE: dict[str, ModelCard] = {
     card.name: card
     for card in (
-        ModelCard("lenet5_adder", "LeNet-5-BN, adder layers except the first and the last", LENET, MNIST_INPUT),
+        ModelCard("lenet5_adder", f"LeNet-5-BN, {ENDS}", LENET, MNIST_INPUT),
         ModelCard("lenet5_conv", "LeNet-5-BN, the multiplier twin of lenet5_adder", LENET, MNIST_INPUT),
-        ModelCard("resnet20_adder", "ResNet-20, adder layers except the first and the last", ADDER, CIFAR_INPUT),
+        ModelCard("resnet20_adder", f"ResNet-20, {ENDS}", ADDER, CIFAR_INPUT),
         ModelCard("resnet20_conv", "ResNet-20, the multiplier twin of resnet20_adder", ADDER, CIFAR_INPUT),
         ModelCard("resnet20_conv_a", "ResNet-20, convolutions, shortcuts without weights", AKAMASTER, CIFAR_INPUT),
-        ModelCard("resnet32_adder", "ResNet-32, adder layers except the first and the last", ADDER, CIFAR_INPUT),
+        ModelCard("resnet32_adder", f"ResNet-32, {ENDS}", ADDER, CIFAR_INPUT),
         ModelCard("resnet32_conv", "ResNet-32, the multiplier twin of resnet32_adder", ADDER, CIFAR_INPUT),
+        ModelCard("vgg_small_adder", f"VGG-small, {ENDS}", VGG, CIFAR_INPUT),
+        ModelCard("vgg_small_conv", "VGG-small, the multiplier twin of vgg_small_adder", VGG, CIFAR_INPUT),
+        ModelCard("resnet18_adder", f"ResNet-18, {ENDS}", IMAGENET, IMAGENET_INPUT, 1000),
+        ModelCard("resnet18_conv", "ResNet-18, the multiplier twin of resnet18_adder", IMAGENET, IMAGENET_INPUT, 1000),
+        ModelCard("resnet50_adder", f"ResNet-50, {ENDS}", IMAGENET, IMAGENET_INPUT, 1000),
+        ModelCard("resnet50_conv", "ResNet-50, the multiplier twin of resnet50_adder", IMAGENET, IMAGENET_INPUT, 1000),
+        ModelCard("segmenter_adder", f"Segmenter, a class per pixel, {ENDS}", PYRAMID, CANVAS, 11, "segmentation"),
+        ModelCard(
+            "segmenter_conv", "Segmenter, the multiplier twin of segmenter_adder", PYRAMID, CANVAS, 11, "segmentation"
+        ),
+        ModelCard("detector_adder", f"FCOS-like detector, {ENDS}", FCOS, CANVAS, 10, "detection"),
+        ModelCard(
+            "detector_conv", "FCOS-like detector, the multiplier twin of detector_adder", FCOS, CANVAS, 10, "detection"
+        ),
     )
 }
 

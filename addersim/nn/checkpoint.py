@@ -18,6 +18,7 @@ from addersim.nn.models import build_model
 from addersim.nn.pickles import read_pickle
 
 LOG = logging.getLogger("addersim")
+LAST_LAYERS = ("fc3.weight", "fc.weight", "linear.weight", "head.weight", "class_logits.weight")
 OTHER_SHORTCUT = {"resnet20_conv": "resnet20_conv_a", "resnet20_conv_a": "resnet20_conv"}
 
 
@@ -89,7 +90,7 @@ def _by_keys(model_name: str, state: Mapping[str, Tensor], file: Path) -> str:
 
 def _classes(state: Mapping[str, Tensor]) -> int | None:
     """Return the number of outputs, from the shape of the last layer."""
-    last = next((state[key] for key in ("fc3.weight", "fc.weight", "linear.weight") if key in state), None)
+    last = next((state[key] for key in LAST_LAYERS if key in state), None)
     return last.shape[0] if last is not None and last.dim() > 0 and last.shape[0] > 0 else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -43,14 +43,16 @@ def batches(
     how: Augmentation,
     card: DatasetCard,
     generator: torch.Generator,
+    augmented: Callable[[Tensor, Tensor, Augmentation, torch.Generator], tuple[Tensor, Tensor]],
     part: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield normalised images and labels in a random order; an incomplete last batch is left out.
 
-    ``part`` = (i, n) takes images i, i + n, ... of every batch: the n parts are the batches of ``part`` = (0, 1).
+    ``augmented`` is the task's: it changes images at random, and labels that lie on them alike. ``part`` = (i, n)
+    takes images i, i + n, ... of every batch: the n parts are the batches of ``part`` = (0, 1).
     """
     size = min(size, len(images))
     order = torch.randperm(len(images), generator=generator)
     for picked in torch.split(order[: len(order) // size * size], size):
-        changed = augment(images[picked], how, generator)  # the whole batch: the same random numbers in every part
-        yield normalise(changed[part[0] :: part[1]], card), labels[picked[part[0] :: part[1]]]
+        changed, theirs = augmented(images[picked], labels[picked], how, generator)  # all: every part draws the same
+        yield normalise(changed[part[0] :: part[1]], card), theirs[part[0] :: part[1]]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from addersim.errors import InputError
+from addersim.train.composites import composites
 from addersim.train.datasets import CIFAR, DATASETS, FOLDER, IDX_FILES, Dataset, DatasetCard, dataset_card
 from addersim.train.folder import load_folder
 from addersim.train.readers import (
@@ -21,6 +22,7 @@ from addersim.train.readers import (
 )
 
 VARIABLE = "ADDERSIM_DATA"
+TRAIN_CANVASES, TEST_CANVASES = 20_000, 2_000
 Arrays = tuple[Bytes, Bytes, Bytes, Bytes]
 
 
@@ -32,8 +34,9 @@ def load_dataset(
     Parameters
     ----------
     name
-        ``fashion_mnist``, ``mnist``, ``cifar10``, ``cifar100``, or ``folder``: the user's images, one folder per
-        class (:func:`addersim.train.folder.load_folder`).
+        ``fashion_mnist``, ``mnist``, ``cifar10``, ``cifar100``; ``fashion_composites``, whose 20,000 training and
+        2,000 test canvases are made from the training and the test images of Fashion-MNIST; or ``folder``: the
+        user's images, one folder per class (:func:`addersim.train.folder.load_folder`).
     folder
         Holds the files as published, packed or not (idx; for CIFAR the binary version), or ``<name>.npz``;
         directly, or in a subfolder named after the set. By default the folder in the environment variable
@@ -53,10 +56,19 @@ def load_dataset(
             raise InputError(f"a folder of images: say where it is (--data, or {VARIABLE}) and what the model takes")
         return load_folder(Path(where), input_shape)
     card = dataset_card(name)
+    if card.made_from:
+        return _composed(card, load_dataset(card.made_from, folder))
     arrays = _from_folder(card, Path(where)) if where else _from_folder(card, download(card))
     dataset = Dataset(card, *(np.require(a, requirements=["C", "W"]) for a in arrays))
     _check(dataset, str(where or "download"))
     return dataset
+
+
+def _composed(card: DatasetCard, items: Dataset) -> Dataset:
+    """Return canvases with the items' images on them; train and test share no image."""
+    train = composites(items.train_images[:, 0], items.train_labels, TRAIN_CANVASES, seed=1)
+    test = composites(items.test_images[:, 0], items.test_labels, TEST_CANVASES, seed=2)
+    return Dataset(card, *train, *test)
 
 
 def _from_folder(card: DatasetCard, folder: Path) -> Arrays:

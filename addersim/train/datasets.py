@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from addersim.errors import InputError, nearest
+from addersim.nn.catalogue import Task
 
 FOLDER = "folder"  # the name of a data set that is the user's own folder of images
 IDX_FILES = (
@@ -24,7 +25,9 @@ class DatasetCard:
     """One data set. ``files`` are (name, checksum) at ``url``; mean and std are those of pixels / 255.
 
     ``labels_sha256`` is that of the training labels, one byte each: it tells sets with equal file names apart;
-    empty if unknown. ``class_names`` are known of a folder of images only.
+    empty if unknown. ``class_names`` are known of a folder of images only. ``task`` says what the labels are for:
+    classification, one per image, or segmentation, one per pixel. ``made_from`` names the set whose images it is
+    composed of, if it has no files of its own.
     """
 
     name: str
@@ -37,11 +40,13 @@ class DatasetCard:
     labels_sha256: str
     classes: int = 10
     class_names: tuple[str, ...] = ()
+    task: Task = "classification"
+    made_from: str = ""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images (N, C, H, W) of uint8, labels (N,) of an unsigned integer type, and the card that says what they are."""
+    """Images (N, C, H, W) of uint8, labels (N,) or (N, H, W) of an unsigned type, and the card of both."""
 
     card: DatasetCard
     train_images: NDArray[np.uint8]
@@ -112,7 +117,6 @@ CIFAR100 = DatasetCard(
     labels_sha256="",
     classes=100,
 )
-DATASETS: dict[str, DatasetCard] = {card.name: card for card in (FASHION, MNIST, CIFAR10, CIFAR100)}
 CIFAR = {
     "cifar10": CifarFiles(
         archive="cifar-10-binary.tar.gz",
@@ -129,6 +133,20 @@ CIFAR = {
         label_bytes=2,  # coarse, then fine; the fine one is used
     ),
 }
+COMPOSITES = DatasetCard(
+    name="fashion_composites",
+    input_shape=(1, 64, 64),
+    mean=(0.1160,),
+    std=(0.2653,),
+    url="",
+    files=(),
+    licence=FASHION.licence,
+    labels_sha256="",
+    classes=11,
+    task="segmentation",
+    made_from="fashion_mnist",
+)
+DATASETS: dict[str, DatasetCard] = {card.name: card for card in (FASHION, MNIST, CIFAR10, CIFAR100, COMPOSITES)}
 
 
 def dataset_card(name: str) -> DatasetCard:

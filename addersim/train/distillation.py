@@ -79,7 +79,7 @@ class KernelDistiller(nn.Module):
         The teacher's part of the student's loss is constant: the teacher follows the labels only.
         """
         answers: Tensor = self.teacher(images)
-        loss = soft_loss(logits, answers.detach(), labels, self.how) + F.cross_entropy(answers, labels)
+        loss = soft_loss(logits, answers.detach(), labels, self.how) + F.cross_entropy(answers, labels.long())
         errors = [
             F.mse_loss(kernel(self.ours[name]) @ matrix, kernel(self.theirs[name]))
             for matrix, name in zip(self.maps, self.names, strict=True)
@@ -91,6 +91,7 @@ class KernelDistiller(nn.Module):
 
 def soft_loss(logits: Tensor, answers: Tensor, labels: Tensor, how: Teacher) -> Tensor:
     """Return the weighted average of the loss on labels and on the teacher's ``answers``, both logits (N, K)."""
+    labels = labels.long()
     ours, theirs = (F.log_softmax(z / how.temperature, dim=1) for z in (logits, answers))
     soft = F.kl_div(ours, theirs, reduction="batchmean", log_target=True) * how.temperature**2
     return (1 - how.weight) * F.cross_entropy(logits, labels) + how.weight * soft

@@ -26,7 +26,8 @@ from addersim.train.optimiser import learning_rate, set_learning_rate
 from addersim.train.processes import joined, threads
 from addersim.train.progress import Ticker, said, ticker
 from addersim.train.recipe import Recipe
-from addersim.train.run import Run, resume_run, start, state
+from addersim.train.run import Run, labels_of, resume_run, start, state
+from addersim.train.task import TASKS
 
 CHECKPOINT = "checkpoint.pt"
 LONG_EPOCH_S = 10  # after epochs of this length the figure is drawn at once, else at the end
@@ -36,13 +37,15 @@ LONG_EPOCH_S = 10  # after epochs of this length the figure is drawn at once, el
 class Result:
     """Where a run left its weights and card, its table of epochs, and its accuracy in percent.
 
-    The accuracy is on the test images, or on the held-out ones if the recipe holds any out.
+    The accuracy is on the test images, or on the held-out ones if the recipe holds any out. For a data set with
+    labels per pixel it is the mean IoU; ``metric`` says which.
     """
 
     weights: Path
     card: Path
     history: tuple[Epoch, ...]
     accuracy_percent: float
+    metric: str = TASKS["classification"].metric
 
 
 def train(
@@ -103,7 +106,7 @@ def train(
                 history.append(_epoch(run, epoch, tick))
                 if processes.first:
                     _write_epoch(run, folder, history)
-                tell(said(history[-1], recipe.epochs))
+                tell(said(history[-1], recipe.epochs, run.task))
         return _finish(run, folder, history, command)
 
 
@@ -125,39 +128,39 @@ def _epoch(run: Run, epoch: int, tick: Ticker) -> Epoch:
     set_learning_rate(run.optimiser, rate)
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
     run.model.train()
-    loss_sum = right = seen = 0.0
-    card, part = run.dataset.card, (processes.rank, processes.count)
-    for images, labels in batches(*run.train, recipe.batch_size, recipe.augmentation, card, generator, part):
-        loss, hits = _gradients(run, images, labels)
+    loss_sum, seen, tally = 0.0, 0, torch.zeros(1, dtype=torch.int64)
+    how, card, part = recipe.augmentation, run.dataset.card, (processes.rank, processes.count)
+    for images, labels in batches(*run.train, recipe.batch_size, how, card, generator, run.task.augmented, part):
+        loss, counted = _gradients(run, images, labels)
         if not math.isfinite(loss):
             where = first_not_finite(run.model, images) or "the loss itself, or another process's part of it,"
             raise _stopped(run, f"the loss became {loss}", epoch, f"{where} is the first that is not finite")
         run.optimiser.step()
         size = len(labels) * processes.count
-        loss_sum, right, seen = loss_sum + loss * size, right + hits, seen + size
+        loss_sum, seen, tally = loss_sum + loss * size, seen + size, tally + counted
         tick(size)
     processes.average(run.statistics)
     _reestimate(run)
     if (bad := first_not_finite_parameter(run.model)) is not None:
         raise _stopped(run, "the network stopped being finite", epoch, f"{bad} is not finite after the last step")
-    held_out = accuracy_percent(run.model, *run.held_out, run.dataset) if len(run.held_out[0]) else None
+    held_out = merit_percent(run.model, *run.held_out, run.dataset) if len(run.held_out[0]) else None
     seconds = round(time.perf_counter() - started, 1)
-    return Epoch(epoch, rate, loss_sum / seen, 100 * right / seen, held_out, seconds)
+    return Epoch(epoch, rate, loss_sum / seen, run.task.percent(tally), held_out, seconds)
 
 
-def _gradients(run: Run, images: Tensor, labels: Tensor) -> tuple[float, int]:
-    """Leave the batch's gradients in the parameters; return its mean loss and how many images were right.
+def _gradients(run: Run, images: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    """Leave the batch's gradients in the parameters; return its mean loss and the task's tally.
 
-    The images are this process's part of the batch; gradients, loss and hits are of the whole one.
+    The images are this process's part of the batch; gradients, loss and tally are of the whole one.
     """
     run.optimiser.zero_grad()
     logits = run.model(images)
     loss = run.loss(images, logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
-    hits = (logits.argmax(1) == labels).sum()
-    told = torch.stack([loss.detach(), hits.to(loss.dtype)])
-    run.processes.average([*(p.grad for p in run.parameters if p.grad is not None), told])
-    return told[0].item(), round(told[1].item() * run.processes.count)
+    tally = run.task.tally(logits.detach(), labels).to(loss.dtype)
+    loss = loss.detach()
+    run.processes.average([*(p.grad for p in run.parameters if p.grad is not None), loss, tally])
+    return loss.item(), (tally * run.processes.count).round().to(torch.int64)
 
 
 def _stopped(run: Run, what: str, epoch: int, where: str) -> InputError:
@@ -173,31 +176,31 @@ def _reestimate(run: Run) -> None:
         reestimate_batch_norm(run.model, (normalise(x, run.dataset.card) for x in torch.split(images, 500)))
 
 
-def accuracy_percent(model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset, size: int = 500) -> float:
-    """Return how many percent of uint8 images the model in evaluation mode gets right."""
+def merit_percent(model: nn.Module, images: Tensor, labels: Tensor, dataset: Dataset, size: int = 500) -> float:
+    """Return the figure of merit of the data set's task on uint8 images, the model in evaluation mode."""
     model.eval()
-    right = 0
+    task, tally = TASKS[dataset.card.task], torch.zeros(1, dtype=torch.int64)
     with torch.inference_mode():
         for x, y in zip(torch.split(images, size), torch.split(labels, size), strict=True):
-            right += int((model(normalise(x, dataset.card)).argmax(1) == y).sum())
-    return 100 * right / len(images)
+            tally = tally + task.tally(model(normalise(x, dataset.card)), y)
+    return task.percent(tally)
 
 
 def _finish(run: Run, folder: Path, history: Sequence[Epoch], command: str | None) -> Result:
     """Measure once, on the test images unless some were held out, and write weights and card."""
     dataset, stem = run.dataset, f"{run.recipe.model}-{run.recipe.dataset}"
-    test = torch.from_numpy(dataset.test_images), torch.from_numpy(dataset.test_labels).long()
+    test = torch.from_numpy(dataset.test_images), labels_of(dataset.test_labels)
     held_out_only = run.recipe.validation_images and not run.recipe.test_at_end
     on, measured = ("validation", run.held_out) if held_out_only else ("test", test)
-    accuracy = accuracy_percent(run.model, *measured, dataset)
+    merit = merit_percent(run.model, *measured, dataset)
     weights, card = folder / f"{stem}.safetensors", folder / f"{stem}.json"
-    result = Result(weights, card, tuple(history), accuracy)
+    result = Result(weights, card, tuple(history), merit, run.task.metric)
     if not run.processes.first:
         return result
     write_weights(weights, run.model.state_dict())
     write_curves(folder / "curves.svg", history)
     facts = {
-        "accuracy_percent": accuracy,
+        run.task.metric: merit,
         "measured_on": f"{len(measured[0])} {on} images, float32",
         "command": command or f"addersim train {stem}.toml --out {folder.name}",
         "seconds": round(sum(row.seconds for row in history)),

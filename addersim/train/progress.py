@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from addersim.train.files import Epoch
+from addersim.train.task import Task
 
 Ticker = Callable[[int], None]
 Teller = Callable[[str], None]
@@ -50,8 +51,8 @@ def ticker(shown: bool, epochs: int, batches: int, done: int) -> Iterator[tuple[
         yield tick, lambda line: bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def said(row: Epoch, epochs: int) -> str:
+def said(row: Epoch, epochs: int, task: Task) -> str:
     """Return the line about a finished epoch."""
     held_out = "" if row.validation_percent is None else f", {row.validation_percent:.2f} % of the held-out ones"
-    right = f"{row.train_percent:.2f} % of the training images right{held_out}"
-    return f"epoch {row.epoch + 1}/{epochs}: loss {row.loss:.4f}, {right}, {row.seconds:g} s"
+    merit = f"{row.train_percent:.2f} % {task.meaning.format('training images')}{held_out}"
+    return f"epoch {row.epoch + 1}/{epochs}: loss {row.loss:.4f}, {merit}, {row.seconds:g} s"

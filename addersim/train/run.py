@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from addersim.errors import InputError
@@ -19,6 +20,7 @@ from addersim.train.files import Epoch, read_checkpoint
 from addersim.train.optimiser import set_weight_gradient, sgd
 from addersim.train.processes import Processes
 from addersim.train.recipe import Recipe
+from addersim.train.task import TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Run:
     held_out: tuple[Tensor, Tensor]
 
     @property
+    def task(self) -> Task:
+        """What the data set's labels are for."""
+        return TASKS[self.dataset.card.task]
+
+    @property
     def parameters(self) -> list[nn.Parameter]:
         """What the optimiser moves."""
         return [p for group in self.optimiser.param_groups for p in group["params"]]
@@ -46,9 +53,9 @@ class Run:
         return [b for m in networks for b in m.buffers() if b.is_floating_point()]
 
     def loss(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return what is minimised: the cross entropy with the labels, or with a teacher's help the distiller's."""
+        """Return what is minimised: the task's loss, or with a teacher's help the distiller's."""
         if self.distiller is None:
-            return F.cross_entropy(logits, labels)
+            return self.task.loss(logits, labels)
         loss: Tensor = self.distiller(images, logits, labels)
         return loss
 
@@ -65,7 +72,9 @@ def start(recipe: Recipe, dataset: Dataset, processes: Processes) -> Run:
         raise InputError(f"validation_images = {recipe.validation_images} leaves {kept} images to train on")
     if (size := min(recipe.batch_size, kept)) % processes.count:
         raise InputError(f"batches of {size} images do not divide into {processes.count} processes")
-    images, labels = torch.from_numpy(dataset.train_images), torch.from_numpy(dataset.train_labels).long()
+    if recipe.teacher is not None and card.task != "classification":
+        raise InputError(f"teacher: {card.name} is for {card.task}, teachers know classification only")
+    images, labels = torch.from_numpy(dataset.train_images), labels_of(dataset.train_labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = build_model(recipe.model, card.classes)
@@ -74,6 +83,11 @@ def start(recipe: Recipe, dataset: Dataset, processes: Processes) -> Run:
     learned = [p for p in distiller.parameters() if p.requires_grad] if distiller is not None else []
     halves = (images[:kept], labels[:kept]), (images[kept:], labels[kept:])
     return Run(recipe, dataset, processes, model, distiller, sgd(recipe, model, learned), *halves)
+
+
+def labels_of(labels: NDArray[np.unsignedinteger[Any]]) -> Tensor:
+    """Return labels as torch takes them: one per image as int64; maps stay bytes, of which there are many."""
+    return torch.from_numpy(labels if labels.dtype == np.uint8 else labels.astype(np.int64))
 
 
 def state(run: Run) -> dict[str, Any]:

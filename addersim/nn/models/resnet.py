@@ -47,7 +47,8 @@ class BasicBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(x)) + shortcut)
 
 
-def _stage(conv: Conv, inputs: int, outputs: int, blocks: int, pad: bool) -> nn.Sequential:
+def stage(conv: Conv, inputs: int, outputs: int, blocks: int, pad: bool) -> nn.Sequential:
+    """Return so many basic blocks; where the channels change, the first halves the image."""
     stride = 1 if inputs == outputs else 2
     down: nn.Module | None = None
     if stride == 2:
@@ -65,9 +66,9 @@ class _Trunk(nn.Module):
             raise InputError(f"depth must be 6n + 2, got {depth}")
         blocks = (depth - 2) // 6
         self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
-        self.layer1 = _stage(conv, 16, 16, blocks, pad)
-        self.layer2 = _stage(conv, 16, 32, blocks, pad)
-        self.layer3 = _stage(conv, 32, 64, blocks, pad)
+        self.layer1 = stage(conv, 16, 16, blocks, pad)
+        self.layer2 = stage(conv, 16, 32, blocks, pad)
+        self.layer3 = stage(conv, 32, 64, blocks, pad)
 
     def features(self, x: Tensor) -> Tensor:
         """Return (N, 64, 1, 1) for x (N, 3, 32, 32)."""
