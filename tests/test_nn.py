@@ -26,7 +26,7 @@ from addersim.nn import (
     load_checkpoint,
     plain,
 )
-from addersim.nn.catalogue import CATALOGUE
+from addersim.nn.catalogue import CATALOGUE, shipped_weights, weights_by_dataset
 from addersim.nn.functional import adder_conv2d, adder_linear
 
 DATA = os.environ.get("ADDERSIM_DATA", "")
@@ -403,6 +403,15 @@ def test_shipped_weights_are_named_when_there_are_none():
         load_checkpoint("resnet32_conv")
     with pytest.raises(InputError, match="lenet5_adder on cifar10"):
         load_checkpoint("lenet5_adder", dataset="cifar10")
+
+
+def test_of_several_shipped_weights_the_card_names_one():
+    for name, card in CATALOGUE.items():
+        shipped = weights_by_dataset(name)
+        assert not card.dataset or card.dataset in shipped
+        assert not shipped or shipped_weights(name) in shipped.values()
+        assert all(shipped_weights(name, dataset) == file for dataset, file in shipped.items())
+    assert shipped_weights("lenet5_adder").stem == "lenet5_adder-fashion_mnist"
 
 
 @pytest.mark.parametrize(("name", "right"), [("lenet5_adder", 1843), ("lenet5_conv", 1851)])

@@ -15,7 +15,8 @@ Task = Literal["classification", "segmentation", "detection"]
 class ModelCard:
     """One bundled model: its name, one line about it, where its structure comes from, its input (C, H, W).
 
-    ``task`` is what its output means: one class per image, one per pixel, or the boxes of a detector.
+    ``task`` is what its output means: one class per image, one per pixel, or the boxes of a detector. ``dataset``
+    says which of the shipped weights are taken where none are named, if there are several.
     """
 
     name: str
@@ -24,6 +25,7 @@ class ModelCard:
     input_shape: tuple[int, int, int]
     classes: int = 10
     task: Task = "classification"
+    dataset: str = ""
 
 
 LENET = "LeCun et al., Proc. IEEE 1998, with batch normalisation"
@@ -41,8 +43,14 @@ ENDS = "adder layers except the first and the last"
 CATALOGUE: dict[str, ModelCard] = {
     card.name: card
     for card in (
-        ModelCard("lenet5_adder", f"LeNet-5-BN, {ENDS}", LENET, MNIST_INPUT),
-        ModelCard("lenet5_conv", "LeNet-5-BN, the multiplier twin of lenet5_adder", LENET, MNIST_INPUT),
+        ModelCard("lenet5_adder", f"LeNet-5-BN, {ENDS}", LENET, MNIST_INPUT, dataset="fashion_mnist"),
+        ModelCard(
+            "lenet5_conv",
+            "LeNet-5-BN, the multiplier twin of lenet5_adder",
+            LENET,
+            MNIST_INPUT,
+            dataset="fashion_mnist",
+        ),
         ModelCard("resnet20_adder", f"ResNet-20, {ENDS}", ADDER, CIFAR_INPUT),
         ModelCard("resnet20_conv", "ResNet-20, the multiplier twin of resnet20_adder", ADDER, CIFAR_INPUT),
         ModelCard("resnet20_conv_a", "ResNet-20, convolutions, shortcuts without weights", AKAMASTER, CIFAR_INPUT),
@@ -80,13 +88,12 @@ def weights_by_dataset(model_name: str) -> dict[str, Path]:
 
 
 def shipped_weights(model_name: str, dataset: str | None = None) -> Path:
-    """Return the file of the weights shipped for a model; InputError if there are none or several."""
-    found = [file for name, file in weights_by_dataset(model_name).items() if dataset in (None, name)]
-    if len(found) == 1:
-        return found[0]
+    """Return the file of the weights shipped for a model, by default its card's; InputError if there are none."""
+    shipped = weights_by_dataset(model_name)
+    chosen = dataset or (model_card(model_name).dataset if len(shipped) > 1 else next(iter(shipped), None))
+    if chosen in shipped:
+        return shipped[chosen]
     wanted = f"{model_name} on {dataset}" if dataset else model_name
-    if found:
-        raise InputError(f"several weights are shipped for {wanted}: expected a data set")
     there = ", ".join(name for name in CATALOGUE if weights_by_dataset(name))
     raise InputError(
         f"no weights are shipped for {wanted}: expected the path of a checkpoint; shipped: those of {there}"

@@ -35,7 +35,7 @@ def load_checkpoint(model_name: str, path: str | Path | None = None, dataset: st
         be called ``.adder`` or ``.pat`` (flattened), as in published files. None means the weights shipped
         with this package.
     dataset
-        Which of the shipped weights, such as ``"fashion_mnist"``; by default the only ones there are.
+        Which of the shipped weights, such as ``"mnist"``; by default those that the model's card names.
 
     Raises
     ------
