@@ -202,14 +202,18 @@ def test_nan_stops_at_its_batch_keeps_the_checkpoint_and_names_the_layer(folder,
 
 
 def test_infinity_after_the_last_step_of_an_epoch_is_not_kept(folder, tmp_path, monkeypatch):
-    move, count = loop.step, iter(range(100))
+    begin, count = loop.start, iter(range(100))
 
-    def instead(chosen, model, optimiser):
-        move(chosen, model, optimiser)
-        if next(count) == 17:  # the last of the second epoch
-            model.conv2.weight.data[0, 0, 0, 0] = float("inf")
+    def instead(*arguments):
+        def spoil(*_):
+            if next(count) == 17:  # the last step of the second epoch
+                run.model.conv2.weight.data[0, 0, 0, 0] = float("inf")
 
-    monkeypatch.setattr(loop, "step", instead)
+        run = begin(*arguments)
+        run.optimiser.register_step_post_hook(spoil)
+        return run
+
+    monkeypatch.setattr(loop, "start", instead)
     with pytest.raises(InputError, match="in epoch 1: the weight of conv2 is not finite after the last step"):
         train(recipe(epochs=3), tmp_path, folder, progress=False)
     assert len(read_checkpoint(tmp_path / "checkpoint.pt", recipe(epochs=3))[1]) == 1

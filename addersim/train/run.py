@@ -63,9 +63,11 @@ class Run:
 def start(recipe: Recipe, dataset: Dataset, processes: Processes) -> Run:
     """Return a run before its first epoch, with weights drawn from the recipe's seed."""
     card = dataset.card
-    if model_card(recipe.model).input_shape != card.input_shape:
+    wanted = model_card(recipe.model)
+    if (wanted.input_shape, wanted.task) != (card.input_shape, card.task):
         raise InputError(
-            f"{recipe.model} takes {model_card(recipe.model).input_shape}, {card.name} is {card.input_shape}"
+            f"{recipe.model} takes {wanted.input_shape} for {wanted.task}, "
+            f"{card.name} is {card.input_shape} for {card.task}"
         )
     kept = len(dataset.train_images) - recipe.validation_images
     if kept < 2:
