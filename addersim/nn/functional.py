@@ -11,9 +11,9 @@ second backward through them raises. There is no forward mode: ``torch.func.jvp`
 
 Float32 on the CPU runs on loops in C, half precision as float32 that is rounded once at the end, and under
 ``torch.autocast`` float32 stays float32: an adder sum is a large offset plus a small signal, and half precision keeps
-the offset only. Anything else runs in plain PyTorch, whose temporaries ``temporary_bytes`` bounds, except that the full gradient of w
-is a convolution's, with whatever memory PyTorch takes for it. It was tested on the
-CPU in float64, and on the meta device, but not on a GPU.
+the offset only. Anything else runs in plain PyTorch, whose temporaries ``temporary_bytes`` bounds; the full gradient of
+w alone is a convolution's, with whatever memory PyTorch takes for that. It was tested on the CPU in float64, and on the
+meta device, but not on a GPU.
 """
 
 from __future__ import annotations
