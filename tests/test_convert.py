@@ -62,3 +62,18 @@ def test_padding_that_adder_layers_do_not_have():
         convert(nn.Sequential(nn.Conv2d(3, 4, (3, 2), padding="same")), keep_first_last=False)
     with pytest.raises(InputError, match="padding_mode must be 'zeros'"):
         convert(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")), keep_first_last=False)
+
+
+def test_paddings_by_name_are_kept():
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3, padding="same"), nn.Conv2d(4, 2, 3, padding="valid"))
+    x = torch.randn(1, 3, 7, 7)
+    expected = plain(x).shape
+    assert convert(plain, keep_first_last=False)(x).shape == expected and plain[0].padding == (1, 1)
+
+
+def test_foreign_layers_keep_groups_and_dilation():
+    layer = Published("adder", torch.randn(4, 3, 3, 3))
+    layer.groups, layer.dilation = 2, 2
+    (ours,) = convert(nn.Sequential(layer))
+    assert (ours.in_channels, ours.groups, ours.dilation) == (6, 2, (2, 2))
+    assert ours(torch.randn(1, 6, 9, 9)).shape == (1, 4, 4, 4)

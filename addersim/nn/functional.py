@@ -6,12 +6,14 @@ and 6; ``adder.py`` of huawei-noah/AdderNet.
 The gradients are not the derivatives of ``|x - w|``: ``dL/dx = sum_k clamp(w - x, -1, 1) gy`` (HardTanh), and
 ``dL/dw = sum (x - w) gy`` (full precision). ``weight_gradient="sign"`` takes the derivative, ``sum sign(x - w) gy``
 with sign(0) = 0, which the paper compares with. The clipped and the sign gradient have no derivative of their own: a
-second backward through them raises, and so does forward mode.
+second backward through them raises. There is no forward mode: ``torch.func.jvp`` raises, tangents of
+``torch.autograd.forward_ad`` get lost. ``torch.compile`` around ``torch.func.grad`` fails.
 
 Float32 on the CPU runs on loops in C, half precision as float32 that is rounded once at the end, and under
 ``torch.autocast`` float32 stays float32: an adder sum is a large offset plus a small signal, and half precision keeps
-the offset only. Anything else runs in plain PyTorch, whose temporaries ``temporary_bytes`` bounds; it was tested on the
-CPU in float64, and on the meta device, but not on a GPU.
+the offset only. Anything else runs in plain PyTorch, whose temporaries ``temporary_bytes`` bounds; the full gradient of
+w alone is a convolution's, with whatever memory PyTorch takes for that. It was tested on the CPU in float64, and on the
+meta device, but not on a GPU.
 """
 
 from __future__ import annotations
