@@ -242,7 +242,8 @@ def test_the_environment_chooses_the_instruction_set(monkeypatch):
     layer = exact_datapath("adder", U8, U8, 9), 9, np.zeros(2, np.int64)
     for name in SETS:
         monkeypatch.setenv("ADDERSIM_ISA", name)
-        assert chosen_loop(*layer) == (name, 32 if name == "avx2" else 16, np.uint8)
+        found = "avx2" if name == "avx512" else name  # beyond AVX2 these loops gain nothing
+        assert chosen_loop(*layer) == (found, 32 if found == "avx2" else 16, np.uint8)
     monkeypatch.setenv("ADDERSIM_ISA", "mmx")
     with pytest.raises(InputError, match="ADDERSIM_ISA = 'mmx'"):
         chosen_loop(*layer)

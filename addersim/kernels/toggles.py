@@ -56,9 +56,9 @@ def chosen_loop(
 ) -> tuple[str, int, type[np.integer[Any]]]:
     """Return the set of instructions, the bytes of its vectors, and the word of the loop to run.
 
-    The set is :func:`addersim.kernels.isa.instruction_set`'s, or portable C where these loops do not have it.
+    The set is :func:`addersim.kernels.isa.instruction_set`'s, or the best that these loops have where it is beyond them.
     """
-    isa, size = _native.toggles_instruction_set(instruction_set().name) or _native.toggles_instruction_set("portable")
+    isa, size = _native.toggles_instruction_set(instruction_set().name) or _native.toggles_instruction_set()
     if not weight_stationary and bytes_suffice(datapath, steps, initial_k):
         return isa, size, np.uint8
     return isa, size, np.int32 if words_suffice(datapath) else np.int64
