@@ -19,7 +19,7 @@ FLOORS = [
     {"ops", "dataflows", "quantized", "floating", "example", "images"},
     {"importer", "exported", "fuse", "gains", "ranges", "integers", "quantize", "simulate", "counts", "activity"},
     {"charges", "traffic"},
-    {"validate", "evaluate"},
+    {"validate", "dump", "evaluate"},
     {"compare", "study"},
     {"outcome"},
     {"figures"},
