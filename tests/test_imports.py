@@ -16,7 +16,7 @@ FLOORS = [
     {"loops", "datapath"},
     {"network"},
     {"kernels", "hardware", "costs"},
-    {"ops", "dataflows", "quantized", "floating", "example", "images"},
+    {"ops", "dataflows", "quantized", "floating", "example", "images", "noise"},
     {"importer", "exported", "fuse", "gains", "ranges", "integers", "quantize", "simulate", "counts", "activity"},
     {"charges", "traffic"},
     {"validate", "dump", "evaluate"},
