@@ -39,10 +39,12 @@ CONVENTIONS = {
     "edge": "real value = (code - zero_point) * step; where fraction_bits names a parameter n_k of the layer, the edge "
     "carries the unrounded p of its output stage, and real value = (p / 2**n_k - zero_point) * step",
     "axes": "N images, C channels, H rows, W columns of an edge; K output channels, R kernel rows, S kernel columns, "
-    "C input channels of one group of weights; P output rows, Q output columns; a K axis of length 1 holds for all "
+    "C input channels of one group of weights (output channel k belongs to group g = k // (K / groups), which reads "
+    "input channels g * C to g * C + C - 1); P output rows, Q output columns; a K axis of length 1 holds for all "
     "channels",
     "window": "output (p, q) meets padded input (p * stride[0] + r * dilation[0], q * stride[1] + s * dilation[1]); "
     "padding is pad_code, which takes part like any other code; null: padded pixels never win a maximum",
+    "fit": "a value outside a register's format wraps (modulo 2**bits) or saturates, as its `overflow` says",
     "adder leaf": "fit(|fit(x - (w << weight_shift), difference)|, leaf); with sign 'negative' its negative",
     "multiplier leaf": "fit(x * w, leaf)",
     "accumulation": "loops of the letters of `order`, the first outermost; c steps by tree_inputs channels, whose "

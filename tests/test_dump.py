@@ -191,6 +191,19 @@ def test_an_earlier_dump_is_replaced_when_told_to(qnet, images, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_dump_that_fails_leaves_the_earlier_one_alone(qnet, images, tmp_path, monkeypatch):
+    before = addersim.dump(qnet, images[:1], tmp_path / "out").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numpy.save", full)
+    with pytest.raises(InputError, match="out: cannot be written: No space left on device"):
+        addersim.dump(qnet, images[:2], tmp_path / "out", overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "manifest.json").read_bytes() == before
+
+
 def test_the_command_dumps_the_network_and_its_twin(study_file, tmp_path, capsys):
     out = tmp_path / "golden"
     command("simulate", study_file, "--dump", out, "--dump-images", "3", "--set", "data.limit=8")
