@@ -1,8 +1,8 @@
 """addersim: bit-exact simulation, cost and comparison of multiplication-free neural networks.
 
 Values flow through plain functions: ``from_torch`` or ``Network.load`` -> ``quantize`` -> ``simulate``,
-``count``, ``activity``, ``evaluate``, ``compare``, ``validate``, ``sweep``. Names are loaded when they are
-first used, so that ``import addersim`` costs nothing.
+``count``, ``activity``, ``evaluate``, ``compare``, ``validate``, ``dump``, ``sweep``. Names are loaded
+when they are first used, so that ``import addersim`` costs nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _HOMES = {
     "activity": "activity",
     "compare": "compare",
     "count": "counts",
+    "dump": "dump",
     "evaluate": "evaluate",
     "example_network": "example",
     "from_torch": "importer",
@@ -52,6 +53,7 @@ __all__ = [
     "activity",
     "compare",
     "count",
+    "dump",
     "evaluate",
     "example_network",
     "from_torch",
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from addersim.activity import Activity, activity
     from addersim.compare import Comparison, compare
     from addersim.counts import OpCounts, count
+    from addersim.dump import dump
     from addersim.errors import InputError
     from addersim.evaluate import Cost, evaluate
     from addersim.example import example_network

@@ -112,22 +112,40 @@ def simulate(
     explain: Annotated[
         bool, typer.Option("--explain", help="Name the loop that ran each layer, and why it is exact.")
     ] = False,
+    dump: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write golden vectors there: every edge and constant, .npy and $readmemh."),
+    ] = None,
+    dump_images: Annotated[int, typer.Option(min=1, help="How many images, the first, --dump writes.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier dump in --dump.")] = False,
     json_: Json = False,
 ) -> None:
     """Run a study on integers, layer by layer.
 
-    Prints overflows, accuracy, energy and latency; with --json as figures.
+    Prints overflows, accuracy, energy and latency; with --json as figures. --dump writes [network] to DIR,
+    with DIR/manifest.json, and a [twin] to DIR/twin.
     """
     from addersim.figures import with_layers
     from addersim.terminal import print_paths, print_sides
 
-    outcome = _run(_study(study, settings), threads, json_)
+    chosen = _study(study, settings)
+    if dump is not None:
+        from addersim.dump import require_free
+
+        require_free(dump, overwrite)  # before the work
+    outcome = _run(chosen, threads, json_)
+    if dump is not None:
+        from addersim.outcome import dump_sides
+
+        dump_sides(outcome, dump, dump_images, overwrite=overwrite)
     if json_:
         _print_json(with_layers(outcome))
     else:
         print_sides(outcome)
         if explain:
             print_paths(outcome)
+        if dump is not None:
+            print(f"golden vectors: {dump / 'manifest.json'}")
 
 
 @app.command()

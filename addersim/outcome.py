@@ -16,6 +16,7 @@ from addersim.charges import Cost
 from addersim.compare import Comparison, compare
 from addersim.costs import COSTS
 from addersim.counts import OpCounts, count
+from addersim.dump import dump
 from addersim.errors import InputError
 from addersim.evaluate import evaluate
 from addersim.exported import load_export
@@ -139,6 +140,13 @@ def on_integers(
             "already; expected a float network there, or no such key"
         )
     return None, qnet
+
+
+def dump_sides(outcome: Outcome, folder: Path, limit: int, *, overwrite: bool = False) -> None:
+    """Write the golden vectors of the first ``limit`` images: the network's to ``folder``, its twin's below."""
+    images = load_images(outcome.study.data)[0][:limit]
+    for side, place in zip(outcome.sides, (folder, folder / "twin"), strict=False):
+        dump(side.qnet, images, place, overwrite=overwrite)
 
 
 def load_network(source: NetworkSource) -> tuple[Network | None, QuantizedNetwork | None]:
