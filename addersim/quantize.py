@@ -64,7 +64,8 @@ def quantize(
     correction
         ``"mean"`` moves every output channel's offset so that its mean error on the calibration images is zero,
         ``"least_squares"`` fits its gain as well; layer by layer, behind the integer layers that come before it. The
-        results are M_k, A_k and n_k like any others. See :func:`addersim.correction.corrected`.
+        results are M_k, A_k and n_k like any others. Off by default: at 8 bits it gains nothing and takes as long again
+        as the rest; at 4 bits and below, or with ``"shift_only"``, it pays. See :func:`addersim.correction.corrected`.
     weight_bits
         Width of the weights where it is not ``bits``. In adder layers it is at most ``bits``: the weights' step is
         ``2**(bits - weight_bits)`` times the inputs', which is ``weight_shift`` of their datapath.
