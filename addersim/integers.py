@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,53 +18,86 @@ from addersim.network import EdgeFormat, Node
 from addersim.ops import OPS
 
 if TYPE_CHECKING:
-    from addersim.quantize import Choices
+    from addersim.choices import Choices
 
 Reals = NDArray[np.float64]
 Extremes = tuple[Ints, Ints]
 
 
-def layer_node(
-    fused: Fused, source: str, x: EdgeFormat, out: EdgeFormat, weight_bits: int, choices: Choices
-) -> tuple[Node, int]:
-    """Return the integer node of a layer with its batch norm and rectifier, and the width of p.
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A node whose output stage is still in real numbers: ``y = gain_k * t + offset_k`` with ``t = acc - B_k``.
 
-    An adder layer's weights take the input's step and zero point, ``bias_k`` holds
-    ``B_k = round((mean_k - bias_k + sum |w - w'|) / s)``. A multiplier layer's batch norm is folded into its
-    weights, each output channel has its own step, and ``bias_k`` is ``z * sum(w)``.
+    Attributes
+    ----------
+    node
+        The node with its weights, ``bias_k`` and datapath, and without a stage.
+    centred
+        Least and largest t per channel.
+    gain_k, offset_k
+        In the units of the float network; :func:`finished` makes M_k, A_k and n_k of them.
+    """
+
+    node: Node
+    centred: Extremes
+    gain_k: Reals
+    offset_k: Reals
+
+
+def layer_draft(fused: Fused, source: str, x: EdgeFormat, weight_bits: int, choices: Choices) -> Draft:
+    """Return the integer weights and biases of a layer, and the gains of its batch norm.
+
+    An adder layer's weights take the input's step (times ``2**weight_shift`` where they have fewer bits) and zero
+    point, ``bias_k`` holds ``B_k = round((mean_k - bias_k + sum |w - w'|) / s)``. A multiplier layer's batch norm is
+    folded into its weights, each output channel has its own step, and ``bias_k`` is ``z * sum(w)``.
     """
     root = fused.root
     norm = _norm(fused)
     if OPS[root.kind].array == "adder":
-        w_krsc, w_form, step_k, low_k, high_k = _adder_weights(root, x)
+        shift = x.bits - weight_bits
+        w_krsc, w_form, step_k, low_k, high_k = _adder_weights(root, x, shift)
         lost_k = (
             np.abs(root.params["w_krsc"] - np.clip(root.params["w_krsc"], *x.range)).astype(np.float64).sum((1, 2, 3))
         )
         bias_k = np.rint((norm["mean"] + lost_k) / step_k).astype(np.int64)
-        gain_k, offset_k = norm["gain"] * step_k / out.step, norm["beta"]
+        gain_k, offset_k = norm["gain"] * step_k, norm["beta"]
     else:
+        shift = 0
         folded = root.params["w_krsc"].astype(np.float64) * norm["gain"][:, None, None, None]
         w_krsc, w_form, step_k, low_k, high_k = _multiplier_weights(folded, x, weight_bits)
         bias_k = x.zero_point * w_krsc.sum((1, 2, 3))
-        gain_k, offset_k = step_k / out.step, norm["beta"] - norm["gain"] * norm["mean"]
+        gain_k, offset_k = step_k, norm["beta"] - norm["gain"] * norm["mean"]
     dead = norm["gain"] == 0
     gain_k, bias_k = np.where(dead, 0.0, gain_k), np.where(dead, 0, bias_k)
-    datapath = _datapath(root, x.format, w_form, w_krsc, choices)
-    stage, params = _stage(root.name, (low_k - bias_k, high_k - bias_k), gain_k, offset_k, out, choices, fused)
-    params = {"w_krsc": w_krsc.astype(np.int16 if w_form.max < 1 << 15 else np.int32), "bias_k": bias_k, **params}
-    return Node(root.name, root.kind, (source,), root.attrs, params, datapath, stage), stage.product.bits
+    datapath = _datapath(root, x.format, w_form, w_krsc, shift, choices)
+    params = {"w_krsc": w_krsc.astype(np.int16 if w_form.max < 1 << 15 else np.int32), "bias_k": bias_k}
+    node = Node(root.name, root.kind, (source,), root.attrs, params, datapath)
+    return Draft(node, (low_k - bias_k, high_k - bias_k), gain_k, offset_k)
 
 
-def norm_node(fused: Fused, x: EdgeFormat, out: EdgeFormat, choices: Choices, source: str) -> Node:
+def norm_draft(fused: Fused, source: str, x: EdgeFormat) -> Draft:
     """Return the scale node of a batch norm that stands alone."""
     norm = _norm(fused)
     offset_k = norm["beta"] - norm["gain"] * norm["mean"]
-    return _scale_node(fused.root.name, source, x, out, choices, norm["gain"], offset_k, fused)
+    return _scale_draft(fused.root.name, source, x, norm["gain"], offset_k)
+
+
+def finished(draft: Draft, out: EdgeFormat, choices: Choices, fused: Fused | None = None) -> Node:
+    """Return the node with its output stage on integers: ``M_k / 2**n_k ~ gain_k / s_out``, A_k, and their registers.
+
+    Raises
+    ------
+    InputError
+        If a gain or an offset is not finite, or a gain needs too wide a multiplier.
+    """
+    node = draft.node
+    stage, params = _stage(node.name, draft.centred, draft.gain_k / out.step, draft.offset_k, out, choices, fused)
+    return replace(node, stage=stage, params={**node.params, **params})
 
 
 def narrow_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choices: Choices) -> Node:
     """Return the scale node that brings an edge to another step and width."""
-    return _scale_node(name, source, x, out, choices, np.ones(1), np.zeros(1), None)
+    return finished(_scale_draft(name, source, x, np.ones(1), np.zeros(1)), out, choices)
 
 
 def identity_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choices: Choices) -> Node:
@@ -94,20 +127,10 @@ def add_node(fused: Fused, branches: Sequence[Node], out: EdgeFormat) -> Node:
     return Node(fused.root.name, "add", (a.name, b.name), {}, params, None, stage)
 
 
-def _scale_node(
-    name: str,
-    source: str,
-    x: EdgeFormat,
-    out: EdgeFormat,
-    choices: Choices,
-    gain_k: Reals,
-    offset_k: Reals,
-    fused: Fused | None,
-) -> Node:
+def _scale_draft(name: str, source: str, x: EdgeFormat, gain_k: Reals, offset_k: Reals) -> Draft:
     bias_k = np.where(gain_k == 0, 0, x.zero_point).astype(np.int64)
     extremes = np.full_like(bias_k, x.format.min) - bias_k, np.full_like(bias_k, x.format.max) - bias_k
-    stage, params = _stage(name, extremes, gain_k * x.step / out.step, offset_k, out, choices, fused)
-    return Node(name, "scale", (source,), {}, {"bias_k": bias_k, **params}, None, stage)
+    return Draft(Node(name, "scale", (source,), {}, {"bias_k": bias_k}), extremes, gain_k * x.step, offset_k)
 
 
 def _norm(fused: Fused) -> Mapping[str, Reals]:
@@ -128,12 +151,17 @@ def _norm(fused: Fused) -> Mapping[str, Reals]:
     return {"mean": p["mean_k"] - bias, "gain": gain, "beta": p["beta_k"]}
 
 
-def _adder_weights(root: Node, x: EdgeFormat) -> tuple[Ints, IntFormat, Reals, Ints, Ints]:
-    """Return codes in the input's format, their format, the step, and the accumulator's extremes."""
-    w_krsc = x.quantise(root.params["w_krsc"])
-    reach_k = np.maximum(w_krsc - x.format.min, x.format.max - w_krsc).sum((1, 2, 3))
-    step_k = np.full(len(w_krsc), x.step)
-    return w_krsc, x.format, step_k, -reach_k, np.zeros_like(reach_k)
+def _adder_weights(root: Node, x: EdgeFormat, shift: int) -> tuple[Ints, IntFormat, Reals, Ints, Ints]:
+    """Return codes, their format, the input's step, and the accumulator's extremes.
+
+    The code c stands for the input code ``c << shift``, so with a shift of 0 it is the input's own format.
+    """
+    form = IntFormat(x.bits - shift, x.signed)
+    codes = np.rint((root.params["w_krsc"].astype(np.float64) / x.step + x.zero_point) / (1 << shift))
+    w_krsc = np.clip(codes, form.min, form.max).astype(np.int64)
+    wide = w_krsc << shift
+    reach_k = np.maximum(np.abs(wide - x.format.min), np.abs(x.format.max - wide)).sum((1, 2, 3))
+    return w_krsc, form, np.full(len(w_krsc), x.step), -reach_k, np.zeros_like(reach_k)
 
 
 def _multiplier_weights(w: Reals, x: EdgeFormat, bits: int) -> tuple[Ints, IntFormat, Reals, Ints, Ints]:
@@ -147,12 +175,12 @@ def _multiplier_weights(w: Reals, x: EdgeFormat, bits: int) -> tuple[Ints, IntFo
     return w_krsc, IntFormat(bits, signed=True), step_k * x.step, low_k, high_k
 
 
-def _datapath(root: Node, x: IntFormat, w: IntFormat, w_krsc: Ints, choices: Choices) -> Datapath:
+def _datapath(root: Node, x: IntFormat, w: IntFormat, w_krsc: Ints, shift: int, choices: Choices) -> Datapath:
     array = OPS[root.kind].array
     assert array is not None
     if choices.datapath is not None and array == "adder":
-        return replace(choices.datapath, x=x, w=w)
-    return exact_datapath(array, x, w, int(np.prod(w_krsc.shape[1:])))
+        return replace(choices.datapath, x=x, w=w, weight_shift=shift)
+    return exact_datapath(array, x, w, int(np.prod(w_krsc.shape[1:])), weight_shift=shift)
 
 
 def _stage(

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from addersim.choices import Correction
 from addersim.costs import load_table
 from addersim.dataflows import load_dataflow
 from addersim.datapath import Style
@@ -87,6 +88,9 @@ class Quantization(Record):
     quantile: Annotated[float, Field(gt=0, le=1)] = 0.9997
     output_stage: Style = "multiplier_shift"
     multiplier_bits: Annotated[int, Field(ge=3, le=16)] = 8
+    correction: Correction = "none"
+    weight_bits: Annotated[int, Field(ge=2, le=16)] | None = None
+    layer_bits: dict[str, Annotated[int, Field(ge=2, le=16)]] = Field(default_factory=dict)
 
 
 class Evaluation(Record):

@@ -297,6 +297,11 @@ def test_a_given_datapath_reaches_every_adder_layer():
         ({"output_stage": "shift"}, "output_stage = 'shift'"),
         ({"quantile": 0.0}, "quantile = 0.0"),
         ({"multiplier_bits": 2}, "multiplier_bits = 2"),
+        ({"correction": "means"}, "did you mean 'mean'"),
+        ({"weight_bits": 17}, "weight_bits = 17"),
+        ({"bits": 4, "weight_bits": 5}, "weight_bits = 5 is more than bits = 4"),
+        ({"layer_bits": {"a": 1}}, "layer_bits of 'a' = 1"),
+        ({"layer_bits": {"b": 4}}, "layer_bits: no layer 'b'"),
     ],
 )
 def test_arguments_out_of_range(arguments, message):
@@ -346,3 +351,106 @@ def test_layers_that_make_the_output_side_by_side_are_all_last_and_share_its_for
 def test_a_rectifier_ends_the_search_for_output_layers():
     qnet = addersim.quantize(heads("relu"), images(), bits=4)
     assert [qnet.node(name).datapath.w.bits for name in ("head1", "head2")] == [4, 8]  # the last one stays the last
+
+
+CORRECTIONS = ["mean", "least_squares"]
+
+
+def unclamped(qnet, last):
+    """Return what the last layer's stage makes in front of rounding and clamp: p."""
+    node = qnet.node(last)
+    open_end = replace(node, stage=replace(node.stage, finish=False))
+    nodes = tuple(open_end if n.name == last else n for n in qnet.nodes)
+    return addersim.simulate(replace(qnet, nodes=nodes), images()).logits_int
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("kind", ["conv2d", "adder_conv2d"])
+@pytest.mark.parametrize("gamma", [1.0, -2.0])
+def test_mean_correction_leaves_no_mean_error_in_any_channel(style, kind, gamma):
+    mean = -30.0 if kind == "adder_conv2d" else 0.0
+    network = chain(layer("a", "x", "conv2d"), layer("b", "a", kind), norm("m", "b", mean=mean, gamma=gamma))
+    errors = {}
+    for correction in ("none", "mean"):
+        qnet = addersim.quantize(network, images(), bits=4, output_stage=style, correction=correction)
+        real = unclamped(qnet, "b") * 2.0 ** -qnet.node("b").params["shift_k"][:, None, None] * qnet.output.format.step
+        errors[correction] = np.abs((real - run_float(network, images())).mean((0, 2, 3)))
+    assert np.all(errors["mean"] < 0.5 * qnet.output.format.step)  # of A_k's rounding
+    assert errors["none"].max() > errors["mean"].max()
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_least_squares_is_the_line_that_numpy_fits_to_the_simulators_values(style):
+    """The reference: a polynomial of degree 1 through t, taken apart from the simulated p = t * M + A."""
+    network = chain(layer("a", "x", "conv2d"), layer("b", "a", K=3), norm("m", "b", K=3, gamma=-1.5))
+    qnet = addersim.quantize(network, images(), bits=3, output_stage=style, correction="least_squares")
+    node, y = qnet.node("b"), run_float(network, images())
+    p = unclamped(qnet, "b")
+    M, A, n = (node.params[key][:, None, None] for key in ("multiplier_k", "offset_k", "shift_k"))
+    t = (p - A) // M
+    np.testing.assert_array_equal(t * M + A, p)
+    for k in range(3):
+        slope = np.polyfit(t[:, k].ravel(), y[:, k].ravel(), 1)[0] / qnet.output.format.step
+        expected = encode_gains(np.array([slope]), style, 8, "b")
+        assert (expected[0][0], expected[1][0]) == (M[k, 0, 0], n[k, 0, 0])
+        assert abs((p[:, k] * 2.0 ** -n[k] * qnet.output.format.step - y[:, k]).mean()) < 1e-3
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+@pytest.mark.parametrize("identity_first", [True, False])
+@pytest.mark.parametrize("style", ["multiplier_shift", "shift_add"])  # one power of two is too coarse to promise it
+def test_correction_brings_a_residual_network_nearer_to_its_floats(correction, identity_first, style):
+    network = residual(identity_first)
+    expected, error = run_float(network, images()), {}
+    for name in ("none", correction):
+        qnet = addersim.quantize(network, images(), bits=3, output_stage=style, correction=name)
+        trace = addersim.simulate(qnet, images())
+        assert not any(entry.overflows for entry in trace.layers)
+        error[name] = float(np.mean((trace.logits - expected) ** 2))
+    assert error[correction] < error["none"]
+
+
+def test_correction_works_on_lone_norms_dead_channels_and_constant_inputs():
+    network = chain(layer("a", "x", "conv2d"), Node("r", "relu", ("a",)), norm("n", "r", mean=0.5), layer("b", "n"))
+    network.node("n").params["gamma_k"][1] = 0
+    network.node("a").params["w_krsc"][2] = 0
+    for correction in CORRECTIONS:
+        qnet = addersim.quantize(network, images(), correction=correction)
+        assert qnet.node("n").kind == "scale" and qnet.node("n").params["multiplier_k"][1] == 0
+        assert addersim.validate(network, qnet, images()).worst.sqnr_db > 20
+
+
+@pytest.mark.parametrize(("bits", "weight_bits"), [(5, 4), (8, 4), (4, 4)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_narrow_adder_weights_stand_on_a_coarser_step(bits, weight_bits, signed):
+    """Weights written out in the inputs' own step, without a shift, give the same integers."""
+    between = [] if signed else [Node("r", "relu", ("a",))]
+    network = chain(layer("a", "x", "conv2d"), *between, layer("b", "a" if signed else "r"), norm("m", "b"))
+    qnet = addersim.quantize(network, images(), bits=bits, weight_bits=weight_bits)
+    node = qnet.node("b")
+    assert (node.datapath.w.bits, node.datapath.x.bits) == (weight_bits, bits)
+    assert node.datapath.weight_shift == bits - weight_bits
+    codes = node.params["w_krsc"] << node.datapath.weight_shift
+    plain = exact_datapath("adder", node.datapath.x, node.datapath.x, 36)
+    wide = replace(node, params={**node.params, "w_krsc": codes}, datapath=plain)
+    other = replace(qnet, nodes=tuple(wide if n.name == "b" else n for n in qnet.nodes))
+    trace = addersim.simulate(qnet, images(), keep="*")
+    np.testing.assert_array_equal(trace.logits_int, addersim.simulate(other, images()).logits_int)
+    form = qnet.tensors[node.inputs[0]].format
+    weights = np.clip(network.node("b").params["w_krsc"], *form.range)
+    error = np.abs((codes - form.zero_point) * form.step - weights)
+    assert error.max() <= form.step * (1 << node.datapath.weight_shift) * (1 + 1e-6)
+    assert not any(entry.overflows for entry in trace.layers)
+
+
+def test_layers_take_the_widths_that_name_them():
+    network = chain(
+        layer("a", "x", "conv2d"), layer("b", "a"), norm("m", "b"), layer("c", "m"), norm("n", "c"), layer("d", "n")
+    )
+    qnet = addersim.quantize(network, images(), bits=8, layer_bits={"b": 3, "c": 5, "a": 6})
+    assert [qnet.node(name).datapath.w.bits for name in "abcd"] == [6, 3, 5, 8]
+    assert [qnet.node(name).datapath.x.bits for name in "abcd"] == [8, 3, 5, 8]
+    assert not any(node.kind == "scale" for node in qnet.nodes)  # every edge has the width of its reader
+    shared = chain(layer("a", "x", "conv2d"), layer("b", "a"), layer("c", "a"), Node("cat", "concat", ("b", "c")))
+    qnet = addersim.quantize(shared, images(), bits=8, layer_bits={"b": 3})
+    assert qnet.node("b").inputs == ("a.3bit",) and qnet.node("c").inputs == ("a",)

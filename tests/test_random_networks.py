@@ -100,6 +100,7 @@ def grown(seed):
         "residual_bits": int(rng.choice([4, 8, 12, 16])),
         "range": str(rng.choice(["mse", "max", "quantile"])),
         "output_stage": str(rng.choice(["multiplier_shift", "shift_add", "shift_only"])),
+        "correction": str(rng.choice(["none", "mean", "least_squares"])),
     }
     return network, rng.normal(size=(8, *network.input.shape)).astype(np.float32), choices
 

@@ -1,0 +1,64 @@
+"""Choices: what :func:`addersim.quantize` is told, checked, and which width that gives a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from addersim.datapath import STYLES, Datapath, Style
+from addersim.errors import InputError, nearest
+from addersim.ranges import RULES, RangeRule
+
+END_BITS = 8  # first and last layer
+Correction = Literal["none", "mean", "least_squares"]
+CORRECTIONS: tuple[Correction, ...] = ("none", "mean", "least_squares")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The arguments of :func:`addersim.quantize`, which documents them."""
+
+    bits: int = 8
+    residual_bits: int = 8
+    range: RangeRule = "mse"
+    quantile: float = 0.9997
+    output_stage: Style = "multiplier_shift"
+    multiplier_bits: int = 8
+    datapath: Datapath | None = None
+    correction: Correction = "none"
+    weight_bits: int | None = None
+    layer_bits: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        named = {f"layer_bits of {name!r}": bits for name, bits in self.layer_bits.items()}
+        if self.weight_bits is not None:
+            named["weight_bits"] = self.weight_bits
+        for name, value in {"bits": self.bits, "residual_bits": self.residual_bits, **named}.items():
+            if not 2 <= value <= 16:
+                raise InputError(f"{name} = {value} is out of range, expected 2 to 16")
+        if self.weight_bits is not None and self.weight_bits > self.bits:
+            raise InputError(
+                f"weight_bits = {self.weight_bits} is more than bits = {self.bits}: an adder layer's weights have "
+                "the step of its inputs or a coarser one"
+            )
+        if not 3 <= self.multiplier_bits <= 16:
+            raise InputError(f"multiplier_bits = {self.multiplier_bits} is out of range, expected 3 to 16")
+        if self.range not in RULES:
+            raise InputError(f"range = {self.range!r}{nearest(self.range, RULES)}")
+        if self.output_stage not in STYLES:
+            raise InputError(f"output_stage = {self.output_stage!r}{nearest(self.output_stage, STYLES)}")
+        if self.correction not in CORRECTIONS:
+            raise InputError(f"correction = {self.correction!r}{nearest(self.correction, CORRECTIONS)}")
+        if not 0 < self.quantile <= 1:
+            raise InputError(f"quantile = {self.quantile} is out of range, expected above 0 and up to 1")
+        if self.datapath is not None and self.datapath.kind != "adder":
+            raise InputError("datapath: expected an adder datapath, which every adder layer then takes")
+
+    def input_bits(self, layer: str) -> int:
+        """Return the width of the inputs of a layer that is neither first nor last."""
+        return self.layer_bits.get(layer, self.bits)
+
+    def weights(self, layer: str) -> int:
+        """Return the width of its weights."""
+        return self.layer_bits.get(layer, self.weight_bits or self.bits)
