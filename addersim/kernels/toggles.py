@@ -56,7 +56,7 @@ def chosen_loop(
 ) -> tuple[str, int, type[np.integer[Any]]]:
     """Return the set of instructions, the bytes of its vectors, and the word of the loop to run.
 
-    The set is :func:`addersim.kernels.isa.instruction_set`'s, or the best that these loops have where it is beyond them.
+    The set is :func:`addersim.kernels.isa.instruction_set`'s, or, where that is beyond these loops, the best they have.
     """
     isa, size = _native.toggles_instruction_set(instruction_set().name) or _native.toggles_instruction_set()
     if not weight_stationary and bytes_suffice(datapath, steps, initial_k):
