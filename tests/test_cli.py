@@ -56,8 +56,9 @@ def test_list_names_the_shelves(capsys):
 def test_list_models_says_which_weights_are_shipped(capsys):
     addersim("list", "models", "--json")
     weights = {one["name"]: one["weights"] for one in json.loads(capsys.readouterr().out)}
-    assert weights["lenet5_adder"] == weights["lenet5_conv"] == "fashion_mnist"
-    assert {weights[name] for name in weights if name.startswith("resnet")} == {"none"}
+    assert weights["lenet5_adder"] == weights["lenet5_conv"] == "fashion_mnist, mnist"
+    assert weights["resnet20_adder"] == weights["resnet20_conv"] == "cifar10"
+    assert {weights[name] for name in ("resnet18_adder", "resnet32_conv", "resnet50_adder")} == {"none"}
     addersim("list", "models")
     assert "they need torch" in " ".join(capsys.readouterr().out.split())
 
