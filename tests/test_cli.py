@@ -162,8 +162,8 @@ def test_report_writes_a_page(study_file, tmp_path, capsys):
         (["simulate", "nowhere.toml"], "nowhere.toml: no such file"),
         (["simulate", "STUDY", "--set", "hardware.row=1"], "did you mean 'rows'"),
         (
-            ["simulate", "lenet5-fashion", "--set", "network.model=resnet20_adder"],
-            "lenet5-fashion.toml: network.weights: no weights are shipped for resnet20_adder: expected the path",
+            ["simulate", "lenet5-fashion", "--set", "network.model=resnet32_adder"],
+            "lenet5-fashion.toml: network.weights: no weights are shipped for resnet32_adder: expected the path",
         ),
         (["simulate", "STUDY", "--bogus"], "No such option: --bogus"),
         (["simulate"], "Missing argument"),
