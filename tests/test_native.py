@@ -381,8 +381,10 @@ def test_a_set_of_instructions_is_chosen_by_name(monkeypatch):
 
 @pytest.mark.parametrize(("name", "flag"), [("avx512", "avx512bw"), ("avx2", "avx2"), ("sse2", "sse2")])
 def test_a_set_that_this_processor_lacks_is_not_taken(name, flag, monkeypatch):
-    assert (name in SETS) == (flag in CPUINFO.split()) == (_native.instruction_set(name) is not None)
-    if name not in SETS:
+    assert (name in SETS) == (_native.instruction_set(name) is not None)
+    if name in SETS:
+        assert flag in CPUINFO.split()  # an emulated processor shows the flags of its host, which may be more
+    else:
         monkeypatch.setenv("ADDERSIM_ISA", name)
         with pytest.raises(InputError, match=f"ADDERSIM_ISA = '{name}': this processor has"):
             instruction_set()
