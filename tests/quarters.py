@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from addersim.train import Recipe
+from addersim.train import Recipe, loop
 from addersim.train.recipe import Augmentation
 
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
@@ -31,3 +32,17 @@ def save_npz(file: Path, arrays):
 def recipe(**change):
     values = {"model": "lenet5_adder", "dataset": "fashion_mnist", "epochs": 2, "batch_size": 32, "eta": 0.1}
     return Recipe(**{**values, "augmentation": Augmentation(flip=False, shift_pixels=1), **change})
+
+
+def train_cut_short(chosen, out, folder):
+    """Train until the second epoch begins, as after Ctrl-C."""
+    whole_epoch = loop._epoch
+
+    def interrupted(run, epoch, tick):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return whole_epoch(run, epoch, tick)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "_epoch", interrupted)
+        loop.train(chosen, out, folder, progress=False)

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from quarters import quarters, recipe, save_npz
+from quarters import quarters, recipe, save_npz, train_cut_short
 from safetensors.torch import load_file
 from torch import nn
 
@@ -174,22 +174,10 @@ def test_distances_of_grouped_and_biased_layers(groups):
 
 
 @pytest.mark.parametrize("how", [Teacher(weights=SHIPPED), Teacher(method="pkkd")], ids=["logits", "pkkd"])
-def test_resume_with_a_teacher_gives_the_same_result(how, folder, tmp_path, monkeypatch):
-    from addersim.train import loop
-
+def test_resume_with_a_teacher_gives_the_same_result(how, folder, tmp_path):
     chosen = recipe(teacher=how, batch_norm_images=50)
     whole = train(chosen, tmp_path / "whole", folder, progress=False)
-    whole_epoch = loop._epoch
-
-    def interrupted(run, epoch, tick):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return whole_epoch(run, epoch, tick)
-
-    monkeypatch.setattr(loop, "_epoch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(chosen, tmp_path / "cut", folder, progress=False)
-    monkeypatch.setattr(loop, "_epoch", whole_epoch)
+    train_cut_short(chosen, tmp_path / "cut", folder)
     resumed = train(chosen, tmp_path / "cut", folder, resume=True, progress=False)
     first, second = load_file(whole.weights), load_file(resumed.weights)
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from quarters import quarters, recipe, save_npz
+from quarters import quarters, recipe, save_npz, train_cut_short
 from torch import nn
 
 from addersim.errors import InputError
@@ -90,22 +90,13 @@ def torchrun(folder, out, *options):
 
 
 def test_two_processes_give_the_result_of_one_and_resume(folder, tmp_path, monkeypatch):
-    from addersim.train import loop, read_recipe
+    from addersim.train import read_recipe
 
     monkeypatch.setitem(sys.modules["addersim.nn.models"].MODELS, "lenet5_adder", small)
     chosen = read_recipe(folder / "r.toml")
     whole = train(chosen, tmp_path / "one", folder, progress=False)
-    whole_epoch = loop._epoch
-
-    def interrupted(run, epoch, tick):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return whole_epoch(run, epoch, tick)
-
-    monkeypatch.setattr(loop, "_epoch", interrupted)
     out = tmp_path / "two"
-    with pytest.raises(KeyboardInterrupt):
-        train(chosen, out, folder, progress=False)
+    train_cut_short(chosen, out, folder)
     done = torchrun(folder, out, "--resume", "--json")  # the second epoch in two processes
     first, second = (torch.load(out / f"rank{i}.pt", weights_only=True) for i in (0, 1))
     expected = torch.load(tmp_path / "one" / "checkpoint.pt", weights_only=True)
