@@ -154,8 +154,9 @@ def _gradients(run: Run, images: Tensor, labels: Tensor) -> tuple[float, Tensor]
     The images are this process's part of the batch; gradients, loss and tally are of the whole one.
     """
     run.optimiser.zero_grad()
-    logits = run.model(images)
-    loss = run.loss(images, logits, labels)
+    with torch.autocast("cpu", torch.bfloat16, enabled=run.recipe.precision == "bfloat16"):
+        logits = run.model(images)
+        loss = run.loss(images, logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
     tally = run.task.tally(logits.detach(), labels).to(loss.dtype)
     loss = loss.detach()
