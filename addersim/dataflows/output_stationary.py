@@ -6,8 +6,8 @@ columns from above, each skewed by one cycle per row or column: element (i, j) d
 leave downwards, one row per cycle, ``rows`` more. Folds follow each other without overlap and pass the
 whole array even where they do not fill it. Groups run one after another.
 
-SCALE-Sim 3 forgets a row here; its maintainers confirmed ``2 rows + cols + depth - 2`` per fold
-(ARM-software/SCALE-Sim, thread 125).
+SCALE-Sim 3 has ``rows + cols + depth - 2`` per fold: the sums' way out is missing. Its maintainers confirm
+``2 rows + cols + depth - 2`` (scalesim-project/scale-sim-v3, issue 4).
 """
 
 from __future__ import annotations
