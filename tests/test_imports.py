@@ -31,7 +31,7 @@ FLOORS = [
         "counts",
         "activity",
     },
-    {"charges", "traffic"},
+    {"charges", "topology", "traffic"},
     {"validate", "dump", "evaluate"},
     {"compare", "study"},
     {"outcome"},
