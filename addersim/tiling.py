@@ -219,4 +219,3 @@ def _slice(axis: int, nest: LoopNest, start: int, size: int, taps: int, extent: 
     end = first + (size - 1) * stride + (taps - 1) * dilation + 1
     low, high = min(max(first, 0), extent), max(min(end, extent), 0)
     return size, low - first, max(high - low, 0)
-

@@ -16,7 +16,7 @@ FLOORS = [
     {"loops", "datapath"},
     {"network"},
     {"kernels", "hardware", "costs"},
-    {"ops", "dataflows", "quantized", "floating", "example", "images", "noise"},
+    {"ops", "dataflows", "tiling", "placement", "quantized", "floating", "example", "images", "noise"},
     {
         "importer",
         "exported",
