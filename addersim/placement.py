@@ -7,15 +7,17 @@ a layer of its own for the level inside, which is filled anew for each. Groups f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from addersim.errors import InputError
-from addersim.hardware.machine import Role
+from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
+from addersim.ports import accesses
 from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
 
 Objective = Literal["energy", "latency", "product", "traffic"]
@@ -47,9 +49,12 @@ class Store:
     overlaps: bool
 
     def accesses(self, bits: int) -> float:
-        """Return the accesses that one word of ``bits`` bits takes, 1/n if n words share one."""
-        per_access = self.word_bits // bits
-        return 1 / per_access if per_access else -(-bits // self.word_bits)
+        """Return :func:`addersim.ports.accesses` of one word of ``bits`` bits."""
+        return float(accesses(bits, self.word_bits))
+
+    def cycles(self, count: Any, bits: int) -> Any:
+        """Return the cycles in which ``count`` words of ``bits`` bits pass its ports."""
+        return count * self.accesses(bits) * self.word_bits / self.bits_per_cycle
 
 
 @dataclass(frozen=True)
@@ -68,29 +73,36 @@ class Layer:
 
     Attributes
     ----------
-    pinned
-        Bits that an operand occupies for good, by the outermost memory that holds it: whole edges that stay between
-        layers, weights that stay between images. Nothing crosses for them.
-    sum_visits
-        How often each output leaves the array as the dataflow has it.
+    array
+        Words that the dataflow moves at the array's edge: ``sums`` are written there and read back.
     busy_cycles
         Cycles that the layer takes if nothing has to be waited for.
+    pinned
+        Bits that an operand occupies for good in the outermost memory that holds it: whole edges that stay between
+        layers, weights that stay between images. Nothing crosses for them.
     """
 
     nest: LoopNest
     widths: Widths
-    pinned: Mapping[Role, int]
-    sum_visits: int
+    array: Crossing
     busy_cycles: int
+    pinned: tuple[tuple[Role, int], ...] = ()
 
 
 @dataclass(frozen=True)
 class Placed:
-    """One level's tiles and what crosses its outer boundary for the whole layer, zero for what is pinned."""
+    """One level and what crosses its outer boundary for the whole layer, zero for what is pinned.
+
+    ``tiles`` is ``None`` where the fixed tiling of :mod:`addersim.passes` was used.
+    """
 
     stores: tuple[Store, ...]
-    tiles: Tiles
+    tiles: Tiles | None
     crossing: Crossing
+
+    def __str__(self) -> str:
+        names, tiles = "+".join(store.name for store in self.stores), self.tiles
+        return f"{names}: {tiles.K} K x {tiles.C} C x {tiles.P} P x {tiles.Q} Q, {tiles.stays} stay" if tiles else names
 
 
 Level: TypeAlias = tuple[Store, ...]
@@ -108,8 +120,9 @@ def levels(stores: Sequence[Store]) -> tuple[Level, ...]:
     return tuple(reversed(found))
 
 
-def place(layer: Layer, stores: Sequence[Store], dram: Store, objective: Objective) -> tuple[tuple[Placed, ...], int]:
-    """Return the tiles of every level from DRAM inward, and how often each output leaves the array.
+@lru_cache(maxsize=4096)
+def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objective) -> tuple[tuple[Placed, ...], int]:
+    """Return the tiles of every level from DRAM inward, and into how many parts they cut the input channels.
 
     Parameters
     ----------
@@ -135,7 +148,7 @@ def place(layer: Layer, stores: Sequence[Store], dram: Store, objective: Objecti
         tiles = search.best(objective)
         found.append(Placed(level, tiles, search.crossing(tiles)))
         pieces = _inside(pieces, tiles)
-    return tuple(found), max(layer.sum_visits, _channel_parts(pieces, layer.nest))
+    return tuple(found), sum(piece.outputs * times for piece, times in pieces.items()) // layer.nest.outputs
 
 
 def _inside(pieces: Counter[LoopNest], tiles: Tiles) -> Counter[LoopNest]:
@@ -146,15 +159,23 @@ def _inside(pieces: Counter[LoopNest], tiles: Tiles) -> Counter[LoopNest]:
     return found
 
 
-def _channel_parts(pieces: Counter[LoopNest], nest: LoopNest) -> int:
-    """Return into how many parts the pieces cut the input channels of a group."""
-    return sum(piece.outputs * times for piece, times in pieces.items()) // nest.outputs
-
-
 def outside(role: Role, level: Level, stores: Sequence[Store], dram: Store) -> Store:
     """Return the memory from which ``level`` gets an operand."""
     last = max(stores.index(store) for store in level)
     return next((store for store in stores[last + 1 :] if role in store.holds), dram)
+
+
+def is_pinned(layer: Layer, role: Role, store: Store, stores: Sequence[Store]) -> bool:
+    """Return whether ``store`` is the outermost memory of an operand that stays there for good."""
+    further = stores[stores.index(store) + 1 :]
+    return role in dict(layer.pinned) and not any(role in other.holds for other in further)
+
+
+def without_pinned(layer: Layer, level: Level, stores: Sequence[Store], words: Crossing) -> Crossing:
+    """Return ``words`` with zeros for the operands that the level does not hold, or that stay there for good."""
+    moving = [role for store in level for role in store.holds if not is_pinned(layer, role, store, stores)]
+    sums = words.sums if "outputs" in moving else 0
+    return Crossing(**{role: getattr(words, role) if role in moving else 0 for role in ROLES}, sums=sums)
 
 
 @dataclass(frozen=True)
@@ -181,24 +202,18 @@ class _Search:
             index = np.unravel_index(np.argmin(second), fits.shape)
             found.append(((first[index], second[index]), order, index))
         _, order, index = min(found, key=lambda entry: entry[0])
-        chosen = [int(np.broadcast_to(getattr(tiles, axis), fits.shape)[index]) for axis in "KCPQ"]
-        return Tiles(*chosen, order)
+        chosen = {axis: int(np.broadcast_to(getattr(tiles, axis), fits.shape)[index]) for axis in "KCPQ"}
+        return Tiles(**chosen, order=order)
 
     def crossing(self, tiles: Tiles) -> Crossing:
         """Return what crosses for all pieces together; zero for operands not held, or pinned."""
         total = Crossing(0, 0, 0, 0)
         for nest, times in self.pieces.items():
             total += crossing(nest, tiles).times(times)
-        moving = [role for store in self.level for role in store.holds if not self._pins(store, role)]
-        kept = {role: int(role in moving) for role in ("inputs", "weights", "outputs")}
         # every part of C writes its outputs once; only the last of these writes is the finished word
         again = total.outputs - self.layer.nest.outputs
-        return Crossing(
-            total.inputs * kept["inputs"],
-            total.weights * kept["weights"],
-            self.layer.nest.outputs * kept["outputs"],
-            (total.sums + again) * kept["outputs"],
-        )
+        words = Crossing(total.inputs, total.weights, self.layer.nest.outputs, total.sums + again)
+        return without_pinned(self.layer, self.level, self.stores, words)
 
     def cost(self, tiles: Tiles) -> tuple[Any, Any, Any]:
         """Return energy, cycles and bits outside that the level's boundary costs, for every candidate."""
@@ -222,39 +237,35 @@ class _Search:
         store = next((store for store in self.stores if "outputs" in store.holds), self.dram)
         outputs = self.layer.nest.outputs
         written = sum(nest.outputs * times * tiles.trips(nest)["C"] for nest, times in self.pieces.items())
-        more = np.maximum(written - self.layer.sum_visits * outputs, 0)
+        more = np.maximum(written - outputs - self.layer.array.sums, 0)
         return 2 * more * (store.accesses(self.layer.widths.sums) * store.access_pj)
 
     def _cycles(self, flows: list[tuple[Store, Store, Any, int]]) -> Any:
         longest, waiting = self.layer.busy_cycles, 0
         for store in self.level:
-            own = sum(n * store.accesses(b) * store.word_bits for s, _, n, b in flows if s is store)
-            times = [own / store.bits_per_cycle]
-            for out in {out.name: out for s, out, _, _ in flows if s is store}.values():
-                moved = sum(n * out.accesses(b) * out.word_bits for s, o, n, b in flows if s is store and o is out)
-                times.append(moved / out.bits_per_cycle)
+            mine = [flow for flow in flows if flow[0] is store]
+            times = [sum(store.cycles(count, width) for _, _, count, width in mine)]
+            times += [
+                sum(out.cycles(count, width) for _, other, count, width in mine if other is out)
+                for out in {out.name: out for _, out, _, _ in mine}.values()
+            ]
             slowest = np.maximum.reduce(np.broadcast_arrays(*times))
             longest = np.maximum(longest, slowest) if store.overlaps else longest
             waiting = waiting if store.overlaps else waiting + slowest
         return longest + waiting
 
-    def _pins(self, store: Store, role: Role) -> bool:
-        return role in self.layer.pinned and not any(
-            role in other.holds for other in self.stores[self.stores.index(store) + 1 :]
-        )
-
     def _needs(self, tiles: Tiles) -> list[Any]:
         """Return the bits that each memory of the level must have for each candidate."""
         rooms = [room(nest, tiles) for nest in self.pieces]
         nest, widths = one_group(self.layer.nest), self.layer.widths
-        outputs = np.where((tiles.C < nest.C) | (self.layer.sum_visits > 1), widths.sums, widths.outputs)
+        outputs = np.where((tiles.C < nest.C) | (self.layer.array.sums > 0), widths.sums, widths.outputs)
         bits = {"inputs": widths.inputs, "weights": widths.weights, "outputs": outputs}
         found = []
         for store in self.level:
             need: Any = np.int64(0)
             for role in store.holds:
-                if self._pins(store, role):
-                    need = need + self.layer.pinned[role]
+                if is_pinned(self.layer, role, store, self.stores):
+                    need = need + dict(self.layer.pinned)[role]
                 else:
                     need = need + np.maximum.reduce([one[role] for one in rooms]) * bits[role]
             found.append(need)

@@ -97,7 +97,8 @@ def repeats(role: Role, order: str, trips: dict[str, Any]) -> Any:
     The product of the trips of all loops that do not belong to the operand and stand outside its innermost loop
     of more than one step.
     """
-    result, turning = np.int64(1), np.bool_(False)
+    result: Any = np.int64(1)
+    turning: Any = np.bool_(False)
     for axis in reversed(order):
         if axis in INDICES[role]:
             turning = turning | (np.asarray(trips[axis]) > 1)
@@ -185,7 +186,8 @@ def _pixel_sizes(axis: int, nest: LoopNest) -> Numbers:
 def candidates(nest: LoopNest) -> Tiles:
     """Return all tile sizes that can be best, as arrays along four axes K, C, P, Q."""
     axes = sizes(nest.K), sizes(nest.C), _pixel_sizes(0, nest), _pixel_sizes(1, nest)
-    return Tiles(*(size.reshape([-1 if i == j else 1 for j in range(4)]) for i, size in enumerate(axes)))
+    K, C, P, Q = (size.reshape([-1 if i == j else 1 for j in range(4)]) for i, size in enumerate(axes))
+    return Tiles(K, C, P, Q)
 
 
 def parts(nest: LoopNest, tiles: Tiles) -> Counter[LoopNest]:

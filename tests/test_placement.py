@@ -26,13 +26,13 @@ def store(name: str, bits: int, holds: tuple[str, ...] = ALL, **changes: object)
     return replace(Store(name, holds, bits, 64, 25.0, 64.0, True), **changes)  # type: ignore[arg-type]
 
 
-def separate(inputs: int, weights: int, outputs: int) -> list[Store]:
+def separate(inputs: int, weights: int, outputs: int) -> tuple[Store, ...]:
     sizes = {"inputs": inputs, "weights": weights, "outputs": outputs}
-    return [store(name, bits, (name,)) for name, bits in sizes.items()]
+    return tuple(store(name, bits, (name,)) for name, bits in sizes.items())
 
 
 def whole(nest: LoopNest, **changes: object) -> Layer:
-    return replace(Layer(nest, WIDTHS, {}, 1, 1), **changes)  # type: ignore[arg-type]
+    return replace(Layer(nest, WIDTHS, Crossing(0, 0, 0, 0), 1), **changes)  # type: ignore[arg-type]
 
 
 def bits_moved(words: Crossing) -> int:
@@ -67,7 +67,7 @@ def test_the_search_equals_enumeration_of_every_tile_and_order(name: str, object
             tiles = Tiles(*tile, order)
             if sum(bits_needed(nest, tiles).values()) <= bits:
                 best = min(best, costs(nest, tiles, busy)[objective])
-        ((placed,), _) = place(whole(nest, busy_cycles=busy), [store("all", bits)], DRAM, objective)
+        ((placed,), _) = place(whole(nest, busy_cycles=busy), (store("all", bits),), DRAM, objective)
         assert sum(bits_needed(nest, placed.tiles).values()) <= bits
         assert costs(nest, placed.tiles, busy)[objective] == pytest.approx(best)
 
@@ -87,7 +87,7 @@ def nested(nest: LoopNest, levels: list[Tiles]) -> Counter[str]:
 @pytest.mark.parametrize("name", ["padded", "strided", "grouped", "depthwise", "dilated"])
 def test_levels_equal_a_nested_walk(name: str) -> None:
     nest = LAYERS[name]
-    stores = [store("near", 260), store("far", 900)]
+    stores = (store("near", 260), store("far", 900))
     found, visits = place(whole(nest), stores, DRAM, "energy")
     assert [placed.stores[0].name for placed in found] == ["far", "near"]
     tiles = [placed.tiles for placed in found]
@@ -104,20 +104,20 @@ def test_levels_equal_a_nested_walk(name: str) -> None:
 
 def test_levels_are_neighbours_that_hold_different_operands() -> None:
     near = separate(10, 10, 10)
-    far = [store("far", 100), store("further", 100, ("inputs", "weights"))]
-    assert [tuple(s.name for s in level) for level in levels([*near, *far])] == [
+    far = (store("far", 100), store("further", 100, ("inputs", "weights")))
+    assert [tuple(s.name for s in level) for level in levels((*near, *far))] == [
         ("further",),
         ("far",),
         ("inputs", "weights", "outputs"),
     ]
-    assert outside("outputs", (far[0],), [*near, *far], DRAM) is DRAM
-    assert outside("inputs", (far[0],), [*near, *far], DRAM) is far[1]
-    assert outside("outputs", tuple(near), [*near, *far], DRAM) is far[0]
+    assert outside("outputs", (far[0],), (*near, *far), DRAM) is DRAM
+    assert outside("inputs", (far[0],), (*near, *far), DRAM) is far[1]
+    assert outside("outputs", near, (*near, *far), DRAM) is far[0]
 
 
 def test_operands_that_are_not_held_do_not_cross() -> None:
     nest = LAYERS["padded"]
-    (placed,), _ = place(whole(nest), [store("weights", 6 * 9, ("weights",))], DRAM, "energy")
+    (placed,), _ = place(whole(nest), (store("weights", 6 * 9, ("weights",)),), DRAM, "energy")
     assert (placed.crossing.inputs, placed.crossing.outputs, placed.crossing.sums) == (0, 0, 0)
     assert placed.crossing.weights == nest.weights
 
@@ -125,28 +125,27 @@ def test_operands_that_are_not_held_do_not_cross() -> None:
 def test_what_is_pinned_does_not_cross_but_takes_room() -> None:
     nest = LAYERS["padded"]
     bits = 8 * nest.inputs + 8 * nest.outputs
-    pinned = {"inputs": 8 * nest.inputs, "outputs": 8 * nest.outputs}
-    (placed,), _ = place(whole(nest, pinned=pinned), [store("all", bits + 6 * 18)], DRAM, "traffic")
+    pinned = (("inputs", 8 * nest.inputs), ("outputs", 8 * nest.outputs))
+    (placed,), _ = place(whole(nest, pinned=pinned), (store("all", bits + 6 * 18),), DRAM, "traffic")
     assert placed.crossing == Crossing(0, nest.weights, 0, 0)
     with pytest.raises(InputError, match=r"'all' is too small for one tile; the smallest size that works"):
-        place(whole(nest, pinned=pinned), [store("all", bits + 6 * 8)], DRAM, "traffic")
+        place(whole(nest, pinned=pinned), (store("all", bits + 6 * 8),), DRAM, "traffic")
 
 
 @pytest.mark.parametrize("overlaps", [False, True])
 def test_a_buffer_too_small_names_the_smallest_that_works(overlaps: bool) -> None:
     nest = LAYERS["plain"]  # one weight tile of one channel: 9 words of 6 bits
-    near = separate(10_000, 53, 10_000)
-    near = [replace(one, overlaps=overlaps) for one in near]
+    near = tuple(replace(one, overlaps=overlaps) for one in separate(10_000, 53, 10_000))
     with pytest.raises(InputError, match=rf"'weights' is too small.* has {14 if overlaps else 7} bytes"):
         place(whole(nest), near, DRAM, "energy")
-    near[1] = replace(near[1], tile_bits=54)
+    near = near[0], replace(near[1], tile_bits=54), near[2]
     (placed,), _ = place(whole(nest), near, DRAM, "energy")
     assert (placed.tiles.K, placed.tiles.C) == (1, 1)
 
 
 def test_an_unknown_objective_is_refused() -> None:
     with pytest.raises(InputError, match="unknown tiling 'area', expected one of energy, latency"):
-        place(whole(LAYERS["plain"]), [store("all", 10_000)], DRAM, "area")  # type: ignore[arg-type]
+        place(whole(LAYERS["plain"]), (store("all", 10_000),), DRAM, "area")  # type: ignore[arg-type]
 
 
 def total(placed: tuple[Placed, ...]) -> int:
@@ -163,7 +162,7 @@ def total(placed: tuple[Placed, ...]) -> int:
 def test_laws_of_traffic(nest: LoopNest, small: tuple[int, ...], more: tuple[int, ...], shared: bool) -> None:
     """At least the unique words cross; a larger buffer never lets more cross."""
     large = [a + b for a, b in zip(small, more, strict=True)]
-    both = [[store("all", 3 * sum(s))] if shared else separate(*(3 * one for one in s)) for s in (small, large)]
+    both = [(store("all", 3 * sum(s)),) if shared else separate(*(3 * one for one in s)) for s in (small, large)]
     before, after = (place(whole(nest), stores, DRAM, "traffic")[0] for stores in both)
     assert total(after) <= total(before)
     one = one_group(nest)
@@ -183,6 +182,6 @@ def test_a_larger_buffer_of_the_same_price_never_costs_more(nest: LoopNest, bits
     for objective in ("energy", "latency", "product"):
         found = []
         for size in (bits, bits + more):
-            (placed,), _ = place(whole(nest), [store("all", size)], DRAM, objective)
+            (placed,), _ = place(whole(nest), (store("all", size),), DRAM, objective)
             found.append(costs(nest, placed.tiles, 1)[objective])
         assert found[1] <= found[0] * (1 + 1e-12)
