@@ -127,7 +127,7 @@ def test_without_buffers_the_array_reads_dram() -> None:
     conv1 = [c for c in cost.charges if c.layer == "conv1" and c.action == "read inputs"]
     assert [c.times for c in conv1] == [8 * 8 * 27 * 8]
     bounds = {run.layer: run.bound for run in cost.layers}
-    assert (bounds["conv1"], bounds["conv2"], bounds["flat"]) == ("dram", "dram", "")
+    assert (bounds["conv2"], bounds["flat"]) == ("dram", "")
 
 
 def renamed(kind: str, **attrs: object) -> tuple[int, int]:
