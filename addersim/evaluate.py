@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from addersim import latency, residency
 from addersim.charges import Area, Charge, Cost, LayerRun
 from addersim.costs import CostTable, load_table
 from addersim.counts import count
@@ -11,10 +12,12 @@ from addersim.dataflows import Dataflow, load_dataflow
 from addersim.datapath import Datapath, Kind
 from addersim.errors import InputError
 from addersim.hardware import Element, Hardware, load_hardware
+from addersim.latency import run
 from addersim.network import Network, Node
-from addersim.ops import OPS, words
+from addersim.ops import OPS
+from addersim.placement import Objective
 from addersim.primitives import Count, Primitive
-from addersim.traffic import RULES, Move, Step, charge, moves
+from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, charge, moves, setting
 
 __all__ = ["Area", "Charge", "Cost", "LayerRun", "evaluate"]
 
@@ -24,12 +27,13 @@ def evaluate(
     hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
     dataflow: str | Dataflow = "output_stationary",
     table: str | os.PathLike[str] | CostTable = "horowitz2014_45nm",
+    tiling: Objective | None = None,
 ) -> Cost:
     """Return energy, cycles and area of one image.
 
     ``energy_pj`` is the sum over all charges of ``times * price``: operations as counted by
-    :func:`addersim.counts.count`, buffer words by the dataflow, DRAM bits by the rules in
-    :attr:`Cost.assumptions`.
+    :func:`addersim.counts.count`, words at the array's edge by the dataflow, words between the memories by the
+    tiling, all by the rules in :attr:`Cost.assumptions`.
 
     Parameters
     ----------
@@ -39,11 +43,16 @@ def evaluate(
         Name on the shelf, path of a TOML file, or the value.
     dataflow
         Name on the shelf, or a function ``f(loops, rows, cols) -> Schedule``.
+    tiling
+        ``None``: the fixed tiling of :mod:`addersim.passes`. ``"energy"``, ``"latency"``, ``"product"`` of both or
+        ``"traffic"``: for every layer the tile sizes and order that minimise it, level by level
+        (:func:`addersim.placement.place`).
 
     Raises
     ------
     InputError
-        If the network is not quantised, or wider than the machine.
+        If the network is not quantised, or wider than the machine, or a buffer is too small for one tile of a
+        searched tiling.
 
     Examples
     --------
@@ -58,13 +67,13 @@ def evaluate(
     name, function = load_dataflow(dataflow)
     steps = [_step(qnet, node, machine, function) for node in qnet.nodes]
     counts = count(qnet).rows
-    computing = {row.layer for row in counts}
+    on = setting(qnet, machine, prices, {row.layer for row in counts}, tiling)
     charges, runs = _arithmetic(counts, prices), []
     for step in steps:
-        moved = moves(step, qnet, machine, step.node.name in computing)
+        moved, tiles = moves(step, on)
         charges += [charge(move, step.node.name, machine, prices) for move in moved]
-        runs.append(_run(step, qnet, machine, moved, step.node.name in computing))
-    areas, assumptions = _areas(machine, prices), _assumptions(machine, prices)
+        runs.append(run(step, moved, machine, on, tiles))
+    areas, assumptions = _areas(machine, prices), _assumptions(machine, prices, tiling)
     return Cost(qnet.name, machine, name, prices.name, tuple(charges), tuple(runs), areas, assumptions)
 
 
@@ -117,18 +126,6 @@ def _said(primitive: Primitive) -> str:
     return f"{primitive.name} {primitive.bits}{other} b"
 
 
-def _run(step: Step, qnet: Network, machine: Hardware, moved: list[Move], computes: bool) -> LayerRun:
-    dram_bits = sum(move.count * move.bits for move in moved if move.where == "dram")
-    dram_cycles = -(-dram_bits // machine.dram.bits_per_cycle)
-    if step.nest is not None and step.schedule is not None:
-        cycles = step.schedule.cycles + machine.pipeline_stages - 1
-        utilisation = step.schedule.utilisation
-        return LayerRun(step.node.name, step.kind, cycles, 0, dram_cycles, utilisation, step.nest.taps)
-    edges = [*step.node.inputs, step.node.name] if computes else []
-    longest = max((words(qnet.tensors[edge].shape) for edge in edges), default=0)
-    return LayerRun(step.node.name, None, 0, -(-longest // machine.vector.lanes), dram_cycles, 0.0)
-
-
 def _areas(machine: Hardware, table: CostTable) -> tuple[Area, ...]:
     found = _array_areas("array", machine.pe, machine.rows * machine.cols, machine, table)
     side = machine.multiplier_rows * machine.multiplier_cols
@@ -159,7 +156,7 @@ def _array_areas(name: str, kind: Element, elements: int, machine: Hardware, tab
     return found
 
 
-def _assumptions(machine: Hardware, table: CostTable) -> tuple[str, ...]:
+def _assumptions(machine: Hardware, table: CostTable, tiling: Objective | None) -> tuple[str, ...]:
     note = (f"{table.name}: {' '.join(table.source.note.split())}",) if table.source.note else ()
     return (
         "arithmetic is priced at the widths of the network's datapath, whatever the data: no toggle counts",
@@ -167,10 +164,10 @@ def _assumptions(machine: Hardware, table: CostTable) -> tuple[str, ...]:
         "pipeline and operand registers are not charged, in energy or area",
         f"a distance ({machine.circuit} here) costs a subtraction and an addition, whatever its circuit",
         "area holds the arithmetic of the arrays only; components without a price are listed as such",
-        "output stages overlap the array; pooling and residual additions follow on the vector lanes, one "
-        "word per lane and cycle",
-        "DRAM transfers overlap computation: a layer takes the longer of both",
+        *latency.RULES,
         "DRAM is charged at the lower end of the printed range",
+        *residency.RULES,
+        *(FIXED_RULES if tiling is None else SEARCHED_RULES),
         *RULES,
         f"{machine.name}: {machine.source}",
         *note,

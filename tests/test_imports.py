@@ -12,11 +12,11 @@ import addersim
 PACKAGE = Path(addersim.__file__).parent
 FLOORS = [
     {"errors"},
-    {"shelf", "fixed", "primitives", "toml", "tabular", "threads"},
+    {"shelf", "ports", "fixed", "primitives", "toml", "tabular", "threads"},
     {"loops", "datapath"},
     {"network"},
     {"kernels", "hardware", "costs"},
-    {"ops", "dataflows", "quantized", "floating", "example", "images", "noise"},
+    {"ops", "dataflows", "tiling", "placement", "passes", "quantized", "floating", "example", "images", "noise"},
     {
         "importer",
         "exported",
@@ -31,7 +31,7 @@ FLOORS = [
         "counts",
         "activity",
     },
-    {"charges", "topology", "traffic"},
+    {"charges", "topology", "traffic", "residency", "latency"},
     {"validate", "dump", "evaluate"},
     {"compare", "study"},
     {"outcome"},
