@@ -31,7 +31,7 @@ FLOORS = [
         "counts",
         "activity",
     },
-    {"charges", "topology", "traffic", "residency", "latency"},
+    {"charges", "topology", "scratchpads", "traffic", "residency", "latency"},
     {"validate", "dump", "evaluate"},
     {"compare", "study"},
     {"outcome"},
