@@ -31,7 +31,7 @@ FLOORS = [
         "counts",
         "activity",
     },
-    {"charges", "traffic", "residency", "latency"},
+    {"charges", "topology", "traffic", "residency", "latency"},
     {"validate", "dump", "evaluate"},
     {"compare", "study"},
     {"outcome"},

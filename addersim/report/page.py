@@ -16,6 +16,7 @@ from addersim.report import charts, tables, words
 from addersim.report.cards import cards
 from addersim.report.headline import headline, integers, second_line
 from addersim.report.histograms import IMAGES, histograms
+from addersim.report.machine_chart import machine_chart
 from addersim.report.ratio_chart import ratio_chart
 from addersim.report.sources import assumptions, footnotes
 from addersim.report.study_text import command, said_without_folders
@@ -92,6 +93,7 @@ def _charts(outcome: Outcome) -> dict[str, Markup | None]:
         "latency_layers": charts.latency_layers(outcome),
         "utilisation_layers": charts.utilisation_layers(outcome),
         "sqnr_layers": charts.sqnr_layers(outcome),
+        "machine": machine_chart(outcome.sides[0].machine),
     }
     if outcome.comparison is not None:
         drawn["ratios"] = ratio_chart(outcome.comparison)
