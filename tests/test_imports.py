@@ -16,7 +16,7 @@ FLOORS = [
     {"loops", "datapath"},
     {"network"},
     {"kernels", "hardware", "costs"},
-    {"ops", "dataflows", "quantized", "floating", "example", "images", "noise"},
+    {"ops", "dataflows", "elements", "quantized", "floating", "example", "images", "noise"},
     {
         "importer",
         "exported",
@@ -31,7 +31,8 @@ FLOORS = [
         "counts",
         "activity",
     },
-    {"charges", "traffic"},
+    {"charges"},
+    {"traffic", "arithmetic", "area"},
     {"validate", "dump", "evaluate"},
     {"compare", "study"},
     {"outcome"},
