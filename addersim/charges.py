@@ -135,8 +135,9 @@ class Cost(Tabular):
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The distinct sources of all charges and areas, in order of appearance."""
-        return tuple(dict.fromkeys([c.source for c in self.charges] + [a.source for a in self.areas]))
+        """The distinct sources of all charges, of the clock and of all areas, in order of appearance."""
+        found = [c.source for c in self.charges] + [self.clock.source] + [a.source for a in self.areas]
+        return tuple(dict.fromkeys(found))
 
     def tap_energy_pj(self, layers: Iterable[str] | None = None) -> float:
         """Return the energy of the loop nests' arithmetic, of all layers or of the named ones."""

@@ -249,7 +249,7 @@ def test_what_scaling_leaves_alone() -> None:
 
 
 def test_what_cannot_be_scaled_is_refused() -> None:
-    with pytest.raises(InputError, match="aladdin_40nm@16nm,0.8V: prints no voltage"):
+    with pytest.raises(InputError, match=r"aladdin_40nm@16nm,0\.8V: prints no voltage"):
         COSTS["aladdin_40nm"].at(16, 0.8)
     with pytest.raises(InputError, match="covers 7 to 180 nm"):
         HOROWITZ.at(5, 0.7)
