@@ -18,6 +18,8 @@ from addersim.primitives import Primitive
 
 SHIFT_WEIGHT_BITS = 5  # a sign and an exponent of 4 bits, as ShiftAddNAS counts a shift layer's weights (hw_utils.py)
 
+COUNTER_BITS = 16  # of an XNOR array's accumulators: sums of up to 32,767 signs
+
 
 @dataclass(frozen=True)
 class Part:
@@ -31,6 +33,11 @@ class Part:
 def operand_bits(element: Element, bits: int) -> tuple[int, int]:
     """Return the widths of x and w in an element for operands of ``bits`` bits."""
     return {"shift": (bits, SHIFT_WEIGHT_BITS), "xnor": (1, 1)}.get(element, (bits, bits))
+
+
+def accumulator_bits(element: Element, machine: Hardware) -> int:
+    """Return the width of an element's accumulator."""
+    return min(machine.accumulator_bits, COUNTER_BITS) if element == "xnor" else machine.accumulator_bits
 
 
 def leaf(element: Element, circuit: Circuit, bits: int) -> tuple[Primitive, ...]:
@@ -108,7 +115,7 @@ def array_parts(element: Element, elements: int, machine: Hardware) -> Iterator[
         word += 1
         yield Part("tree", Primitive("add", word), sums * (nodes // 2))
         nodes = -(-nodes // 2)
-    bits = machine.accumulator_bits
+    bits = accumulator_bits(element, machine)
     yield Part("accumulator", Primitive("add", bits), sums)
     yield Part("operands", Primitive("register", x + w), elements)
     if machine.pipeline_stages > 1:

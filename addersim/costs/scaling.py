@@ -79,7 +79,7 @@ def energy_factor(source: Point, target: Point) -> float:
     Examples
     --------
     >>> round(energy_factor(Point(node_nm=45, vdd_v=1.0), Point(node_nm=7, vdd_v=0.7)), 4)
-    0.0551
+    0.0555
     """
     return _fitted(ENERGY, target, "energy") / _fitted(ENERGY, source, "energy")
 

@@ -116,6 +116,12 @@ class CostTable(Rows):
         return table
 
     @property
+    def has_areas(self) -> bool:
+        """Whether the rows print areas of additions and products."""
+        rows = [row for name in ("add", "multiply") for row in self.integer_rows(name)]
+        return bool(rows) and all(row.area_um2 is not None for row in rows)
+
+    @property
     def point(self) -> scaling.Point:
         """Node and voltage of the rows as printed.
 
