@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from addersim.errors import InputError, nearest
 from addersim.hardware import Element, Hardware
+from addersim.ports import layer_cycles
 from addersim.tabular import Tabular
 
 Unit = Literal["arithmetic", "buffers", "dram", "leakage"]
@@ -58,27 +59,51 @@ class LayerRun:
     ----------
     array
         The kind of elements that run its loop nest, ``None`` for pooling, residual additions, the input.
-    array_cycles, vector_cycles, dram_cycles
-        On the array, on the vector lanes, at the DRAM port. The port works meanwhile, so the layer takes
-        ``max(array_cycles + vector_cycles, dram_cycles)``.
+    array_cycles, vector_cycles
+        On the array, on the vector lanes.
+    hidden_cycles, waiting_cycles
+        Memory to cycles of its port: those that run beside the array, and those for which it waits. Memories go by
+        the name of the buffer, or ``"dram"``.
     utilisation
         Taps per element and array cycle.
     taps
         Innermost steps of the loop nest.
+    tiles
+        The tiles that each memory holds, if a tiling was searched.
     """
 
     layer: str
     array: Element | None
     array_cycles: int
     vector_cycles: int
-    dram_cycles: int
+    hidden_cycles: Mapping[str, int]
+    waiting_cycles: Mapping[str, int]
     utilisation: float
     taps: int = 0
+    tiles: str = ""
 
     @property
     def cycles(self) -> int:
-        """Cycles of the layer."""
-        return max(self.array_cycles + self.vector_cycles, self.dram_cycles)
+        """Cycles of the layer: :func:`addersim.ports.layer_cycles`."""
+        busy = self.array_cycles + self.vector_cycles
+        return int(layer_cycles(busy, list(self.hidden_cycles.values()), list(self.waiting_cycles.values())))
+
+    @property
+    def stall_cycles(self) -> int:
+        """Cycles in which neither the array nor the vector lanes work."""
+        return self.cycles - self.array_cycles - self.vector_cycles
+
+    @property
+    def memory_cycles(self) -> dict[str, int]:
+        """Memory to all cycles of its port."""
+        names = dict.fromkeys([*self.hidden_cycles, *self.waiting_cycles])
+        return {name: self.hidden_cycles.get(name, 0) + self.waiting_cycles.get(name, 0) for name in names}
+
+    @property
+    def bound(self) -> str:
+        """What takes longest: ``"compute"``, or the name of a memory; empty for a layer that takes no time."""
+        times = {"compute": self.array_cycles + self.vector_cycles, **self.memory_cycles}
+        return max(times, key=lambda name: times[name]) if any(times.values()) else ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,17 +178,33 @@ class Cost(Tabular):
         return pd.DataFrame([[getattr(c, name) for name in columns] for c in self.charges], columns=columns)
 
     def by_layer(self) -> Any:
-        """Return a DataFrame with one row per layer: array, cycles, utilisation, energy by unit in pJ."""
+        """Return a DataFrame with one row per layer: array, cycles, stalls, bound, utilisation, pJ by unit."""
         import pandas as pd
 
         sums = {(layer.layer, unit): 0.0 for layer in self.layers for unit in UNITS}
         for charge in self.charges:
             sums[charge.layer, charge.unit] += charge.energy_pj
         rows = [
-            [run.layer, run.array or "", run.cycles, run.utilisation, *(sums[run.layer, u] for u in UNITS)]
+            [
+                run.layer,
+                run.array or "",
+                run.cycles,
+                run.stall_cycles,
+                run.bound,
+                run.utilisation,
+                *(sums[run.layer, u] for u in UNITS),
+            ]
             for run in self.layers
         ]
-        columns = ["layer", "array", "cycles", "utilisation", *(f"{unit}_pj" for unit in UNITS)]
+        columns = [
+            "layer",
+            "array",
+            "cycles",
+            "stall_cycles",
+            "bound",
+            "utilisation",
+            *(f"{unit}_pj" for unit in UNITS),
+        ]
         return pd.DataFrame(rows, columns=columns)
 
     def explain(self, layer: str | None = None) -> str:
@@ -191,6 +232,7 @@ class Cost(Tabular):
             *(line for unit in UNITS for line in _bill(self.charges, unit, numbers)),
             _line("latency", self.latency_us, f"us = {self.cycles:,} cycles / {self.hardware.clock_mhz:g} MHz"),
             _own_clock(self.clock, self.own_clock_latency_us, numbers),
+            *map(_timing, self.layers),
             *_floor_plan(self.areas, self.area_um2, numbers),
             *_sources(numbers),
             "",
@@ -202,6 +244,16 @@ class Cost(Tabular):
 
 def _line(what: str, figure: float, rest: str) -> str:
     return f"{what:<34}{figure:>15,.3f} {rest}"
+
+
+def _timing(run: LayerRun) -> str:
+    """Return how the cycles of a layer come about, what bounds it, and its tiles."""
+    beside = {"compute": run.array_cycles + run.vector_cycles, **run.hidden_cycles}
+    longest = ", ".join(f"{name} {cycles:,}" for name, cycles in beside.items())
+    waiting = "".join(f" + waiting for {name} {cycles:,}" for name, cycles in run.waiting_cycles.items())
+    bound = f", bound by {run.bound}" if run.bound else ""
+    tiles = f"; tiles in {run.tiles}" if run.tiles else ""
+    return f"  {run.layer}: {run.cycles:,} cycles = max({longest}){waiting}{bound}{tiles}"
 
 
 def _note(source: str, numbers: dict[str, int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from addersim import latency, residency
 from addersim.activity import Activity
 from addersim.area import areas, clock, leakage
 from addersim.arithmetic import Taps, arithmetic
@@ -15,9 +16,11 @@ from addersim.datapath import Datapath, Kind
 from addersim.elements import element_of, operand_bits
 from addersim.errors import InputError
 from addersim.hardware import Hardware, load_hardware
+from addersim.latency import run
 from addersim.network import Network, Node
-from addersim.ops import OPS, words
-from addersim.traffic import RULES, Move, Step, charge, moves
+from addersim.ops import OPS
+from addersim.placement import Objective
+from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, charge, moves, setting
 
 CIRCUITS = {
     "two_subtractors": "a distance is two subtractors and a multiplexer",
@@ -32,14 +35,15 @@ def evaluate(
     hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
     dataflow: str | Dataflow = "output_stationary",
     table: str | os.PathLike[str] | CostTable = "horowitz2014_45nm",
+    tiling: Objective | None = None,
     *,
     activity: Activity | None = None,
 ) -> Cost:
     """Return energy, cycles and area of one image.
 
     ``energy_pj`` is the sum over all charges of ``times * price``: operations as counted by
-    :func:`addersim.counts.count`, buffer words by the dataflow, DRAM bits by the rules in
-    :attr:`Cost.assumptions`.
+    :func:`addersim.counts.count`, words at the array's edge by the dataflow, words between the memories by the
+    tiling, all by the rules in :attr:`Cost.assumptions`.
 
     Parameters
     ----------
@@ -49,6 +53,10 @@ def evaluate(
         Name on the shelf, path of a TOML file, or the value.
     dataflow
         Name on the shelf, or a function ``f(loops, rows, cols) -> Schedule``.
+    tiling
+        ``None``: the fixed tiling of :mod:`addersim.passes`. ``"energy"``, ``"latency"``, ``"product"`` of both or
+        ``"traffic"``: for every layer the tile sizes and order that minimise it, level by level
+        (:func:`addersim.placement.place`).
     activity
         What :func:`addersim.activity.activity` counted on this very network: the prices of a tap's circuits and
         registers are then multiplied by observed over random activity, bit changes per bit and cycle over 1/2.
@@ -57,7 +65,8 @@ def evaluate(
     Raises
     ------
     InputError
-        If the network is not quantised, or wider than the machine, or the activity is another network's.
+        If the network is not quantised, or wider than the machine, or a buffer is too small for one tile of a
+        searched tiling, or the activity is another network's.
 
     Examples
     --------
@@ -72,15 +81,15 @@ def evaluate(
     name, function = load_dataflow(dataflow)
     steps = [_step(qnet, node, machine, function) for node in qnet.nodes]
     counts = count(qnet).rows
-    computing = {row.layer for row in counts}
+    on = setting(qnet, machine, prices, {row.layer for row in counts}, tiling)
     charges, runs = arithmetic(counts, _taps(steps), machine, prices, activity), []
     for step in steps:
-        moved = moves(step, qnet, machine, step.node.name in computing)
+        moved, tiles = moves(step, on)
         charges += [charge(move, step.node.name, machine, prices) for move in moved]
-        runs.append(_run(step, qnet, machine, moved, step.node.name in computing))
+        runs.append(run(step, moved, machine, on, tiles))
     charges += leakage(machine, prices, runs)
-    plan, said = areas(machine, prices), _assumptions(machine, prices, activity)
-    bill = tuple(charges), tuple(runs), plan, said, clock(machine, prices)
+    said = _assumptions(machine, prices, tiling, activity)
+    bill = tuple(charges), tuple(runs), areas(machine, prices), said, clock(machine, prices)
     return Cost(qnet.name, machine, name, prices.name, *bill)
 
 
@@ -127,21 +136,12 @@ def _check_width(layer: str, kind: Kind, datapath: Datapath, machine: Hardware) 
         )
 
 
-def _run(step: Step, qnet: Network, machine: Hardware, moved: list[Move], computes: bool) -> LayerRun:
-    dram_bits = sum(move.count * move.bits for move in moved if move.where == "dram")
-    dram_cycles = -(-dram_bits // machine.dram.bits_per_cycle)
-    if step.nest is not None and step.schedule is not None:
-        cycles = step.schedule.cycles + machine.pipeline_stages - 1
-        utilisation = step.schedule.utilisation
-        return LayerRun(step.node.name, step.kind, cycles, 0, dram_cycles, utilisation, step.nest.taps)
-    edges = [*step.node.inputs, step.node.name] if computes else []
-    longest = max((words(qnet.tensors[edge].shape) for edge in edges), default=0)
-    return LayerRun(step.node.name, None, 0, -(-longest // machine.vector.lanes), dram_cycles, 0.0)
-
-
-def _assumptions(machine: Hardware, table: CostTable, activity: Activity | None) -> tuple[str, ...]:
+def _assumptions(
+    machine: Hardware, table: CostTable, tiling: Objective | None, activity: Activity | None
+) -> tuple[str, ...]:
     note = (f"{table.name}: {' '.join(table.source.note.split())}",) if table.source.note else ()
     end = "upper" if table.dram_high else "lower"
+    made_of = CIRCUITS[machine.circuit] if machine.pe == "adder" else f"{machine.pe} elements"
     return (
         "arithmetic is priced at the widths of the network's datapath, whatever the data: no toggle counts"
         if activity is None
@@ -149,14 +149,12 @@ def _assumptions(machine: Hardware, table: CostTable, activity: Activity | None)
         "output stages, buffers and DRAM whatever the data",
         *_unpriced(table),
         "clock tree, wires and control are not modelled",
-        f"{machine.name}: {CIRCUITS[machine.circuit]}"
-        if machine.pe == "adder"
-        else f"{machine.name}: {machine.pe} elements",
+        f"{machine.name}: {made_of}",
         "area holds arrays, and buffers where the table has them; components without a price are listed as such",
-        "output stages overlap the array; pooling and residual additions follow on the vector lanes, one "
-        "word per lane and cycle",
-        "DRAM transfers overlap computation: a layer takes the longer of both",
+        *latency.RULES,
         f"DRAM is charged at the {end} end of the printed range",
+        *residency.RULES,
+        *(FIXED_RULES if tiling is None else SEARCHED_RULES),
         *RULES,
         f"{machine.name}: {machine.source}",
         *note,

@@ -49,7 +49,7 @@ def arithmetic_layers(outcome: Outcome) -> Markup:
 
 
 def latency_layers(outcome: Outcome) -> Markup:
-    """Return the time of each layer: computing, then waiting for DRAM."""
+    """Return the time of each layer: computing, then waiting for a memory."""
 
     def times(side: Side, layer: str) -> Sequence[float]:
         run = _run(side, outcome.table, layer)
@@ -59,9 +59,9 @@ def latency_layers(outcome: Outcome) -> Markup:
         clock = side.machine.clock_mhz
         return (computing / clock, (run.cycles - computing) / clock)
 
-    label = "Time per layer in microseconds, stacked from computing and waiting for DRAM"
+    label = "Time per layer in microseconds, stacked from computing and waiting for memories"
     groups = gathered(_by_layer(outcome, times))
-    return draw(Bars("latency-layers", label, ("computing", "waiting for DRAM"), groups, "µs per image"))
+    return draw(Bars("latency-layers", label, ("computing", "waiting for memories"), groups, "µs per image"))
 
 
 def utilisation_layers(outcome: Outcome) -> Markup:
