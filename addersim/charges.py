@@ -6,22 +6,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from addersim.datapath import Kind
-from addersim.hardware import Hardware
+from addersim.errors import InputError, nearest
+from addersim.hardware import Element, Hardware
 from addersim.ports import layer_cycles
 from addersim.tabular import Tabular
 
-Unit = Literal["arithmetic", "buffers", "dram"]
-UNITS: tuple[Unit, ...] = ("arithmetic", "buffers", "dram")
-COUNTED: dict[Unit, str] = {"arithmetic": "operations", "buffers": "words", "dram": "bits"}
+Unit = Literal["arithmetic", "buffers", "dram", "leakage"]
+UNITS: tuple[Unit, ...] = ("arithmetic", "buffers", "dram", "leakage")
+COUNTED: dict[Unit, str] = {"arithmetic": "operations", "buffers": "words", "dram": "bits", "leakage": "cycles"}
 
 
 @dataclass(frozen=True)
 class Charge:
     """One entry of the bill: ``energy_pj`` is ``times`` times the price that ``source`` derives.
 
-    ``times`` counts operations in ``arithmetic``, words in ``buffers`` and bits in ``dram``. The action of
-    an arithmetic charge begins with its part: ``tap``, ``output`` or ``other``.
+    ``times`` counts operations in ``arithmetic``, words in ``buffers``, bits in ``dram``, cycles in ``leakage``.
+    The action of an arithmetic charge begins with its part: ``tap``, ``output`` or ``other``.
     """
 
     layer: str
@@ -39,6 +39,15 @@ class Area:
     component: str
     count: int
     area_um2: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The fastest clock of an array by its critical path; ``mhz`` is ``None`` where no delays are printed."""
+
+    array: str
+    mhz: float | None
     source: str
 
 
@@ -64,7 +73,7 @@ class LayerRun:
     """
 
     layer: str
-    array: Kind | None
+    array: Element | None
     array_cycles: int
     vector_cycles: int
     hidden_cycles: Mapping[str, int]
@@ -109,6 +118,7 @@ class Cost(Tabular):
     layers: tuple[LayerRun, ...]
     areas: tuple[Area, ...]
     assumptions: tuple[str, ...]
+    clock: Clock = Clock("array", None, "not computed")
 
     @property
     def energy_pj(self) -> float:
@@ -117,7 +127,7 @@ class Cost(Tabular):
 
     @property
     def energy_by_unit(self) -> dict[Unit, float]:
-        """Energy in pJ of arithmetic, buffers and DRAM."""
+        """Energy in pJ of arithmetic, buffers, DRAM and leakage."""
         return {unit: sum(c.energy_pj for c in self.charges if c.unit == unit) for unit in UNITS}
 
     @property
@@ -131,18 +141,28 @@ class Cost(Tabular):
         return self.cycles / self.hardware.clock_mhz
 
     @property
-    def area_um2(self) -> float | None:
-        """Area of the arrays' arithmetic, the components that have a price; ``None`` if none has.
+    def own_clock_latency_us(self) -> float | None:
+        """``cycles`` at the clock of the array's critical path; ``None`` where the table has no delays.
 
-        Buffers, registers and output stages are in :attr:`areas` without a price and not in this sum.
+        DRAM is taken to move as many bits per cycle as at the machine's clock.
+        """
+        return None if self.clock.mhz is None else self.cycles / self.clock.mhz
+
+    @property
+    def area_um2(self) -> float | None:
+        """Area of the components that have one in the table; ``None`` if none has.
+
+        The others are in :attr:`areas` without a price and not in this sum: output stages in every table,
+        buffers and registers in most.
         """
         priced = [area.area_um2 for area in self.areas if area.area_um2 is not None]
         return sum(priced) if priced else None
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The distinct sources of all charges and areas, in order of appearance."""
-        return tuple(dict.fromkeys([c.source for c in self.charges] + [a.source for a in self.areas]))
+        """The distinct sources of all charges, of the clock and of all areas, in order of appearance."""
+        found = [c.source for c in self.charges] + [self.clock.source] + [a.source for a in self.areas]
+        return tuple(dict.fromkeys(found))
 
     def tap_energy_pj(self, layers: Iterable[str] | None = None) -> float:
         """Return the energy of the loop nests' arithmetic, of all layers or of the named ones."""
@@ -187,23 +207,34 @@ class Cost(Tabular):
         ]
         return pd.DataFrame(rows, columns=columns)
 
-    def explain(self) -> str:
+    def explain(self, layer: str | None = None) -> str:
         """Return every figure as count x price with the number of its source, then the sources and assumptions.
 
         Charges of the same action and price are summed over the layers; :meth:`to_pandas` has them one by one.
+
+        Parameters
+        ----------
+        layer
+            Only this layer's energy, with its sources.
+
+        Raises
+        ------
+        InputError
+            If there is no such layer.
         """
         numbers: dict[str, int] = {}
+        if layer is not None:
+            return "\n".join([*_of_layer(self, layer, numbers), *_sources(numbers)])
         lines = [
             f"{self.network} on {self.hardware.name}, {self.dataflow}, prices of {self.table}; one image",
             "",
             _line("energy", self.energy_pj / 1000, "nJ"),
             *(line for unit in UNITS for line in _bill(self.charges, unit, numbers)),
             _line("latency", self.latency_us, f"us = {self.cycles:,} cycles / {self.hardware.clock_mhz:g} MHz"),
+            _own_clock(self.clock, self.own_clock_latency_us, numbers),
             *map(_timing, self.layers),
             *_floor_plan(self.areas, self.area_um2, numbers),
-            "",
-            "sources",
-            *(f"[{number}] {source}" for source, number in numbers.items()),
+            *_sources(numbers),
             "",
             "assumptions",
             *(f"- {text}" for text in self.assumptions),
@@ -230,6 +261,28 @@ def _note(source: str, numbers: dict[str, int]) -> str:
     return f"[{numbers.setdefault(source, len(numbers) + 1)}]"
 
 
+def _sources(numbers: dict[str, int]) -> list[str]:
+    return ["", "sources", *(f"[{number}] {source}" for source, number in numbers.items())]
+
+
+def _of_layer(cost: Cost, layer: str, numbers: dict[str, int]) -> Iterator[str]:
+    names = [run.layer for run in cost.layers]
+    if layer not in names:
+        raise InputError(f"{cost.network} has no layer {layer!r}{nearest(layer, names)}")
+    charges = [charge for charge in cost.charges if charge.layer == layer]
+    yield f"{layer} of {cost.network} on {cost.hardware.name}, {cost.dataflow}, prices of {cost.table}; one image"
+    yield ""
+    yield _line("energy", sum(charge.energy_pj for charge in charges) / 1000, "nJ")
+    for unit in UNITS:
+        yield from _bill(charges, unit, numbers)
+
+
+def _own_clock(clock: Clock, latency_us: float | None, numbers: dict[str, int]) -> str:
+    if clock.mhz is None or latency_us is None:
+        return f"own clock: not known {_note(clock.source, numbers)}"
+    return _line("latency at its own clock", latency_us, f"us at {clock.mhz:,.0f} MHz {_note(clock.source, numbers)}")
+
+
 def _bill(charges: Iterable[Charge], unit: Unit, numbers: dict[str, int]) -> Iterator[str]:
     """Yield the total of a unit, then its charges, those of one action and source together, the largest first."""
     sums: dict[tuple[str, str], tuple[int, float]] = {}
@@ -237,14 +290,15 @@ def _bill(charges: Iterable[Charge], unit: Unit, numbers: dict[str, int]) -> Ite
         if charge.unit == unit:
             times, energy_pj = sums.get((charge.action, charge.source), (0, 0.0))
             sums[charge.action, charge.source] = times + charge.times, energy_pj + charge.energy_pj
-    yield _line(unit, sum(energy_pj for _, energy_pj in sums.values()) / 1000, "nJ")
+    if sums:
+        yield _line(unit, sum(energy_pj for _, energy_pj in sums.values()) / 1000, "nJ")
     for (action, source), (times, energy_pj) in sorted(sums.items(), key=lambda item: -item[1][1]):
         product = f"nJ = {times:,} {COUNTED[unit]} x {energy_pj / max(times, 1):.4g} pJ"
         yield _line(f"  {action}", energy_pj / 1000, f"{product} {_note(source, numbers)}")
 
 
 def _floor_plan(areas: Iterable[Area], area_um2: float | None, numbers: dict[str, int]) -> Iterator[str]:
-    yield "area of the arrays: not priced" if area_um2 is None else _line("area of the arrays", area_um2, "um2")
+    yield "area: not priced" if area_um2 is None else _line("area", area_um2, "um2")
     for area in areas:
         note = _note(area.source, numbers)
         if area.area_um2 is None:

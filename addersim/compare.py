@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from addersim.charges import Cost
-from addersim.costs import COSTS, CostTable, load_table
+from addersim.costs import CostTable, arithmetic_tables, load_table
 from addersim.dataflows import Dataflow
 from addersim.errors import InputError, nearest
 from addersim.evaluate import evaluate
@@ -93,7 +93,7 @@ def compare(
     hardware
         An adder machine: name, path or value.
     tables
-        Cost tables by name, path or value; ``"all"`` takes the whole shelf.
+        Cost tables by name, path or value; ``"all"`` takes every one on the shelf that prices arithmetic.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def compare(
         raise InputError(f"{machine.name} has pe = {machine.pe!r}; compare starts from an adder machine")
     twin = multiplier_twin(machine)
     ours, theirs = adder_qnet.on(machine), multiplier_qnet.on(twin)
-    chosen = list(COSTS) if tables == "all" else [tables] if isinstance(tables, str) else list(tables)
+    chosen = arithmetic_tables() if tables == "all" else [tables] if isinstance(tables, str) else list(tables)
     costs: dict[str, tuple[Cost, Cost]] = {}
     for table in map(load_table, chosen):
         adder = evaluate(ours, machine, dataflow, table)

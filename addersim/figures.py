@@ -12,7 +12,7 @@ from addersim.network import Node
 from addersim.outcome import Outcome, Side
 from addersim.simulate import LayerTrace
 
-BILLED = ("cycles", "utilisation", "arithmetic_pj", "buffers_pj", "dram_pj")
+BILLED = ("cycles", "utilisation", "arithmetic_pj", "buffers_pj", "dram_pj", "leakage_pj")
 
 
 def layer_table(side: Side, table: str) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from addersim import images as pictures
 from addersim.charges import Cost
 from addersim.compare import Comparison, compare
-from addersim.costs import COSTS
+from addersim.costs import arithmetic_tables
 from addersim.counts import OpCounts, count
 from addersim.dump import dump
 from addersim.errors import InputError
@@ -195,7 +195,7 @@ def _compared(study: Study, machine: Hardware, sides: list[Side]) -> tuple[Compa
     """Return the comparison, and the one with a full side array where that is another machine."""
     if [side.label for side in sides] != ["adder", "multiplier"]:
         raise InputError(f"{study.path}: [network] has to have adder layers and [twin] none, to be compared")
-    tables = dict.fromkeys([*COSTS, *study.evaluation.tables])
+    tables = dict.fromkeys([*arithmetic_tables(), *study.evaluation.tables])
     adder, multiplier = (side.qnet for side in sides)
     on = partial(compare, adder, multiplier, dataflow=study.evaluation.dataflow, tables=tables)
     full = with_full_side_array(machine)

@@ -63,7 +63,10 @@ def _integers(side: Side, rows: list[dict[str, Any]]) -> Table:
 def _costs(side: Side, rows: list[dict[str, Any]]) -> Table:
     """Which array ran a layer, how long, and what it cost."""
     units = ["arithmetic_pj", "buffers_pj", "dram_pj"]
-    grid = _grid("", ["layer"], ["array", "cycles", "used %", "arithmetic nJ", "buffers nJ", "DRAM nJ"])
+    heads = ["arithmetic nJ", "buffers nJ", "DRAM nJ"]
+    if any(row["leakage_pj"] for row in rows):
+        units, heads = [*units, "leakage_pj"], [*heads, "leakage nJ"]
+    grid = _grid("", ["layer"], ["array", "cycles", "used %", *heads])
     for row in rows:
         if row["cycles"] or any(row[unit] for unit in units):
             size, _, kind = row["array"].partition(" ")

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from addersim.charges import Charge
 from addersim.costs import CostTable
 from addersim.dataflows import Schedule
-from addersim.datapath import Kind
 from addersim.errors import InputError
-from addersim.hardware import Hardware
+from addersim.hardware import Element, Hardware
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
 from addersim.network import Network, Node
@@ -51,7 +50,7 @@ class Step:
     """A node and, for a layer on the array, its kind, loops and schedule."""
 
     node: Node
-    kind: Kind | None = None
+    kind: Element | None = None
     nest: LoopNest | None = None
     schedule: Schedule | None = None
 
@@ -114,13 +113,14 @@ def setting(
             8 * buffer.tile_bytes,
             buffer.word_bits,
             table.memory(buffer.size_bytes, buffer.word_bits).energy_pj,
+            table.memory(buffer.size_bytes, buffer.word_bits, write=True).energy_pj,
             buffer.bits_per_cycle,
             buffer.double_buffered,
         )
         for buffer in machine.buffers
     )
     pj_per_bit = machine.dram.pj_per_bit or table.dram(1).energy_pj
-    dram = Store("dram", ROLES, 0, 1, pj_per_bit, machine.dram.bits_per_cycle, True)
+    dram = Store("dram", ROLES, 0, 1, pj_per_bit, pj_per_bit, machine.dram.bits_per_cycle, True)
     names = frozenset(computing)
     return Setting(qnet, stores, dram, names, residency(qnet, machine, names), tiling)
 
@@ -248,7 +248,7 @@ def charge(move: Move, layer: str, machine: Hardware, table: CostTable) -> Charg
             pj_per_bit, source = machine.dram.pj_per_bit, f"{machine.name}: DRAM {machine.dram.pj_per_bit:g} pJ per bit"
         return Charge(layer, "dram", move.action, bits, bits * pj_per_bit, source)
     buffer = next(buffer for buffer in machine.buffers if buffer.name == move.where)
-    price = table.memory(buffer.size_bytes, buffer.word_bits)
+    price = table.memory(buffer.size_bytes, buffer.word_bits, write=move.action.startswith(("write", "fill")))
     per_access = buffer.word_bits // move.bits
     share = 1 / per_access if per_access else -(-move.bits // buffer.word_bits)
     packed = f"{per_access} words of {move.bits} b per access" if per_access else f"{share} accesses per word"

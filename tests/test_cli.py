@@ -1,5 +1,6 @@
 """The command line, in this process and as users start it."""
 
+import io
 import json
 import os
 import re
