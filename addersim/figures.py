@@ -112,13 +112,13 @@ def with_tables(outcome: Outcome) -> dict[str, Any]:
 
 def array_rows(found: ArrayComparison) -> dict[str, Any]:
     """Return one row per table, kind of array and thing held equal, and what they rest on."""
-    rows = json.loads(found.to_pandas().to_json(orient="records"))
+    rows = json.loads(found.to_pandas().to_json(orient="records", double_precision=15))
     return {"rows": rows, "assumptions": list(found.assumptions)}
 
 
 def _moved(one: Tornado) -> dict[str, Any]:
     """Return the ratio, and from where to where each assumption moves it, the widest first."""
-    swings = json.loads(one.to_pandas().to_json(orient="records"))
+    swings = json.loads(one.to_pandas().to_json(orient="records", double_precision=15))
     return {"ratio": one.ratio, "table": one.table, "assumptions": swings}
 
 

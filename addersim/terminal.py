@@ -102,6 +102,7 @@ def _totals(outcome: Outcome) -> Table:
         *(
             (f"  {unit}", [f"{c.energy_by_unit[unit] / 1000:,.1f} nJ" for c in costs])
             for unit in costs[0].energy_by_unit
+            if unit != "leakage" or any(c.energy_by_unit[unit] for c in costs)
         ),
         ("latency", [f"{c.latency_us:,.2f} us" for c in costs]),
         ("cycles", [f"{c.cycles:,}" for c in costs]),
