@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 import addersim
 from addersim import images as pictures
-from addersim.outcome import Outcome
+from addersim.outcome import Outcome, tornadoes
 from addersim.report import charts, tables, words
 from addersim.report.cards import cards
 from addersim.report.headline import headline, integers, second_line
@@ -21,6 +21,7 @@ from addersim.report.ratio_chart import ratio_chart
 from addersim.report.roofline import roofline
 from addersim.report.sources import assumptions, footnotes
 from addersim.report.study_text import command, said_without_folders
+from addersim.report.tornado_chart import tornado_chart
 
 SAMPLE = "fashion_sample"  # what a study without images evaluates
 
@@ -99,6 +100,7 @@ def _charts(outcome: Outcome) -> dict[str, Markup | None]:
     }
     if outcome.comparison is not None:
         drawn["ratios"] = ratio_chart(outcome.comparison)
+        drawn |= {f"{one.metric}_tornado": tornado_chart(one) for one in tornadoes(outcome)}
     return drawn
 
 
