@@ -15,8 +15,8 @@ from addersim.loops import LoopNest, Window
 def layer(K: int, C: int, image: tuple[int, int], window: Window, N: int = 1) -> LoopNest:
     """Return the loops of a convolution."""
     P, Q = window.out_size(*image)
-    nest = LoopNest(K=K, C=C, P=P, Q=Q, R=window.R, S=window.S, H=image[0], W=image[1], N=N, groups=window.groups)
-    return LoopNest(**{**nest.__dict__, "stride": window.stride, "dilation": window.dilation})
+    steps = window.stride, window.padding, window.dilation
+    return LoopNest(K, C, P, Q, window.R, window.S, *image, N, window.groups, *steps)
 
 
 @lru_cache

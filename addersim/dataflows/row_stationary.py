@@ -29,6 +29,8 @@ import numpy as np
 from addersim.dataflows.schedule import DATAFLOWS, Schedule, folds
 from addersim.loops import LoopNest
 
+EYERISS_WORDS = {"input_words": 12, "weight_words": 224, "sum_words": 24}  # of 16 bits, JSSC 2017
+
 
 @dataclass(frozen=True)
 class Mapping:
@@ -53,7 +55,7 @@ class Mapping:
     channels: Any
 
 
-def mapping(loops: LoopNest, rows: Any, cols: Any, input_words: int, filter_words: int, sum_words: int) -> Mapping:
+def mapping(loops: LoopNest, rows: Any, cols: Any, input_words: int, weight_words: int, sum_words: int) -> Mapping:
     """Return how a layer lies on the array."""
     K, C = loops.K // loops.groups, loops.C // loops.groups
     sets = np.maximum(rows // loops.R, 1) * np.maximum(cols // loops.P, 1)
@@ -66,21 +68,21 @@ def mapping(loops: LoopNest, rows: Any, cols: Any, input_words: int, filter_word
     set_filters, set_channels = folds(K, t), folds(C, r)
     window = (loops.S - 1) * loops.dilation[1] + 1
     q = np.minimum(np.maximum((input_words - 1) // window, 1), set_channels)
-    p = np.minimum(np.maximum(np.minimum(filter_words // (q * loops.S), sum_words), 1), set_filters)
+    p = np.minimum(np.maximum(np.minimum(weight_words // (q * loops.S), sum_words), 1), set_filters)
     return Mapping(strips, places, folds(loops.R, rows), set_filters, set_channels, p, q)
 
 
 def row_stationary(
-    loops: LoopNest, rows: int, cols: int, input_words: int = 12, filter_words: int = 224, sum_words: int = 24
+    loops: LoopNest, rows: int, cols: int, input_words: int = 12, weight_words: int = 224, sum_words: int = 24
 ) -> Schedule:
     """Return ``cycles = groups * N * folds * rounds * ceil(K / t) * ceil(C / r) * S * Q`` and traffic.
 
     Parameters
     ----------
-    input_words, filter_words, sum_words
-        Words in the scratchpads of an element; by default those of the Eyeriss chip.
+    input_words, weight_words, sum_words
+        Words in the scratchpads of an element; by default those of the Eyeriss chip, :data:`EYERISS_WORDS`.
     """
-    on = mapping(loops, rows, cols, input_words, filter_words, sum_words)
+    on = mapping(loops, rows, cols, input_words, weight_words, sum_words)
     C, K, groups = loops.C // loops.groups, loops.K // loops.groups, loops.groups
     rounds = folds(on.strips, on.places)
     cycles = groups * loops.N * on.row_folds * rounds * on.set_filters * on.set_channels * loops.S * loops.Q
