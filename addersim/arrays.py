@@ -27,6 +27,7 @@ from addersim.quantized import QuantizedNetwork
 from addersim.tabular import Tabular
 
 Held = Literal["elements", "area", "power"]
+Figure = Literal["arithmetic", "energy", "latency"]
 HELD: tuple[Held, ...] = get_args(Held)
 KINDS: tuple[Element, ...] = get_args(Element)
 ASSUMPTIONS = (
@@ -38,7 +39,8 @@ ASSUMPTIONS = (
     "16 bits; its output stages are charged like the others'",
     "layers that stayed multiplications run on the side array, in the multiplier machine on its one array",
     "equal elements: the array's size; equal area: of array and side array together; equal power: of both with every "
-    "element busy in every cycle, leakage included; the array is then as square as its elements allow",
+    "element busy in every cycle, leakage included; the array then has the sides that leave fewest of "
+    "them over, at most twice as wide as high",
 )
 
 
@@ -69,7 +71,7 @@ class ArrayComparison(Tabular):
     rows: tuple[ArrayCost, ...]
     assumptions: tuple[str, ...] = ASSUMPTIONS
 
-    def ratio(self, kind: Element, held: Held, figure: Literal["arithmetic", "energy", "latency"]) -> dict[str, float]:
+    def ratio(self, kind: Element, held: Held, figure: Figure) -> dict[str, float]:
         """Return figure of ``kind`` / figure of the adder array, per table that has both.
 
         ``arithmetic`` is without buffers, DRAM and leakage, ``energy`` the whole system.

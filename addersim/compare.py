@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from addersim.charges import Cost
 from addersim.costs import CostTable, arithmetic_tables, load_table
@@ -18,6 +18,14 @@ from addersim.tabular import Tabular
 
 Metric = Literal["energy", "arithmetic", "taps", "latency", "area"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+
+
+class OwnClock(NamedTuple):
+    """Both arrays' fastest clocks, and multiplier / adder latency with each at its own."""
+
+    adder_mhz: float
+    multiplier_mhz: float
+    ratio: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,6 +68,25 @@ class Comparison(Tabular):
         """Return the least and the largest ratio over the tables; ``None`` if no table prices it."""
         ratios = [ratio for ratio in self.ratio(metric).values() if ratio is not None]
         return (min(ratios), max(ratios)) if ratios else None
+
+    def own_clock(self) -> dict[str, OwnClock | None]:
+        """Return both clocks by the arrays' critical paths, and the ratio of latencies at them, per table.
+
+        ``None`` where a table has no delays. :meth:`ratio` of ``latency`` has both sides at the machine's clock.
+        """
+        return {name: _own_clock(*pair) for name, pair in self.costs.items()}
+
+    def explain(self, table: str) -> str:
+        """Return both bills by one table, each figure with its source; see :meth:`addersim.charges.Cost.explain`.
+
+        Raises
+        ------
+        InputError
+            If the table is not compared.
+        """
+        if table not in self.costs:
+            raise InputError(f"no comparison by {table!r}{nearest(table, self.costs)}")
+        return "\n\n".join(cost.explain() for cost in self.costs[table])
 
     def to_pandas(self) -> Any:
         """Return one row per table and metric: adder, multiplier, ratio, unit; NaN where a table has no price."""
@@ -138,6 +165,13 @@ def _values(metric: Metric, adder: Cost, multiplier: Cost) -> tuple[float | None
     if not layers <= {run.layer for run in multiplier.layers if run.array is not None}:
         return adder.tap_energy_pj(layers), None
     return adder.tap_energy_pj(layers), multiplier.tap_energy_pj(layers)
+
+
+def _own_clock(adder: Cost, multiplier: Cost) -> OwnClock | None:
+    ours, theirs = adder.clock.mhz, multiplier.clock.mhz
+    if ours is None or theirs is None:
+        return None
+    return OwnClock(ours, theirs, (multiplier.cycles / theirs) / (adder.cycles / ours))
 
 
 def _ratio(metric: Metric, adder: Cost, multiplier: Cost) -> float | None:

@@ -101,6 +101,22 @@ def test_compare_prints_every_table(study_file, capsys):
         )
 
 
+def test_compare_says_what_moves_the_ratio_and_prices_other_arrays(study_file, capsys):
+    addersim("compare", study_file, "--set", "data.limit=8", "--arrays")
+    out = " ".join(capsys.readouterr().out.split())
+    assert "what moves whole energy" in out and "cost table" in out and "circuit of the distance" in out
+    assert "evoapprox_45nm" in out and "MHz" in out and "own clock" in out
+    assert all(f"{held} {kind}" in out for held in ("elements", "area", "power") for kind in ("shift", "xnor"))
+    assert "their accuracy is not claimed" in out
+    addersim("compare", study_file, "--json", "--set", "data.limit=8", "--arrays")
+    figures = json.loads(capsys.readouterr().out)
+    widest = figures["tornado"]["energy"]["assumptions"][0]
+    assert widest["low"] <= figures["tornado"]["energy"]["ratio"] <= widest["high"]
+    assert figures["own_clock"]["horowitz2014_45nm"] is None
+    assert figures["own_clock"]["evoapprox_45nm"]["adder_mhz"] > 300
+    assert {row["array"] for row in figures["arrays"]["rows"]} == {"adder", "multiplier", "shift", "xnor"}
+
+
 def test_sweep_writes_csv(study_file, tmp_path, capsys):
     addersim("sweep", study_file, "--threads", "1", "--out", tmp_path / "rows.csv")
     lines = (tmp_path / "rows.csv").read_text().splitlines()

@@ -90,6 +90,24 @@ def test_different_networks_are_called_so() -> None:
     assert any("NOT the same network" in t for t in compare(ADDER, cut, tables=["aladdin_40nm"]).assumptions)
 
 
+def test_each_side_at_its_own_clock(comparison: Comparison) -> None:
+    clocks = comparison.own_clock()
+    assert clocks["horowitz2014_45nm"] is None
+    found = clocks["evoapprox_45nm"]
+    assert found is not None
+    adder_ns, multiplier_ns = 0.63 * (9 + 24) / 8, 1.40 + 0.63 * 3
+    assert (found.adder_mhz, found.multiplier_mhz) == pytest.approx((1000 / adder_ns, 1000 / multiplier_ns))
+    equal = comparison.ratio("latency")["evoapprox_45nm"]
+    assert equal is not None and found.ratio == pytest.approx(equal * multiplier_ns / adder_ns)
+
+
+def test_both_bills_explain_themselves(comparison: Comparison) -> None:
+    text = comparison.explain("aladdin_40nm")
+    assert "small on adder_16x16" in text and "small, multiplied on adder_16x16 with multipliers" in text
+    with pytest.raises(InputError, match="did you mean 'aladdin_40nm'"):
+        comparison.explain("aladdin_40")
+
+
 def test_what_cannot_be_compared_is_refused(comparison: Comparison) -> None:
     with pytest.raises(InputError, match="compare starts from an adder machine"):
         compare(ADDER, MULTIPLIER, hardware="multiplier_16x16")

@@ -221,6 +221,24 @@ def test_a_cost_explains_itself() -> None:
     assert "conv2" in cost._repr_html_()
 
 
+def test_one_layer_explains_itself() -> None:
+    cost = evaluate(QNET, MACHINE)
+    text = cost.explain("conv2")
+    total = sum(c.energy_pj for c in cost.charges if c.layer == "conv2") / 1000
+    assert f"{total:,.3f} nJ" in text and "Horowitz ISSCC 2014" in text and "conv1" not in text
+    with pytest.raises(InputError, match="did you mean 'conv2'"):
+        cost.explain("conv22")
+
+
+def test_a_table_scales_what_it_prices() -> None:
+    plain, scaled = (evaluate(QNET, MACHINE, table=f"horowitz2014_45nm{at}") for at in ("", "@16nm,0.8V"))
+    factor = COSTS["horowitz2014_45nm"].at(16, 0.8).price(Primitive("add", 8)).energy_pj / 0.03
+    for unit in ("arithmetic", "buffers"):
+        assert scaled.energy_by_unit[unit] == pytest.approx(factor * plain.energy_by_unit[unit])
+    assert scaled.energy_by_unit["dram"] == plain.energy_by_unit["dram"]
+    assert "Stillmaker" in scaled.explain()
+
+
 def test_every_explained_figure_is_count_times_price_of_a_numbered_source() -> None:
     cost = evaluate(QNET, MACHINE, table="aladdin_40nm")
     text = cost.explain()
