@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Activity": "activity",
+    "ArrayComparison": "arrays",
     "Comparison": "compare",
     "Cost": "evaluate",
     "InputError": "errors",
@@ -23,10 +24,12 @@ _HOMES = {
     "OpCounts": "counts",
     "QuantizedNetwork": "quantized",
     "Study": "study",
+    "Tornado": "tornado",
     "Trace": "simulate",
     "Validation": "validate",
     "activity": "activity",
     "compare": "compare",
+    "compare_arrays": "arrays",
     "count": "counts",
     "dump": "dump",
     "evaluate": "evaluate",
@@ -37,10 +40,12 @@ _HOMES = {
     "sample": "images",
     "simulate": "simulate",
     "sweep": "explore",
+    "tornado": "tornado",
     "validate": "validate",
 }
 __all__ = [
     "Activity",
+    "ArrayComparison",
     "Comparison",
     "Cost",
     "InputError",
@@ -48,10 +53,12 @@ __all__ = [
     "OpCounts",
     "QuantizedNetwork",
     "Study",
+    "Tornado",
     "Trace",
     "Validation",
     "activity",
     "compare",
+    "compare_arrays",
     "count",
     "dump",
     "evaluate",
@@ -62,11 +69,13 @@ __all__ = [
     "sample",
     "simulate",
     "sweep",
+    "tornado",
     "validate",
 ]
 
 if TYPE_CHECKING:
     from addersim.activity import Activity, activity
+    from addersim.arrays import ArrayComparison, compare_arrays
     from addersim.compare import Comparison, compare
     from addersim.counts import OpCounts, count
     from addersim.dump import dump
@@ -82,6 +91,7 @@ if TYPE_CHECKING:
     from addersim.quantized import QuantizedNetwork
     from addersim.simulate import Trace, simulate
     from addersim.study import Study
+    from addersim.tornado import Tornado, tornado
     from addersim.validate import Validation, validate
 
 
