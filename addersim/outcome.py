@@ -223,7 +223,8 @@ def _compared(study: Study, machine: Hardware, sides: list[Side]) -> tuple[Compa
         raise InputError(f"{study.path}: [network] has to have adder layers and [twin] none, to be compared")
     tables = dict.fromkeys([*arithmetic_tables(), *study.evaluation.tables])
     adder, multiplier = (side.qnet for side in sides)
-    on = partial(compare, adder, multiplier, dataflow=study.evaluation.dataflow, tables=tables)
+    flow, tiling = study.evaluation.dataflow, study.evaluation.tiling
+    on = partial(compare, adder, multiplier, dataflow=flow, tables=tables, tiling=tiling)
     full = with_full_side_array(machine)
     return on(hardware=machine), None if full == machine else on(hardware=full)
 
@@ -248,7 +249,8 @@ def _side(
         validation = validate(network, placed, images, partial(progress, f"validate {qnet.name}"))
         float_accuracy = _accuracy(validation.float_logits, labels)
     tables = study.evaluation.tables
-    costs = {table: evaluate(placed, own, study.evaluation.dataflow, table) for table in tables}
+    flow, tiling = study.evaluation.dataflow, study.evaluation.tiling
+    costs = {table: evaluate(placed, own, flow, table, tiling) for table in tables}
     counts = count(placed)
     accuracy = _accuracy(trace.logits_int, labels)
     return Side(label, network, placed, own, trace, validation, float_accuracy, accuracy, counts, costs)

@@ -1,7 +1,7 @@
 """Placement: the tiles that every memory level holds of one layer, searched level by level from DRAM inward.
 
 Within a level all tile sizes and orders of :mod:`addersim.tiling` are compared at once, as arrays; every tile is then
-a layer of its own for the level inside, which is filled anew for each. Groups follow one another.
+a layer of its own for the level inside, which is filled anew for each. Groups follow one another, and so do images.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objec
         What one level after the other minimises: ``"energy"`` of all accesses on both sides of the boundary,
         partial sums at the array included; ``"latency"``, the longest of the array and the transfers, or their
         sum where a memory does not overlap; ``"product"`` of both; ``"traffic"``, bits across the boundary.
-        Ties are broken by the energy, for ``"energy"`` by the latency.
+        Ties are broken by the energy, for ``"energy"`` by the latency, then by the larger tile, which the levels
+        inside profit from.
 
     Raises
     ------
@@ -143,7 +144,7 @@ def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objec
     if objective not in OBJECTIVES:
         raise InputError(f"unknown tiling {objective!r}, expected one of {', '.join(OBJECTIVES)}")
     found: list[Placed] = []
-    pieces = Counter({one_group(layer.nest): layer.nest.groups})
+    pieces = Counter({one_group(layer.nest): layer.nest.N * layer.nest.groups})
     for level in levels(stores):
         search = _Search(layer, level, stores, dram, pieces)
         tiles = search.best(objective)
@@ -211,7 +212,7 @@ class _Search:
     def best(self, objective: Objective) -> Tiles:
         largest = max(self.pieces, key=lambda nest: (nest.taps, nest.inputs))
         tiles = candidates(largest)
-        fits = self._fits(tiles)
+        fits, volume = self._fits(tiles), tiles.K * tiles.C * tiles.P * tiles.Q
         found = []
         for order in ORDERS.values():
             energy, cycles, bits = self.cost(replace(tiles, order=order))
@@ -219,8 +220,8 @@ class _Search:
             second = cycles if objective == "energy" else energy
             first = np.where(fits, first, np.inf)
             second = np.where(first == first.min(), second, np.inf)
-            index = np.unravel_index(np.argmin(second), fits.shape)
-            found.append(((first[index], second[index]), order, index))
+            index = np.unravel_index(np.argmax(np.where(second == second.min(), volume, 0)), fits.shape)
+            found.append(((first[index], second[index], -volume[index]), order, index))
         _, order, index = min(found, key=lambda entry: entry[0])
         chosen = {axis: int(np.broadcast_to(getattr(tiles, axis), fits.shape)[index]) for axis in "KCPQ"}
         return Tiles(**chosen, order=order)

@@ -186,3 +186,11 @@ def test_a_larger_buffer_of_the_same_price_never_costs_more(nest: LoopNest, bits
             (placed,), _ = place(whole(nest), (store("all", size),), DRAM, objective)
             found.append(costs(nest, placed.tiles, 1)[objective])
         assert found[1] <= found[0] * (1 + 1e-12)
+
+
+def test_of_equal_tiles_the_largest_is_taken() -> None:
+    """Room for everything: any tile of a good order crosses once, but the levels inside profit from the whole layer."""
+    nest = LAYERS["padded"]
+    for objective in ("energy", "latency", "product", "traffic"):
+        (placed,), _ = place(whole(nest), (store("all", 1 << 20),), DRAM, objective)
+        assert (placed.tiles.K, placed.tiles.C, placed.tiles.P, placed.tiles.Q) == (nest.K, nest.C, nest.P, nest.Q)
