@@ -33,8 +33,8 @@ SEARCHED_RULES = (
     "from DRAM inward; a level inside is filled anew for every tile of the level outside; shared rows of input tiles "
     "are fetched again, padding is not",
     "cycles and operand reads of the array are those of the whole layer, whatever the tiles: a tile narrower than the "
-    "array is not charged for the elements it leaves idle; where tiles cut the input channels, the partial sums leave the "
-    "array after every part",
+    "array is not charged for the elements it leaves idle; where tiles cut the input channels, the partial sums leave "
+    "the array after every part",
 )
 RULES = (
     "every word crosses all buffers that hold its operand; a word that crosses is read on one side and written on the "
