@@ -118,8 +118,7 @@ def array_rows(found: ArrayComparison) -> dict[str, Any]:
 
 def _moved(one: Tornado) -> dict[str, Any]:
     """Return the ratio, and from where to where each assumption moves it, the widest first."""
-    swings = json.loads(one.to_pandas().to_json(orient="records", double_precision=15))
-    return {"ratio": one.ratio, "table": one.table, "assumptions": swings}
+    return {"ratio": one.ratio, "table": one.table, "assumptions": one.to_pandas().to_dict("records")}
 
 
 def _range(comparison: Comparison, metric: Metric) -> list[float] | None:
