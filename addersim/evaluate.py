@@ -20,6 +20,7 @@ from addersim.latency import run
 from addersim.network import Network, Node
 from addersim.ops import OPS
 from addersim.placement import Objective
+from addersim.scratchpads import scratchpad_charges, with_scratchpads
 from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, charge, moves, setting
 
 CIRCUITS = {
@@ -79,6 +80,7 @@ def evaluate(
     """
     machine, prices = load_hardware(hardware), load_table(table)
     name, function = load_dataflow(dataflow)
+    function = with_scratchpads(function, machine)
     steps = [_step(qnet, node, machine, function) for node in qnet.nodes]
     counts = count(qnet).rows
     on = setting(qnet, machine, prices, {row.layer for row in counts}, tiling)
@@ -86,6 +88,7 @@ def evaluate(
     for step in steps:
         moved, tiles = moves(step, on)
         charges += [charge(move, step.node.name, machine, prices) for move in moved]
+        charges += scratchpad_charges(step, machine, prices)
         runs.append(run(step, moved, machine, on, tiles))
     charges += leakage(machine, prices, runs)
     said = _assumptions(machine, prices, tiling, activity)

@@ -34,7 +34,7 @@ class Store:
         Room for tiles.
     word_bits
         Bits of one access; words are packed into it. 1 for DRAM, which is priced per bit.
-    access_pj, bits_per_cycle
+    read_pj, write_pj, bits_per_cycle
         Energy of one access; bandwidth.
     overlaps
         Whether it is filled while the array works.
@@ -44,7 +44,8 @@ class Store:
     holds: tuple[Role, ...]
     tile_bits: int
     word_bits: int
-    access_pj: float
+    read_pj: float
+    write_pj: float
     bits_per_cycle: float
     overlaps: bool
 
@@ -179,6 +180,25 @@ def without_pinned(layer: Layer, level: Level, stores: Sequence[Store], words: C
 
 
 @dataclass(frozen=True)
+class _Flow:
+    """``count`` words of ``bits`` bits from one memory to another, to fill or drain ``into``."""
+
+    into: Store
+    source: Store
+    target: Store
+    count: Any
+    bits: int
+
+    @property
+    def energy_pj(self) -> Any:
+        read, write = self.source.read_pj, self.target.write_pj
+        return self.count * (self.source.accesses(self.bits) * read + self.target.accesses(self.bits) * write)
+
+    def cycles(self, port: Store) -> Any:
+        return port.cycles(self.count, self.bits)
+
+
+@dataclass(frozen=True)
 class _Search:
     """All candidates of one level; ``pieces`` are the tiles of the level outside."""
 
@@ -218,18 +238,16 @@ class _Search:
     def cost(self, tiles: Tiles) -> tuple[Any, Any, Any]:
         """Return energy, cycles and bits outside that the level's boundary costs, for every candidate."""
         words, widths = self.crossing(tiles), self.layer.widths
-        flows: list[tuple[Store, Store, Any, int]] = []
+        flows: list[_Flow] = []
         for store in self.level:
             for role in store.holds:
                 out = outside(role, self.level, self.stores, self.dram)
-                flows.append((store, out, getattr(words, role), getattr(widths, role)))
+                ends = (store, out) if role == "outputs" else (out, store)
+                flows.append(_Flow(store, *ends, getattr(words, role), getattr(widths, role)))
                 if role == "outputs":
-                    flows.append((store, out, 2 * words.sums, widths.sums))
-        bits = sum(count * width for _, _, count, width in flows)
-        energy = sum(
-            count * sum(side.accesses(width) * side.access_pj for side in (store, out))
-            for store, out, count, width in flows
-        )
+                    flows += [_Flow(store, *way, words.sums, widths.sums) for way in ((store, out), (out, store))]
+        bits = sum(flow.count * flow.bits for flow in flows)
+        energy = sum(flow.energy_pj for flow in flows)
         return energy + self._array_sums(tiles), self._cycles(flows), bits
 
     def _array_sums(self, tiles: Tiles) -> Any:
@@ -238,17 +256,14 @@ class _Search:
         outputs = self.layer.nest.outputs
         written = sum(nest.outputs * times * tiles.trips(nest)["C"] for nest, times in self.pieces.items())
         more = np.maximum(written - outputs - self.layer.array.sums, 0)
-        return 2 * more * (store.accesses(self.layer.widths.sums) * store.access_pj)
+        return more * (store.accesses(self.layer.widths.sums) * (store.read_pj + store.write_pj))
 
-    def _cycles(self, flows: list[tuple[Store, Store, Any, int]]) -> Any:
+    def _cycles(self, flows: list[_Flow]) -> Any:
         longest, waiting = self.layer.busy_cycles, 0
         for store in self.level:
-            mine = [flow for flow in flows if flow[0] is store]
-            times = [sum(store.cycles(count, width) for _, _, count, width in mine)]
-            times += [
-                sum(out.cycles(count, width) for _, other, count, width in mine if other is out)
-                for out in {out.name: out for _, out, _, _ in mine}.values()
-            ]
+            mine = [flow for flow in flows if flow.into is store]
+            ports = {end.name: end for flow in mine for end in (flow.source, flow.target)}
+            times = [sum(f.cycles(port) for f in mine if port in (f.source, f.target)) for port in ports.values()]
             slowest = np.maximum.reduce(np.broadcast_arrays(*times))
             longest = np.maximum(longest, slowest) if store.overlaps else longest
             waiting = waiting if store.overlaps else waiting + slowest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from math import isfinite
 from typing import Any
@@ -14,6 +15,7 @@ from rich.table import Table
 from addersim.arrays import HELD, KINDS, ArrayComparison, Figure
 from addersim.compare import METRICS, Comparison
 from addersim.figures import layer_table
+from addersim.hardware.diagram import ASCII
 from addersim.outcome import Outcome, Side
 from addersim.tornado import Tornado
 
@@ -237,7 +239,8 @@ def print_entry(full: dict[str, Any]) -> None:
     for line in _lines({key: value for key, value in full.items() if key != "text"}, ""):
         print(line)
     if "text" in full:
-        print(full["text"])
+        wide = (sys.stdout.encoding or "").lower().startswith("utf")
+        print(full["text"] if wide else full["text"].translate(ASCII))
 
 
 def _lines(fields: dict[str, Any], indent: str) -> Iterator[str]:
@@ -248,6 +251,12 @@ def _lines(fields: dict[str, Any], indent: str) -> Iterator[str]:
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             yield f"{indent}{key}:"
             for one in value:
-                yield indent + "  " + ", ".join(f"{k} {v}" for k, v in one.items() if v not in (None, "", False))
+                yield (
+                    indent + "  " + ", ".join(f"{k} {_short(v)}" for k, v in one.items() if v not in (None, "", False))
+                )
         elif value not in (None, "", []):
             yield f"{indent}{key}: {value}"
+
+
+def _short(value: Any) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -113,13 +113,14 @@ def setting(
             8 * buffer.tile_bytes,
             buffer.word_bits,
             table.memory(buffer.size_bytes, buffer.word_bits).energy_pj,
+            table.memory(buffer.size_bytes, buffer.word_bits, write=True).energy_pj,
             buffer.bits_per_cycle,
             buffer.double_buffered,
         )
         for buffer in machine.buffers
     )
     pj_per_bit = machine.dram.pj_per_bit or table.dram(1).energy_pj
-    dram = Store("dram", ROLES, 0, 1, pj_per_bit, machine.dram.bits_per_cycle, True)
+    dram = Store("dram", ROLES, 0, 1, pj_per_bit, pj_per_bit, machine.dram.bits_per_cycle, True)
     names = frozenset(computing)
     return Setting(qnet, stores, dram, names, residency(qnet, machine, names), tiling)
 

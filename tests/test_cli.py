@@ -1,5 +1,6 @@
 """The command line, in this process and as users start it."""
 
+import io
 import json
 import os
 import re
@@ -139,6 +140,15 @@ def test_list_shows_every_shelf_with_sources(shelf, capsys):
     assert capsys.readouterr().out.strip()
     addersim("list", shelf, found[0]["name"], "--json")
     assert json.loads(capsys.readouterr().out)["name"] == found[0]["name"]
+
+
+def test_list_draws_a_machine_also_where_the_terminal_has_no_lines(capsys, monkeypatch):
+    addersim("list", "hardware", "adder_tree_16x16")
+    out = capsys.readouterr().out
+    assert "┌─" in out and "│ tree over 16 rows" in out
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True))
+    addersim("list", "hardware", "adder_tree_16x16")
+    assert b"| tree over 16 rows" in sys.stdout.buffer.getvalue()
 
 
 def test_the_demo_says_where_and_writes_into_a_folder_of_its_own(tmp_path, monkeypatch, capsys):

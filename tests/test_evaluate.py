@@ -139,7 +139,7 @@ def test_what_does_not_fit_passes_by_once_for_each_part_of_the_other() -> None:
 def test_words_are_packed_into_accesses() -> None:
     cost, table = evaluate(QNET, MACHINE), COSTS["horowitz2014_45nm"]
     read = next(c for c in cost.charges if c.layer == "conv2" and c.action == "inputs: read inputs 6 b")
-    assert read.energy_pj == pytest.approx(read.times * table.memory(65536, 64).energy_pj / 10)
+    assert read.energy_pj == pytest.approx(read.times * table.memory(65536, 128).energy_pj / 21)
     narrow = [{**b, "word_bits": 4} for b in buffers()]
     cost = evaluate(QNET, load_hardware(MACHINE, buffers=narrow))
     read = next(c for c in cost.charges if c.layer == "conv2" and c.action == "inputs: read inputs 6 b")

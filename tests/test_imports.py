@@ -44,7 +44,7 @@ FLOORS = [
         "activity",
     },
     {"charges"},
-    {"traffic", "residency", "latency", "arithmetic", "area"},
+    {"topology", "scratchpads", "traffic", "residency", "latency", "arithmetic", "area"},
     {"validate", "dump", "evaluate"},
     {"compare", "arrays", "study"},
     {"tornado"},

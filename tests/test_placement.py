@@ -18,12 +18,12 @@ from addersim.placement import Layer, Objective, Placed, Store, Widths, levels, 
 from addersim.tiling import Crossing, Tiles, crossing, one_group, parts, room
 
 WIDTHS = Widths(inputs=8, weights=6, outputs=8, sums=20)
-DRAM = Store("dram", ("inputs", "weights", "outputs"), 1 << 60, 1, 20.0, 16.0, True)
+DRAM = Store("dram", ("inputs", "weights", "outputs"), 1 << 60, 1, 20.0, 20.0, 16.0, True)
 ALL = ("inputs", "weights", "outputs")
 
 
 def store(name: str, bits: int, holds: tuple[str, ...] = ALL, **changes: object) -> Store:
-    return replace(Store(name, holds, bits, 64, 25.0, 64.0, True), **changes)  # type: ignore[arg-type]
+    return replace(Store(name, holds, bits, 64, 25.0, 30.0, 64.0, True), **changes)  # type: ignore[arg-type]
 
 
 def separate(inputs: int, weights: int, outputs: int) -> tuple[Store, ...]:
@@ -49,10 +49,11 @@ def costs(nest: LoopNest, tiles: Tiles, busy: int) -> dict[Objective, float]:
     """Return what one group of a layer costs on one shared 64-bit buffer: energy, latency, product, traffic."""
     words = crossing(nest, tiles)
     traffic = bits_moved(words)
-    accesses = words.inputs / 8 + words.weights / 10 + words.outputs / 8 + 2 * words.sums / 3
-    again = 2 * (tiles.trips(nest)["C"] - 1) * nest.outputs / 3
-    energy = 20.0 * traffic + 25.0 * (accesses + again)
-    latency = max(busy, traffic / 16, accesses)
+    again = (tiles.trips(nest)["C"] - 1) * nest.outputs / 3
+    writes = words.inputs / 8 + words.weights / 10 + words.sums / 3
+    reads = words.outputs / 8 + words.sums / 3
+    energy = 20.0 * traffic + 25.0 * (reads + again) + 30.0 * (writes + again)
+    latency = max(busy, traffic / 16, reads + writes)
     return {"energy": energy, "latency": latency, "product": energy * latency, "traffic": traffic}
 
 

@@ -16,7 +16,9 @@ from addersim.report import charts, tables, words
 from addersim.report.cards import cards
 from addersim.report.headline import headline, integers, second_line
 from addersim.report.histograms import IMAGES, histograms
+from addersim.report.machine_chart import machine_chart
 from addersim.report.ratio_chart import ratio_chart
+from addersim.report.roofline import roofline
 from addersim.report.sources import assumptions, footnotes
 from addersim.report.study_text import command, said_without_folders
 from addersim.report.tornado_chart import tornado_chart
@@ -93,6 +95,8 @@ def _charts(outcome: Outcome) -> dict[str, Markup | None]:
         "latency_layers": charts.latency_layers(outcome),
         "utilisation_layers": charts.utilisation_layers(outcome),
         "sqnr_layers": charts.sqnr_layers(outcome),
+        "machine": machine_chart(outcome.sides[0].machine),
+        "roofline": roofline(outcome.sides[0].costs[outcome.table]),
     }
     if outcome.comparison is not None:
         drawn["ratios"] = ratio_chart(outcome.comparison)
