@@ -43,6 +43,7 @@ FLOORS = [
         "counts",
         "activity",
     },
+    {"bill"},
     {"charges"},
     {"topology", "scratchpads", "traffic", "residency", "latency", "arithmetic", "area"},
     {"validate", "dump", "evaluate"},
