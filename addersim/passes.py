@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from addersim.placement import Layer, Placed, Store, levels, without_pinned
+from addersim.placement import Layer, Placed, without_pinned
+from addersim.stores import Store, levels
 from addersim.tiling import Crossing, Tiles, crossing, one_group
 
 

@@ -10,52 +10,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from addersim.errors import InputError
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
-from addersim.ports import accesses
+from addersim.stores import Level, Store, levels, outside
 from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
 
 Objective = Literal["energy", "latency", "product", "traffic"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-
-
-@dataclass(frozen=True)
-class Store:
-    """A memory as the search sees it.
-
-    Attributes
-    ----------
-    tile_bits
-        Room for tiles.
-    word_bits
-        Bits of one access; words are packed into it. 1 for DRAM, which is priced per bit.
-    read_pj, write_pj, bits_per_cycle
-        Energy of one access; bandwidth.
-    overlaps
-        Whether it is filled while the array works.
-    """
-
-    name: str
-    holds: tuple[Role, ...]
-    tile_bits: int
-    word_bits: int
-    read_pj: float
-    write_pj: float
-    bits_per_cycle: float
-    overlaps: bool
-
-    def accesses(self, bits: int) -> float:
-        """Return :func:`addersim.ports.accesses` of one word of ``bits`` bits."""
-        return float(accesses(bits, self.word_bits))
-
-    def cycles(self, count: Any, bits: int) -> Any:
-        """Return the cycles in which ``count`` words of ``bits`` bits pass its ports."""
-        return count * self.accesses(bits) * self.word_bits / self.bits_per_cycle
 
 
 @dataclass(frozen=True)
@@ -106,21 +72,6 @@ class Placed:
         return f"{names}: {tiles.K} K x {tiles.C} C x {tiles.P} P x {tiles.Q} Q, {tiles.stays} stay" if tiles else names
 
 
-Level: TypeAlias = tuple[Store, ...]
-
-
-def levels(stores: Sequence[Store]) -> tuple[Level, ...]:
-    """Return the levels from DRAM inward: neighbours that hold different operands make one level."""
-    found: list[Level] = []
-    for store in stores:
-        taken = {role for other in (found[-1] if found else ()) for role in other.holds}
-        if found and not taken & set(store.holds):
-            found[-1] = (*found[-1], store)
-        else:
-            found.append((store,))
-    return tuple(reversed(found))
-
-
 @lru_cache(maxsize=4096)
 def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objective) -> tuple[tuple[Placed, ...], int]:
     """Return the tiles of every level from DRAM inward, and into how many parts they cut the input channels.
@@ -159,12 +110,6 @@ def _inside(pieces: Counter[LoopNest], tiles: Tiles) -> Counter[LoopNest]:
         for part, count in parts(nest, tiles).items():
             found[part] += times * count
     return found
-
-
-def outside(role: Role, level: Level, stores: Sequence[Store], dram: Store) -> Store:
-    """Return the memory from which ``level`` gets an operand."""
-    last = max(stores.index(store) for store in level)
-    return next((store for store in stores[last + 1 :] if role in store.holds), dram)
 
 
 def is_pinned(layer: Layer, role: Role, store: Store, stores: Sequence[Store]) -> bool:

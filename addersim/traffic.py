@@ -19,8 +19,9 @@ from addersim.loops import LoopNest
 from addersim.network import Network, Node
 from addersim.ops import words
 from addersim.passes import pass_by
-from addersim.placement import Layer, Objective, Placed, Store, Widths, outside, place
+from addersim.placement import Layer, Objective, Placed, Widths, place
 from addersim.residency import Residency, edge_bits, residency, stored_bits
+from addersim.stores import Store, outside
 from addersim.tiling import Crossing
 
 FIXED_RULES = (

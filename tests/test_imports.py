@@ -19,6 +19,7 @@ FLOORS = [
     {
         "ops",
         "dataflows",
+        "stores",
         "tiling",
         "placement",
         "passes",

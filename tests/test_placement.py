@@ -14,7 +14,8 @@ from test_tiling import LAYERS, every, walked
 
 from addersim.errors import InputError
 from addersim.loops import LoopNest
-from addersim.placement import Layer, Objective, Placed, Store, Widths, levels, outside, place
+from addersim.placement import Layer, Objective, Placed, Widths, place
+from addersim.stores import Store, levels, outside
 from addersim.tiling import Crossing, Tiles, crossing, one_group, parts, room
 
 WIDTHS = Widths(inputs=8, weights=6, outputs=8, sums=20)
