@@ -88,6 +88,13 @@ def test_larger_buffers_never_let_more_cross_dram(sizes: tuple[int, int], more: 
         assert dram_bits(large) <= dram_bits(small)
 
 
+@pytest.mark.parametrize("tiling", [None, "traffic", "energy"])
+def test_a_larger_shared_buffer_never_lets_more_cross_dram(tiling: str | None) -> None:
+    """Edges and weights that begin to stay take room from the tiles of others; over all these sizes that pays."""
+    bits = [dram_bits(evaluate(QNET, shared(size), tiling=tiling)) for size in range(150, 4000, 25)]
+    assert bits == sorted(bits, reverse=True) and bits[0] > bits[-1]
+
+
 @given(machines, st.sampled_from(FLOWS), st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_half_the_bandwidth_never_speeds_up(sizes: tuple[int, int], flow: str, double: bool) -> None:
