@@ -18,6 +18,7 @@ from addersim.costs import CostTable, arithmetic_tables, load_table
 from addersim.dataflows import Dataflow
 from addersim.datapath import Datapath, Stage
 from addersim.elements import accumulator_bits, operand_bits
+from addersim.elements import arrays as all_arrays
 from addersim.errors import InputError
 from addersim.evaluate import evaluate
 from addersim.fixed import IntFormat
@@ -221,17 +222,14 @@ def _areas(machine: Hardware, table: CostTable) -> tuple[float, float]:
 
 
 def _powers(cost: Cost, table: CostTable) -> tuple[float, float]:
-    """Return the power in uW of array and side array with every element busy; leakage of both in the second."""
+    """Return the power in uW of array and side array: every element busy in every cycle, and leakage."""
     machine, powers = cost.hardware, []
-    sizes = {machine.pe: machine.rows * machine.cols}
-    if machine.multiplier_rows:
-        sizes["multiplier"] = machine.multiplier_rows * machine.multiplier_cols
-    for element, size in sizes.items():
+    for (_, element, elements), leaking in zip(all_arrays(machine), leakage_uw(machine, table), strict=True):
         runs = [run for run in cost.layers if run.array == element]
         taps = sum(run.taps for run in runs)
-        energy_pj = cost.tap_energy_pj([run.layer for run in runs])
-        powers.append(size * energy_pj / taps * machine.clock_mhz if taps else 0.0)
-    return powers[0], sum(powers[1:]) + leakage_uw(machine, table)
+        per_tap = cost.tap_energy_pj([run.layer for run in runs]) / taps if taps else 0.0
+        powers.append(elements * per_tap * machine.clock_mhz + leaking)
+    return powers[0], sum(powers[1:])
 
 
 def _resized(machine: Hardware, row: ArrayCost, held: Literal["area", "power"], reference: ArrayCost) -> Hardware:

@@ -7,6 +7,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import Field
+
 from addersim.costs import scaling
 from addersim.costs.arithmetic import arithmetic_price
 from addersim.costs.memory import dram_price, sram_price
@@ -35,8 +37,8 @@ class CostTable(Rows):
     0.04
     """
 
-    scaled_to: scaling.Point | None = None
-    dram_high: bool = False
+    scaled_to: scaling.Point | None = Field(default=None, exclude=True)
+    dram_high: bool = Field(default=False, exclude=True)
 
     def price(self, primitive: Primitive) -> Price:
         """Return what one execution of ``primitive`` costs.

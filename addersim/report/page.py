@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 import addersim
 from addersim import images as pictures
-from addersim.outcome import Outcome, tornadoes
+from addersim.outcome import Outcome, what_moves
 from addersim.report import charts, tables, words
 from addersim.report.cards import cards
 from addersim.report.headline import headline, integers, second_line
@@ -100,7 +100,7 @@ def _charts(outcome: Outcome) -> dict[str, Markup | None]:
     }
     if outcome.comparison is not None:
         drawn["ratios"] = ratio_chart(outcome.comparison)
-        drawn |= {f"{one.metric}_tornado": tornado_chart(one) for one in tornadoes(outcome)}
+        drawn |= {f"{one.metric}_tornado": tornado_chart(one) for one in what_moves(outcome)}
     return drawn
 
 
