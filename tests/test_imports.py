@@ -39,6 +39,7 @@ FLOORS = [
         "integers",
         "correction",
         "quantize",
+        "replay",
         "simulate",
         "counts",
         "activity",
