@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Accumulators": "accumulators",
     "Activity": "activity",
     "Comparison": "compare",
     "Cost": "evaluate",
@@ -25,6 +26,7 @@ _HOMES = {
     "Study": "study",
     "Trace": "simulate",
     "Validation": "validate",
+    "accumulators": "accumulators",
     "activity": "activity",
     "compare": "compare",
     "count": "counts",
@@ -33,6 +35,7 @@ _HOMES = {
     "example_network": "example",
     "from_torch": "importer",
     "load_checkpoint": "nn",
+    "narrowed": "accumulators",
     "quantize": "quantize",
     "sample": "images",
     "simulate": "simulate",
@@ -40,6 +43,7 @@ _HOMES = {
     "validate": "validate",
 }
 __all__ = [
+    "Accumulators",
     "Activity",
     "Comparison",
     "Cost",
@@ -50,6 +54,7 @@ __all__ = [
     "Study",
     "Trace",
     "Validation",
+    "accumulators",
     "activity",
     "compare",
     "count",
@@ -58,6 +63,7 @@ __all__ = [
     "example_network",
     "from_torch",
     "load_checkpoint",
+    "narrowed",
     "quantize",
     "sample",
     "simulate",
@@ -66,6 +72,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from addersim.accumulators import Accumulators, accumulators, narrowed
     from addersim.activity import Activity, activity
     from addersim.compare import Comparison, compare
     from addersim.counts import OpCounts, count

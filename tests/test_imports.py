@@ -32,7 +32,7 @@ FLOORS = [
         "activity",
     },
     {"charges", "traffic"},
-    {"validate", "dump", "evaluate"},
+    {"validate", "dump", "evaluate", "accumulators"},
     {"compare", "study"},
     {"outcome"},
     {"figures"},
