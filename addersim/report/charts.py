@@ -11,6 +11,7 @@ from markupsafe import Markup
 from addersim.charges import UNITS, Cost, LayerRun
 from addersim.outcome import Outcome, Side
 from addersim.report.bars import Bars, draw
+from addersim.validate import LayerError
 
 NAMES = {"arithmetic": "arithmetic", "buffers": "buffers", "dram": "DRAM"}
 PARTS = {"tap": "taps", "output": "output stages", "other": "other"}
@@ -77,14 +78,38 @@ def utilisation_layers(outcome: Outcome) -> Markup:
 
 def sqnr_layers(outcome: Outcome) -> Markup | None:
     """Return the signal-to-noise ratio behind each layer, or nothing if no network has a float model."""
-    groups: Groups = {}
-    for side in outcome.sides:
-        for layer in side.validation.layers if side.validation else ():
-            if math.isfinite(layer.sqnr_db):
-                groups.setdefault(layer.name, {})[side.label] = (layer.sqnr_db,)
+    groups = _of_validation(outcome, lambda layer: (layer.sqnr_db,))
     if not groups:
         return None
     return draw(Bars("sqnr-layers", "SQNR behind each layer in decibels", ("SQNR",), groups, "dB"))
+
+
+def saturation_layers(outcome: Outcome) -> Markup | None:
+    """Return which share of inputs and weights the formats of each layer with weights clamp, or nothing as above."""
+    groups = _of_validation(outcome, lambda layer: (100 * layer.saturated_inputs, 100 * layer.saturated_weights))
+    if not groups:
+        return None
+    label = "Saturated inputs and weights per layer in per cent, one behind the other"
+    return draw(Bars("saturation-layers", label, ("inputs", "weights"), groups, "% of the inputs, of the weights"))
+
+
+def range_layers(outcome: Outcome) -> Markup | None:
+    """Return which share of its format each layer's output spans, or nothing as above."""
+    groups = _of_validation(outcome, lambda layer: (100 * layer.range_use,))
+    if not groups:
+        return None
+    label = "Share of the output format's range in use per layer in per cent"
+    return draw(Bars("range-layers", label, ("range",), groups, "% of the codes' range", 100))
+
+
+def _of_validation(outcome: Outcome, values: Callable[[LayerError], Sequence[float]]) -> Groups:
+    """Return group and bars of the layers whose figures are all finite."""
+    groups: Groups = {}
+    for side in outcome.sides:
+        for layer in side.validation.layers if side.validation else ():
+            if all(map(math.isfinite, bar := values(layer))):
+                groups.setdefault(layer.name, {})[side.label] = bar
+    return groups
 
 
 def gathered(groups: Groups) -> Groups:

@@ -57,6 +57,7 @@ def _content(outcome: Outcome) -> dict[str, Any]:
         "tables_compared": len(comparison.costs) if comparison else 0,
         "adder": any(side.label == "adder" for side in outcome.sides),
         "assumptions": [said_without_folders(text, outcome.study) for text in assumptions(outcome)],
+        "validations": [(side.label, side.validation.summary) for side in outcome.sides if side.validation],
         "command": command(outcome.study),
         "study_file": Path(outcome.study.path).name,
         "version": addersim.__version__,
@@ -92,6 +93,8 @@ def _charts(outcome: Outcome) -> dict[str, Markup | None]:
         "latency_layers": charts.latency_layers(outcome),
         "utilisation_layers": charts.utilisation_layers(outcome),
         "sqnr_layers": charts.sqnr_layers(outcome),
+        "saturation_layers": charts.saturation_layers(outcome),
+        "range_layers": charts.range_layers(outcome),
     }
     if outcome.comparison is not None:
         drawn["ratios"] = ratio_chart(outcome.comparison)
@@ -102,6 +105,7 @@ def _grids(outcome: Outcome) -> dict[str, Any]:
     return {
         "accuracy": tables.accuracy_grid(outcome),
         "layers": [tables.layer_grid(side, outcome.table) for side in outcome.sides],
+        "formats": [tables.format_grid(side, outcome.table) for side in outcome.sides],
         "ratios": tables.ratio_grid(outcome, outcome.comparison) if outcome.comparison else None,
         "bills": tables.bill_grid(outcome),
     }
