@@ -14,7 +14,7 @@ from addersim.outcome import Outcome, Side
 from addersim.simulate import LayerTrace
 from addersim.validate import Validation
 
-FIT = ("sqnr_db", "step", "saturated_inputs", "saturated_weights", "range_use")
+FIT = ("sqnr_db", "saturated_inputs", "saturated_weights", "range_use")
 BILLED = ("cycles", "utilisation", "arithmetic_pj", "buffers_pj", "dram_pj")
 
 
@@ -60,6 +60,7 @@ def _described(side: Side, node: Node) -> dict[str, Any]:
         "multiplier_taps": side.counts.multiplier_taps.get(node.name, 0),
         "x/w/acc": f"{path.x}/{path.w}/{path.accumulator.format}" if path else "",
         "out": str(tensor.format.format),
+        "step": tensor.format.step,
     }
 
 

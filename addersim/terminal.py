@@ -65,12 +65,11 @@ def _fit(side: Side, rows: list[dict[str, Any]]) -> Table:
         shares = (row[key] for key in ("saturated_inputs", "saturated_weights", "range_use"))
         cells = [
             f"{row['sqnr_db']:.1f}" if isfinite(row["sqnr_db"]) else "",
-            f"{row['step']:.4g}" if isfinite(row["step"]) else "",
+            f"{row['step']:.4g}",
             *(f"{100 * share:.2f}" if isfinite(share) else "" for share in shares),
             f"{needed} b" if (needed := needs.get(row["layer"])) else "",
         ]
-        if any(cells):
-            grid.add_row(row["layer"], *cells)
+        grid.add_row(row["layer"], *cells)
     return grid
 
 

@@ -78,38 +78,37 @@ def utilisation_layers(outcome: Outcome) -> Markup:
 
 def sqnr_layers(outcome: Outcome) -> Markup | None:
     """Return the signal-to-noise ratio behind each layer, or nothing if no network has a float model."""
-    groups = _of_validation(outcome, lambda layer: (layer.sqnr_db,))
-    if not groups:
-        return None
-    return draw(Bars("sqnr-layers", "SQNR behind each layer in decibels", ("SQNR",), groups, "dB"))
+    return _validated(outcome, "SQNR", "SQNR behind each layer in decibels", "dB", lambda layer: layer.sqnr_db)
 
 
-def saturation_layers(outcome: Outcome) -> Markup | None:
-    """Return which share of inputs and weights the formats of each layer with weights clamp, or nothing as above."""
-    groups = _of_validation(outcome, lambda layer: (100 * layer.saturated_inputs, 100 * layer.saturated_weights))
-    if not groups:
-        return None
-    label = "Saturated inputs and weights per layer in per cent, one behind the other"
-    return draw(Bars("saturation-layers", label, ("inputs", "weights"), groups, "% of the inputs, of the weights"))
+def input_layers(outcome: Outcome) -> Markup | None:
+    """Return which share of each layer's inputs its format clamps, or nothing as above."""
+    label = "Share of each layer's inputs beyond its format in per cent"
+    return _validated(outcome, "inputs", label, "% of the inputs", lambda layer: 100 * layer.saturated_inputs)
+
+
+def weight_layers(outcome: Outcome) -> Markup | None:
+    """Return which share of each layer's weights its format clamps, or nothing as above."""
+    label = "Share of each layer's weights beyond its format in per cent"
+    return _validated(outcome, "weights", label, "% of the weights", lambda layer: 100 * layer.saturated_weights)
 
 
 def range_layers(outcome: Outcome) -> Markup | None:
     """Return which share of its format each layer's output spans, or nothing as above."""
-    groups = _of_validation(outcome, lambda layer: (100 * layer.range_use,))
-    if not groups:
-        return None
     label = "Share of the output format's range in use per layer in per cent"
-    return draw(Bars("range-layers", label, ("range",), groups, "% of the codes' range", 100))
+    return _validated(outcome, "range", label, "% of the range", lambda layer: 100 * layer.range_use, 100)
 
 
-def _of_validation(outcome: Outcome, values: Callable[[LayerError], Sequence[float]]) -> Groups:
-    """Return group and bars of the layers whose figures are all finite."""
+def _validated(
+    outcome: Outcome, part: str, label: str, unit: str, value: Callable[[LayerError], float], limit: float | None = None
+) -> Markup | None:
+    """Return a figure of each layer's :class:`LayerError`, where it is finite."""
     groups: Groups = {}
     for side in outcome.sides:
         for layer in side.validation.layers if side.validation else ():
-            if all(map(math.isfinite, bar := values(layer))):
-                groups.setdefault(layer.name, {})[side.label] = bar
-    return groups
+            if math.isfinite(bar := value(layer)):
+                groups.setdefault(layer.name, {})[side.label] = (bar,)
+    return draw(Bars(f"{part.lower()}-layers", label, (part,), groups, unit, limit)) if groups else None
 
 
 def gathered(groups: Groups) -> Groups:

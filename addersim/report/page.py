@@ -93,7 +93,8 @@ def _charts(outcome: Outcome) -> dict[str, Markup | None]:
         "latency_layers": charts.latency_layers(outcome),
         "utilisation_layers": charts.utilisation_layers(outcome),
         "sqnr_layers": charts.sqnr_layers(outcome),
-        "saturation_layers": charts.saturation_layers(outcome),
+        "input_layers": charts.input_layers(outcome),
+        "weight_layers": charts.weight_layers(outcome),
         "range_layers": charts.range_layers(outcome),
     }
     if outcome.comparison is not None:

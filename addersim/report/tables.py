@@ -92,7 +92,7 @@ def format_grid(side: Side, table: str) -> Grid:
             record["x/w/acc"] or words.DASH,
             f"{needed} bits" if (needed := needs.get(record["layer"])) else words.DASH,
             record["out"],
-            words.DASH if math.isnan(record["step"]) else words.number(record["step"], 3),
+            words.number(record["step"], 3),
             words.decibels(record["sqnr_db"]),
             *(_hundredths(record[key]) for key in ("saturated_inputs", "saturated_weights", "range_use")),
         ]
