@@ -30,6 +30,7 @@ from addersim.quantized import QuantizedNetwork
 from addersim.train import load_dataset
 
 HERE = Path(__file__).parent
+CHANCE = 11.0
 
 
 def main(checkpoint: str, data: str | None = None) -> None:
@@ -75,10 +76,13 @@ def simulated(
         return Row(bits, *said, share, int(np.any(logits != exact, axis=1).sum()))
 
     yield row(qnet, "0", "saturate", "exact", max(layer.unsigned_bits or 0 for layer in layers))
-    for width in WIDTHS[bits]:
-        for preload, overflow in MODES:
+    for preload, overflow in MODES:
+        for width in WIDTHS[bits]:
             net = addersim.narrowed(qnet, width, overflow, preload_bias=preload)
-            yield row(net, START[preload], overflow, "one", width)
+            found = row(net, START[preload], overflow, "one", width)
+            yield found
+            if found.accuracy < CHANCE and (preload, overflow) == (True, "saturate"):
+                break  # a bias that the register cannot hold goes step by step, slowly, and it does not get better
     for less in LESS:
         for preload, overflow in MODES[:3]:
             own = {layer.layer: needed(layer, preload) - less for layer in layers}
