@@ -10,7 +10,7 @@ from addersim.counts import count
 from addersim.dataflows import Dataflow, load_dataflow
 from addersim.datapath import Datapath, Kind
 from addersim.errors import InputError
-from addersim.hardware import Hardware, load_hardware
+from addersim.hardware import Element, Hardware, load_hardware
 from addersim.network import Network, Node
 from addersim.ops import OPS, words
 from addersim.primitives import Count, Primitive
@@ -90,6 +90,11 @@ def _check_width(layer: str, kind: Kind, datapath: Datapath, machine: Hardware) 
             f"layer {layer!r} accumulates in {want} bits, {machine.name} in {have}; "
             "call .on(hardware) first, which gives the network the machine's accumulator"
         )
+    if fitted.tree_inputs != datapath.tree_inputs:
+        raise InputError(
+            f"layer {layer!r} has no adder tree, {machine.name} sums {fitted.tree_inputs} channels by one; "
+            "call .on(hardware) first, which gives the network the machine's tree"
+        )
 
 
 def _arithmetic(counts: tuple[Count, ...], table: CostTable) -> list[Charge]:
@@ -114,13 +119,14 @@ def _said(primitive: Primitive) -> str:
 
 def _run(step: Step, qnet: Network, machine: Hardware, moved: list[Move], computes: bool) -> LayerRun:
     dram_bits = sum(move.count * move.bits for move in moved if move.where == "dram")
-    dram_cycles = -(-dram_bits // machine.dram_bits_per_cycle)
+    dram_cycles = -(-dram_bits // machine.dram.bits_per_cycle)
     if step.nest is not None and step.schedule is not None:
-        cycles, utilisation = step.schedule.cycles, step.schedule.utilisation
+        cycles = step.schedule.cycles + machine.pipeline_stages - 1
+        utilisation = step.schedule.utilisation
         return LayerRun(step.node.name, step.kind, cycles, 0, dram_cycles, utilisation, step.nest.taps)
     edges = [*step.node.inputs, step.node.name] if computes else []
     longest = max((words(qnet.tensors[edge].shape) for edge in edges), default=0)
-    return LayerRun(step.node.name, None, 0, -(-longest // machine.vector_lanes), dram_cycles, 0.0)
+    return LayerRun(step.node.name, None, 0, -(-longest // machine.vector.lanes), dram_cycles, 0.0)
 
 
 def _areas(machine: Hardware, table: CostTable) -> tuple[Area, ...]:
@@ -132,14 +138,16 @@ def _areas(machine: Hardware, table: CostTable) -> tuple[Area, ...]:
         source = f"{table.source.short}: no areas of SRAM"
         found.append(Area(f"{buffer.name} buffer, bytes", buffer.size_bytes, None, source))
     remark = "not priced: widths differ from layer to layer"
-    return (*found, Area("output stages and vector lanes", machine.vector_lanes, None, remark))
+    return (*found, Area("output stages and vector lanes", machine.vector.lanes, None, remark))
 
 
-def _array_areas(name: str, kind: Kind, elements: int, machine: Hardware, table: CostTable) -> list[Area]:
+def _array_areas(name: str, kind: Element, elements: int, machine: Hardware, table: CostTable) -> list[Area]:
     bits = machine.operand_bits
     leaf = {
         "adder": [Primitive("subtract", bits + 1), Primitive("absolute", bits)],
         "multiplier": [Primitive("multiply", bits, bits)],
+        "shift": [Primitive("shift", bits)],
+        "xnor": [],  # a gate; its counter follows
     }[kind]
     found = []
     for primitive in [*leaf, Primitive("add", machine.accumulator_bits)]:

@@ -138,8 +138,10 @@ def charge(move: Move, layer: str, machine: Hardware, table: CostTable) -> Charg
     """Return the charge of a move; buffers are priced per packed word, DRAM per bit."""
     if move.where == "dram":
         price = table.dram(1)
-        bits = move.count * move.bits
-        return Charge(layer, "dram", move.action, bits, bits * price.energy_pj, price.source)
+        bits, pj_per_bit, source = move.count * move.bits, price.energy_pj, price.source
+        if machine.dram.pj_per_bit is not None:
+            pj_per_bit, source = machine.dram.pj_per_bit, f"{machine.name}: DRAM {machine.dram.pj_per_bit:g} pJ per bit"
+        return Charge(layer, "dram", move.action, bits, bits * pj_per_bit, source)
     buffer = machine.buffer(move.where)
     price = table.memory(buffer.size_bytes, buffer.word_bits)
     per_access = buffer.word_bits // move.bits

@@ -22,6 +22,7 @@ from addersim.network import EdgeFormat, Node, Tensor
 from addersim.ops import OPS
 from addersim.primitives import Primitive
 from addersim.quantized import QuantizedNetwork
+from addersim.simulate import simulate
 
 MACHINE = load_hardware("adder_16x16")
 QNET = small_network().on(MACHINE)
@@ -94,7 +95,7 @@ def test_dram_carries_image_weights_and_output_once() -> None:
 
 def buffers(**sizes: int) -> list[dict[str, object]]:
     default = {"inputs": 65536, "weights": 65536, "outputs": 32768}
-    return [{"name": n, "size_bytes": sizes.get(n, s), "word_bits": 64} for n, s in default.items()]
+    return [{"name": n, "holds": [n], "size_bytes": sizes.get(n, s), "word_bits": 64} for n, s in default.items()]
 
 
 @pytest.mark.parametrize(("size_bytes", "stays"), [(644, True), (643, False)])
@@ -129,12 +130,35 @@ def test_words_are_packed_into_accesses() -> None:
 
 
 def test_a_slow_dram_port_bounds_the_layer() -> None:
-    slow = evaluate(QNET, load_hardware(MACHINE, dram_bits_per_cycle=1, buffers=buffers(weights=400)))
+    slow = evaluate(QNET, load_hardware(MACHINE, dram={"bits_per_cycle": 1}, buffers=buffers(weights=400)))
     run = next(run for run in slow.layers if run.layer == "conv2")
     assert run.cycles == run.dram_cycles == 8 * 36 * 6 > run.array_cycles
     assert slow.energy_pj == pytest.approx(
         evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=400))).energy_pj
     )
+
+
+def test_a_machine_with_an_adder_tree_computes_the_same_and_wants_its_tree_in_the_network() -> None:
+    tree = load_hardware(MACHINE, tree_inputs=4)
+    treed = QNET.on(tree)
+    codes = np.random.default_rng(3).integers(0, 64, (2, 3, 8, 8))
+    np.testing.assert_array_equal(simulate(treed, codes).logits_int, simulate(QNET, codes).logits_int)
+    assert evaluate(treed, tree).cycles == evaluate(QNET, MACHINE).cycles
+    with pytest.raises(InputError, match=r"sums 4 channels by one; call \.on"):
+        evaluate(QNET, tree)
+
+
+def test_pipeline_stages_delay_the_end_of_each_layer_on_the_array() -> None:
+    deep = evaluate(QNET, load_hardware(MACHINE, pipeline_stages=4))
+    shallow = evaluate(QNET, MACHINE)
+    for a, b in zip(deep.layers, shallow.layers, strict=True):
+        assert a.array_cycles - b.array_cycles == (3 if a.array else 0)
+
+
+def test_a_machine_may_price_its_dram() -> None:
+    cost = evaluate(QNET, load_hardware(MACHINE, dram={"pj_per_bit": 4}))
+    dram = [c for c in cost.charges if c.unit == "dram"]
+    assert dram and all(c.energy_pj == 4 * c.times and "DRAM 4 pJ per bit" in c.source for c in dram)
 
 
 def test_pooling_takes_the_vector_lanes_and_flatten_nothing() -> None:

@@ -27,6 +27,7 @@ FLOORS = [
         "integers",
         "correction",
         "quantize",
+        "replay",
         "simulate",
         "counts",
         "activity",

@@ -33,9 +33,8 @@ class ArrayLayer(Op):
     def loops(self, node: Node, shapes: tuple[Shape, ...], out: Shape) -> LoopNest:
         (C, *image), (K, *pixels), window = shapes[0], out, self.window(node)
         (H, W), (P, Q) = image or (1, 1), pixels or (1, 1)
-        return LoopNest(
-            K=K, C=C, P=P, Q=Q, R=window.R, S=window.S, H=H, W=W, groups=window.groups, stride=window.stride
-        )
+        strides = {"stride": window.stride, "dilation": window.dilation}
+        return LoopNest(K=K, C=C, P=P, Q=Q, R=window.R, S=window.S, H=H, W=W, groups=window.groups, **strides)
 
     def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
         datapath, stage, p, out = node.datapath, node.stage, node.params, formats[-1]
