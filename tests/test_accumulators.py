@@ -129,6 +129,12 @@ def test_wrapping_keeps_the_fast_loop(qnet, images):
     np.testing.assert_array_equal(simulate(again, images).logits_int, simulate(qnet, images).logits_int)
 
 
+def test_bits_that_change_in_a_register_that_wraps():
+    codes = np.random.default_rng(2).integers(-128, 128, (3, 3, 8, 8))
+    narrow = addersim.narrowed(deep_network(5), 9)
+    assert addersim.activity(narrow, codes) == addersim.activity(narrow, codes, kernels=reference)
+
+
 def test_narrowed_changes_what_it_says(qnet):
     narrow = addersim.narrowed(qnet, 11).node("conv2")
     assert narrow.datapath.accumulator == Stage(IntFormat(11, True), Overflow.WRAP)

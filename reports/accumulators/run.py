@@ -30,7 +30,7 @@ from addersim.quantized import QuantizedNetwork
 from addersim.train import load_dataset
 
 HERE = Path(__file__).parent
-CHANCE = 11.0
+CHANCE = 11.0  # in %: narrower ones are not run
 
 
 def main(checkpoint: str, data: str | None = None) -> None:
@@ -79,15 +79,16 @@ def simulated(
     for preload, overflow in MODES:
         for width in WIDTHS[bits]:
             net = addersim.narrowed(qnet, width, overflow, preload_bias=preload)
-            found = row(net, START[preload], overflow, "one", width)
-            yield found
-            if found.accuracy < CHANCE and (preload, overflow) == (True, "saturate"):
-                break  # a bias that the register cannot hold goes step by step, slowly, and it does not get better
-    for less in LESS:
-        for preload, overflow in MODES[:3]:
+            yield (found := row(net, START[preload], overflow, "one", width))
+            if found.accuracy < CHANCE:
+                break
+    for preload, overflow in MODES[:3]:
+        for less in LESS:
             own = {layer.layer: needed(layer, preload) - less for layer in layers}
             net = addersim.narrowed(qnet, own, overflow, preload_bias=preload)
-            yield row(net, START[preload], overflow, "own", -less)
+            yield (found := row(net, START[preload], overflow, "own", -less))
+            if found.accuracy < CHANCE:
+                break
 
 
 def bill_widths(bits: int, layers: list[LayerAccumulator], rows: list[Row]) -> list[int]:
