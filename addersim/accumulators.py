@@ -145,7 +145,7 @@ def narrowed(
         raise InputError(f"overflow = {overflow!r}{nearest(str(overflow), map(str, Overflow))}")
     paths = {node.name: node.datapath for node in qnet.nodes if node.datapath is not None}
     adders = [name for name, path in paths.items() if path.kind == "adder"]
-    widths = dict.fromkeys(adders, bits) if isinstance(bits, int) else dict(bits)
+    widths = dict(bits) if isinstance(bits, Mapping) else dict.fromkeys(adders, bits)
     if not widths:
         raise InputError(f"network {qnet.name!r} has no adder layer whose accumulator could be narrowed")
     for name in widths:
