@@ -54,17 +54,16 @@ def draw(folder: Path, rows: list[Row], layers: Mapping[int, list[LayerAccumulat
     """Draw accuracy against one width for all layers, a panel for each width of operands."""
     figure, panels = plt.subplots(1, len(WIDTHS), figsize=(9, 3.8), layout="constrained", sharey=True)
     for panel, (bits, found) in zip(panels, layers.items(), strict=True):
-        for preload, overflow in reversed(MODES):
+        for preload, overflow in MODES:
             line = one_width(rows, bits, START[preload], overflow)
+            look = {
+                "ls": "-" if overflow == "wrap" else "--",
+                "color": COLOURS[preload, overflow],
+                "marker": "o",
+                "ms": 4,
+            }
             label = f"from {'the bias' if preload else '0'}, {overflow}"
-            panel.plot(
-                list(line),
-                [row.accuracy for row in line.values()],
-                "o-",
-                ms=4,
-                color=COLOURS[preload, overflow],
-                label=label,
-            )
+            panel.plot(list(line), [row.accuracy for row in line.values()], label=label, **look)
         proven = max(layer.unsigned_bits or 0 for layer in found)
         panel.axvline(proven, color="#56606b", lw=0.8, ls=":")
         panel.text(proven, 3, "proven from 0 ", ha="right", fontsize=8, color="#56606b")
@@ -73,7 +72,9 @@ def draw(folder: Path, rows: list[Row], layers: Mapping[int, list[LayerAccumulat
         panel.spines[["top", "right"]].set_visible(False)
         panel.set_ylim(0, 100)
     panels[0].set_ylabel("accuracy, %")
-    panels[0].legend(frameon=False, fontsize=9, loc="center right")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), frameon=False, fontsize=9, ncols=4, loc="outside lower center"
+    )
     for kind in ("svg", "png"):
         figure.savefig(folder / f"accumulators.{kind}", dpi=150, metadata={"Date": None} if kind == "svg" else None)
 
@@ -92,8 +93,8 @@ SAVES = f"""
 
 One image on `{MACHINE}` (output stationary) by every cost table: with the machine's accumulators, with the width proven
 from 0, and with the narrowest above that lost nothing, wrapping from the bias. The output stage then subtracts no bias
-and scales a narrower word. The area is that of one element's subtractor, absolute value and accumulator at the adder
-layers' width of operands. Registers are in neither figure.
+and scales a narrower word. The area is that of one element's subtractor, absolute value and accumulating adder at the
+adder layers' width of operands, without registers.
 """
 HEAD = """# ResNet-20 on adders with narrower accumulators
 
@@ -170,7 +171,7 @@ def savings(bills: list[Bill]) -> str:
         text += table("cost table", heads, [[b.table, str(b.accumulator_bits), *map(said, b[3:])] for b in mine]) + "\n"
         widths = list(dict.fromkeys(b.accumulator_bits for b in mine))
         for old in widths[:-1]:
-            text += f"From {old} to {widths[-1]} bits: {saved(mine, old, widths[-1])}.\n"
+            text += f"- From {old} to {widths[-1]} bits: {saved(mine, old, widths[-1])}.\n"
     return text
 
 
