@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Accumulators": "accumulators",
     "Activity": "activity",
     "ArrayComparison": "arrays",
     "Comparison": "compare",
@@ -27,6 +28,7 @@ _HOMES = {
     "Tornado": "tornado",
     "Trace": "simulate",
     "Validation": "validate",
+    "accumulators": "accumulators",
     "activity": "activity",
     "compare": "compare",
     "compare_arrays": "arrays",
@@ -36,6 +38,7 @@ _HOMES = {
     "example_network": "example",
     "from_torch": "importer",
     "load_checkpoint": "nn",
+    "narrowed": "accumulators",
     "quantize": "quantize",
     "sample": "images",
     "simulate": "simulate",
@@ -44,6 +47,7 @@ _HOMES = {
     "validate": "validate",
 }
 __all__ = [
+    "Accumulators",
     "Activity",
     "ArrayComparison",
     "Comparison",
@@ -56,6 +60,7 @@ __all__ = [
     "Tornado",
     "Trace",
     "Validation",
+    "accumulators",
     "activity",
     "compare",
     "compare_arrays",
@@ -65,6 +70,7 @@ __all__ = [
     "example_network",
     "from_torch",
     "load_checkpoint",
+    "narrowed",
     "quantize",
     "sample",
     "simulate",
@@ -74,6 +80,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from addersim.accumulators import Accumulators, accumulators, narrowed
     from addersim.activity import Activity, activity
     from addersim.arrays import ArrayComparison, compare_arrays
     from addersim.compare import Comparison, compare

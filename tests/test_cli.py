@@ -73,10 +73,16 @@ def test_simulate_prints_a_table_and_json(study_file, capsys):
     assert "a adders, m multipliers" in out and "16x16 a" in out and "8x8 m" in out
     assert re.search(r"array area +- +-", out) and "none of [evaluation].tables prints areas" in out
     assert len(re.findall("^ all ", out, re.MULTILINE)) == 4
+    assert all(head in out for head in ("step", "in satur. %", "w satur. %", "range %", "acc needs"))
+    assert re.search(r"conv2 +\d+\.\d +0\.\d+ +\d+\.\d\d +\d+\.\d\d +\d+\.\d\d +1[2-4] b", out)
+    assert re.search(r"adder, against its float model: top class agrees on .* worst layer \w+, ", " ".join(out.split()))
     addersim("simulate", study_file, "--json", "--explain", "--set", "data.limit=8")
     figures = json.loads(capsys.readouterr().out)
     assert figures["images"] == 8
-    assert figures["adder"]["layers"][3]["layer"] == "conv2"
+    conv2 = figures["adder"]["layers"][3]
+    assert conv2["layer"] == "conv2" and conv2["accumulator_bits_needed"] in (12, 13, 14)
+    assert conv2["saturated_weights"] > 0 and 0 < conv2["range_use"] <= 1 and conv2["step"] > 0
+    assert figures["adder"]["parting_layer"] is None and figures["adder"]["worst_layer"]
     assert "step" in figures["adder"]["layers"][3]["path"] or "sum" in figures["adder"]["layers"][3]["path"]
     assert figures["multiplier"]["adder_taps"] == 0
     assert figures["energy_multiplier_over_adder"]["range"]

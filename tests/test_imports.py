@@ -48,7 +48,7 @@ FLOORS = [
     {"bill"},
     {"charges"},
     {"topology", "scratchpads", "traffic", "residency", "latency", "arithmetic", "area"},
-    {"validate", "dump", "evaluate"},
+    {"validate", "dump", "evaluate", "accumulators"},
     {"compare", "arrays", "study"},
     {"tornado"},
     {"outcome"},
