@@ -33,8 +33,10 @@ _HOMES = {
     "example_network": "example",
     "from_torch": "importer",
     "load_checkpoint": "nn",
+    "pareto": "explore",
     "quantize": "quantize",
     "sample": "images",
+    "search": "explore",
     "simulate": "simulate",
     "sweep": "explore",
     "validate": "validate",
@@ -58,8 +60,10 @@ __all__ = [
     "example_network",
     "from_torch",
     "load_checkpoint",
+    "pareto",
     "quantize",
     "sample",
+    "search",
     "simulate",
     "sweep",
     "validate",
@@ -73,7 +77,7 @@ if TYPE_CHECKING:
     from addersim.errors import InputError
     from addersim.evaluate import Cost, evaluate
     from addersim.example import example_network
-    from addersim.explore import sweep
+    from addersim.explore import pareto, search, sweep
     from addersim.images import sample
     from addersim.importer import from_torch
     from addersim.network import Network
