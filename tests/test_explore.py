@@ -233,7 +233,7 @@ def test_accuracy_is_the_simulator_s_and_simulated_once(tmp_path, monkeypatch):
         settings = [*few, f"quantization.bits={bits}", "hardware.accumulator_bits=16", "hardware.rows=8"]
         outcome = run(Study.read("lenet5-fashion", settings).model_copy(update={"twin": None}))
         rows = frame[(frame["quantization.bits"] == bits) & (frame["hardware.accumulator_bits"] == 16)]
-        assert list(rows["accuracy_percent"]) == 2 * [100 * outcome.sides[0].accuracy]
+        assert set(rows["accuracy_percent"]) == {100 * outcome.sides[0].accuracy}
     assert frame.groupby(["quantization.bits", "hardware.accumulator_bits"])["accuracy_percent"].nunique().max() == 1
     remembered = [json.loads(file.read_text())["accuracy_percent"] for file in (tmp_path / "accuracy").iterdir()]
     assert len(remembered) == 4 and set(remembered) == set(frame["accuracy_percent"])
