@@ -13,7 +13,9 @@ from addersim.options import Json, Settings, StudyFile, print_json, read_study, 
 
 if TYPE_CHECKING:
     from addersim.explore.front import Sense
+    from addersim.study import Study
 
+GOALS = ["energy_pj=min", "latency_us=min"]  # of a sweep that names no objectives
 SKIPPED_TWIN = "; [twin] is left out, `addersim compare` prices it"
 Objectives = Annotated[
     list[str], typer.Option("--objective", metavar="COLUMN=min|max", help="A column of the rows; may be repeated.")
@@ -38,24 +40,33 @@ def sweep(
         typer.Option(metavar="I/N", help="Only every N-th part, from the I-th of 1 to N; --out merges them."),
     ] = None,
     accuracy: Annotated[bool, typer.Option("--accuracy", help="Simulate the images too: accuracy_percent.")] = False,
+    objective: Objectives = [],  # noqa: B006
     json_: Json = False,
 ) -> None:
     """Price a study over its [space].
 
     Energy, latency and area of [network] at every point of the grid, and with --accuracy what its integers get
     right. A [twin] is left out: `addersim compare` prices it. --out has the same rows however often the sweep
-    was stopped, and whatever workers and shards computed them.
+    was stopped, and whatever workers and shards computed them; once all are there, a page shows them and their
+    Pareto front over the objectives, by default energy, latency and accuracy.
     """
     from addersim.explore import sweep as run_sweep
+    from addersim.explore.batch import figures
+    from addersim.explore.front import check_objectives
 
     chosen = read_study(study, settings)
+    goals = _objectives(objective or [*GOALS, *(["accuracy_percent=max"] if accuracy else [])])
+    check_objectives(goals, figures(accuracy))  # before the work
     with steps(json_) as progress:
         pool = cluster or f"local:{threads}"
         frame = run_sweep(chosen, None, pool, progress, out=out, shard=shard, accuracy=accuracy)
     _show(frame, csv, json_)
+    page = _page(frame, chosen, goals, out) if out is not None and shard is None else None
     if not json_:
         said = "accuracy of integers" if accuracy else "nothing is simulated: energy, latency and area only"
         print(said + (SKIPPED_TWIN if chosen.twin else ""))
+        if page is not None:
+            print(f"report: {page}")
 
 
 def search(
@@ -91,6 +102,13 @@ def _objectives(said: list[str]) -> dict[str, Sense]:
         if sense not in ("min", "max"):
             raise InputError(f"--objective {column}: expected COLUMN=min or COLUMN=max, such as energy_pj=min")
     return {column: "min" if sense == "min" else "max" for column, sense in pairs.items()}
+
+
+def _page(frame: Any, study: Study, objectives: dict[str, Sense], out: Path) -> Path:
+    from addersim.report.exploration_page import write_exploration
+
+    title = study.title or Path(study.path).stem
+    return write_exploration(frame, title, list(study.space), objectives, out)
 
 
 def _show(frame: Any, csv: Path | None, json_: bool) -> None:

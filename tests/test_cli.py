@@ -108,6 +108,7 @@ def test_sweep_writes_csv_and_goes_on_from_a_folder(study_file, tmp_path, capsys
     said = capsys.readouterr().out
     assert "hardware.rows" in said and not re.search("NaN|None", said)
     assert "nothing is simulated: energy, latency and area only; [twin] is left out" in said
+    assert f"report: {out / 'index.html'}" in said and (out / "front.csv").exists()
     parts = {file: file.stat().st_mtime_ns for file in out.glob("part-*")}
     addersim("sweep", study_file, "--threads", "1", "--json", "--out", out)
     rows = json.loads(capsys.readouterr().out)
@@ -193,6 +194,7 @@ def test_report_writes_a_page(study_file, tmp_path, capsys):
         (["sweep", "STUDY", "--shard", "1/2"], "needs out"),
         (["sweep", "STUDY", "--cluster", "nowhere:8786"], "a Dask cluster as tcp://HOST:PORT"),
         (["sweep", "STUDY", "--out", "FILE/below"], "cannot be written"),
+        (["sweep", "STUDY", "--objective", "accuracy_percent=max"], "'accuracy_percent' is no column"),
         (["search", "STUDY", "--objective", "energy_pj"], "expected COLUMN=min or COLUMN=max"),
         (["search", "STUDY", "--objective", "energi_pj=min"], "did you mean 'energy_pj'"),
         (["compare", "STUDY", "--set", "twin.file=none.safetensors"], "none.safetensors: no such file"),

@@ -27,7 +27,12 @@ from addersim.study import Study, changed, make_study
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 Accuracy: TypeAlias = Callable[[QuantizedNetwork], float]
-FIGURES = ("energy_pj", *(f"{unit}_pj" for unit in UNITS), "cycles", "latency_us", "area_um2", "accuracy_percent")
+
+
+def figures(accuracy: bool) -> list[str]:
+    """Return the columns of numbers behind the space's keys and the table."""
+    names = ["energy_pj", *(f"{unit}_pj" for unit in UNITS), "cycles", "latency_us", "area_um2"]
+    return [*names, *(["accuracy_percent"] if accuracy else [])]
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,8 @@ def priced(
     of_points = [_bills(changed(study, point), qnet, accuracy) for point in space.points(indices)]
     bills = [bill for of_point in of_points for bill in of_point]
     repeated = np.repeat(indices, [len(of_point) for of_point in of_points])
-    figures = {key: np.array([bill[key] for bill in bills]) for key in bills[0]}
-    return {"point": repeated, **space.columns(repeated), **figures}
+    found = {key: np.array([bill[key] for bill in bills]) for key in bills[0]}
+    return {"point": repeated, **space.columns(repeated), **found}
 
 
 def _bills(study: Study, qnet: QuantizedNetwork, accuracy: Accuracy | None) -> list[dict[str, Any]]:
@@ -131,7 +136,7 @@ def _bills(study: Study, qnet: QuantizedNetwork, accuracy: Accuracy | None) -> l
     for table in study.evaluation.tables:
         cost = evaluate(placed, machine, study.evaluation.dataflow, table)
         energies = {f"{unit}_pj": energy for unit, energy in cost.energy_by_unit.items()}
-        figures = {"energy_pj": cost.energy_pj, **energies, "cycles": cost.cycles, "latency_us": cost.latency_us}
+        priced = {"energy_pj": cost.energy_pj, **energies, "cycles": cost.cycles, "latency_us": cost.latency_us}
         area_um2 = math.nan if cost.area_um2 is None else cost.area_um2
-        bills.append({"table": cost.table, **figures, "area_um2": area_um2, **measured})
+        bills.append({"table": cost.table, **priced, "area_um2": area_um2, **measured})
     return bills

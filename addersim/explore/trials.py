@@ -12,7 +12,7 @@ import numpy as np
 
 from addersim.errors import InputError
 from addersim.explore.accuracy import measure
-from addersim.explore.batch import FIGURES, Accuracy, Columns, priced, quantised
+from addersim.explore.batch import Accuracy, Columns, figures, priced, quantised
 from addersim.explore.front import Sense, check_objectives, pareto
 from addersim.explore.identity import identity
 from addersim.explore.proposals import Proposals
@@ -74,7 +74,7 @@ def search(
     """
     import pandas as pd
 
-    check_objectives(objectives, FIGURES)
+    check_objectives(objectives, figures(accuracy=True))
     if trials < 1:
         raise InputError(f"trials = {trials}, expected 1 or more")
     chosen = _one_table(study if isinstance(study, Study) else Study.read(study))
@@ -136,10 +136,10 @@ def _opening(trial: _Trial, objectives: Mapping[str, Sense], total: int, random:
     for network in networks:
         indices = space.numbers(int(network), random.choice(machines, min(machines, MACHINES), replace=False))
         frames.append(pd.DataFrame(priced(trial.study, trial.prepared(int(network))[0], space, indices)))
-    figures = {column: sense for column, sense in objectives.items() if column != "accuracy_percent"}
-    if not figures:
+    without = {column: sense for column, sense in objectives.items() if column != "accuracy_percent"}
+    if not without:
         front = [int(frame["point"].iloc[0]) for frame in frames]
     else:
         groups = frames if trial.accuracy else [pd.concat(frames, ignore_index=True)]
-        front = [int(point) for frame in groups for point in pareto(frame, figures)["point"]]
+        front = [int(point) for frame in groups for point in pareto(frame, without)["point"]]
     return [front[i] for i in random.permutation(len(front))[:half]]
