@@ -39,8 +39,10 @@ _HOMES = {
     "from_torch": "importer",
     "load_checkpoint": "nn",
     "narrowed": "accumulators",
+    "pareto": "explore",
     "quantize": "quantize",
     "sample": "images",
+    "search": "explore",
     "simulate": "simulate",
     "sweep": "explore",
     "tornado": "tornado",
@@ -71,8 +73,10 @@ __all__ = [
     "from_torch",
     "load_checkpoint",
     "narrowed",
+    "pareto",
     "quantize",
     "sample",
+    "search",
     "simulate",
     "sweep",
     "tornado",
@@ -89,7 +93,7 @@ if TYPE_CHECKING:
     from addersim.errors import InputError
     from addersim.evaluate import Cost, evaluate
     from addersim.example import example_network
-    from addersim.explore import sweep
+    from addersim.explore import pareto, search, sweep
     from addersim.images import sample
     from addersim.importer import from_torch
     from addersim.network import Network

@@ -246,16 +246,23 @@ def _side(
     validation, float_accuracy = None, None
     if network is not None:
         validation = validate(network, placed, images, partial(progress, f"validate {qnet.name}"))
-        float_accuracy = _accuracy(validation.float_logits, labels)
+        float_accuracy = accuracy(validation.float_logits, labels)
     tables = study.evaluation.tables
     flow, tiling = study.evaluation.dataflow, study.evaluation.tiling
     costs = {table: evaluate(placed, own, flow, table, tiling) for table in tables}
     counts = count(placed)
-    accuracy = _accuracy(trace.logits_int, labels)
-    return Side(label, network, placed, own, trace, validation, float_accuracy, accuracy, counts, costs)
+    on_codes = accuracy(trace.logits_int, labels)
+    return Side(label, network, placed, own, trace, validation, float_accuracy, on_codes, counts, costs)
 
 
-def _accuracy(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
+def accuracy(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
+    """Return the fraction of rows whose largest logit, the first of equal ones, is the label's.
+
+    Raises
+    ------
+    InputError
+        If the logits are not one row per image.
+    """
     if logits.ndim != 2:
         raise InputError(f"the network's output has shape {logits.shape[1:]}, expected one logit per class")
     return float(np.mean(logits.argmax(1) == labels))

@@ -55,6 +55,7 @@ FLOORS = [
     {"figures"},
     {"explore", "report", "listing", "rtl"},
     {"terminal"},
+    {"options", "exploring"},
     {"cli", "__main__"},
 ]
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}

@@ -37,6 +37,14 @@ def test_the_readme_s_study_is_one(tmp_path):
     assert study.twin is not None and study.space and study.quantization.model_fields_set
 
 
+def test_the_readme_s_exploration_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    code = next(block.split("```")[0] for block in blocks if "addersim.pareto(" in block)
+    exec("import addersim\n" + code, {})
+    assert "accuracy_percent" in capsys.readouterr().out
+
+
 def test_full_test_without_data_says_so_in_one_line(tmp_path):
     script = [sys.executable, str(REPORT / "full_test.py"), str(tmp_path / "nowhere")]
     done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
