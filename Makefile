@@ -33,6 +33,7 @@ bench: $(VENV)/ready
 
 reports: $(VENV)/ready
 	$(BIN)/addersim report lenet5-fashion --out reports/lenet5-fashion --threads 2
+	$(BIN)/python reports/validation/run.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info addersim/kernels/_native*.so

@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Accumulators": "accumulators",
     "Activity": "activity",
+    "ArrayComparison": "arrays",
     "Comparison": "compare",
     "Cost": "evaluate",
     "InputError": "errors",
@@ -24,11 +25,13 @@ _HOMES = {
     "OpCounts": "counts",
     "QuantizedNetwork": "quantized",
     "Study": "study",
+    "Tornado": "tornado",
     "Trace": "simulate",
     "Validation": "validate",
     "accumulators": "accumulators",
     "activity": "activity",
     "compare": "compare",
+    "compare_arrays": "arrays",
     "count": "counts",
     "dump": "dump",
     "evaluate": "evaluate",
@@ -40,11 +43,13 @@ _HOMES = {
     "sample": "images",
     "simulate": "simulate",
     "sweep": "explore",
+    "tornado": "tornado",
     "validate": "validate",
 }
 __all__ = [
     "Accumulators",
     "Activity",
+    "ArrayComparison",
     "Comparison",
     "Cost",
     "InputError",
@@ -52,11 +57,13 @@ __all__ = [
     "OpCounts",
     "QuantizedNetwork",
     "Study",
+    "Tornado",
     "Trace",
     "Validation",
     "accumulators",
     "activity",
     "compare",
+    "compare_arrays",
     "count",
     "dump",
     "evaluate",
@@ -68,12 +75,14 @@ __all__ = [
     "sample",
     "simulate",
     "sweep",
+    "tornado",
     "validate",
 ]
 
 if TYPE_CHECKING:
     from addersim.accumulators import Accumulators, accumulators, narrowed
     from addersim.activity import Activity, activity
+    from addersim.arrays import ArrayComparison, compare_arrays
     from addersim.compare import Comparison, compare
     from addersim.counts import OpCounts, count
     from addersim.dump import dump
@@ -89,6 +98,7 @@ if TYPE_CHECKING:
     from addersim.quantized import QuantizedNetwork
     from addersim.simulate import Trace, simulate
     from addersim.study import Study
+    from addersim.tornado import Tornado, tornado
     from addersim.validate import Validation, validate
 
 

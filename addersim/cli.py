@@ -149,22 +149,37 @@ def simulate(
 
 
 @app.command()
-def compare(study: StudyFile, settings: Settings = [], threads: Threads = 1, json_: Json = False) -> None:  # noqa: B006
+def compare(
+    study: StudyFile,
+    settings: Settings = [],  # noqa: B006
+    threads: Threads = 1,
+    arrays: Annotated[
+        bool,
+        typer.Option("--arrays", help="Price arrays of shifters and XNOR gates too, at equal elements, area, power."),
+    ] = False,
+    json_: Json = False,
+) -> None:
     """Compare a study's network with its twin.
 
-    Multiplier / adder by every cost table, everything else equal; with --json both sides' figures too.
+    Multiplier / adder by every cost table, everything else equal, and what each assumption makes of it; with --json
+    both sides' figures too.
     """
-    from addersim.figures import with_tables
-    from addersim.terminal import print_comparison
+    from addersim import outcome as outcomes
+    from addersim.figures import array_rows, with_tables
+    from addersim.terminal import print_arrays, print_comparison, print_tornadoes
 
     chosen = _study(study, settings)
     if chosen.twin is None:
         raise InputError(f"{study}: compare needs a [twin], the multiplier network")
     outcome = _run(chosen, threads, json_)
+    four = outcomes.arrays(outcome) if arrays else None
     if json_:
-        _print_json(with_tables(outcome))
-    else:
-        print_comparison(outcome)
+        _print_json({**with_tables(outcome), **({"arrays": array_rows(four)} if four else {})})
+        return
+    print_comparison(outcome)
+    print_tornadoes(outcomes.tornadoes(outcome))
+    if four is not None:
+        print_arrays(four)
 
 
 @app.command()

@@ -7,15 +7,17 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from addersim.arrays import ArrayComparison
 from addersim.compare import METRICS, Comparison, Metric
 from addersim.hardware import Hardware
 from addersim.network import Node
-from addersim.outcome import Outcome, Side
+from addersim.outcome import Outcome, Side, tornadoes
 from addersim.simulate import LayerTrace
+from addersim.tornado import Tornado
 from addersim.validate import Validation
 
 FIT = ("sqnr_db", "saturated_inputs", "saturated_weights", "range_use")
-BILLED = ("cycles", "utilisation", "arithmetic_pj", "buffers_pj", "dram_pj")
+BILLED = ("cycles", "utilisation", "arithmetic_pj", "buffers_pj", "dram_pj", "leakage_pj")
 
 
 def layer_table(side: Side, table: str) -> Any:
@@ -103,7 +105,28 @@ def with_tables(outcome: Outcome) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     for row in json.loads(outcome.comparison.to_pandas().to_json(orient="records")):
         tables.setdefault(row.pop("table"), {})[row.pop("metric")] = row
-    return {**summary(outcome), "tables": tables, "assumptions": outcome.comparison.assumptions}
+    found = outcome.comparison.own_clock()
+    clocks = {table: clock._asdict() if clock else None for table, clock in found.items()}
+    moved = {one.metric: _moved(one) for one in tornadoes(outcome)}
+    return {
+        **summary(outcome),
+        "tables": tables,
+        "own_clock": clocks,
+        "tornado": moved,
+        "assumptions": outcome.comparison.assumptions,
+    }
+
+
+def array_rows(found: ArrayComparison) -> dict[str, Any]:
+    """Return one row per table, kind of array and thing held equal, and what they rest on."""
+    rows = json.loads(found.to_pandas().to_json(orient="records", double_precision=15))
+    return {"rows": rows, "assumptions": list(found.assumptions)}
+
+
+def _moved(one: Tornado) -> dict[str, Any]:
+    """Return the ratio, and from where to where each assumption moves it, the widest first."""
+    swings = json.loads(one.to_pandas().to_json(orient="records", double_precision=15))
+    return {"ratio": one.ratio, "table": one.table, "assumptions": swings}
 
 
 def _range(comparison: Comparison, metric: Metric) -> list[float] | None:

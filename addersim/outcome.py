@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from addersim import images as pictures
+from addersim.arrays import ArrayComparison, compare_arrays
 from addersim.charges import Cost
-from addersim.compare import Comparison, compare
-from addersim.costs import COSTS
+from addersim.compare import Comparison, Metric, compare
+from addersim.costs import arithmetic_tables
 from addersim.counts import OpCounts, count
 from addersim.dump import dump
 from addersim.errors import InputError
@@ -28,6 +29,7 @@ from addersim.quantize import quantize
 from addersim.quantized import QuantizedNetwork
 from addersim.simulate import Trace, simulate
 from addersim.study import Data, NetworkSource, Study
+from addersim.tornado import Tornado, tornado
 from addersim.validate import Validation, validate
 
 CALIBRATION = ("calibration", "calibration_limit")  # keys of [data] that only a float network needs
@@ -117,6 +119,30 @@ def run(study: Study, *, threads: int = 1, progress: Progress = lambda step, don
     return Outcome(study, len(images), said, tuple(sides), *_compared(study, machine, sides))
 
 
+def tornadoes(outcome: Outcome) -> tuple[Tornado, ...]:
+    """Return how far each assumption moves whole energy and arithmetic, by the study's first table; no twin, none."""
+    if outcome.comparison is None:
+        return ()
+    metrics: tuple[Metric, ...] = ("energy", "arithmetic")
+    return tuple(tornado(*_networks(outcome), **_where(outcome), table=outcome.table, metric=m) for m in metrics)
+
+
+def arrays(outcome: Outcome) -> ArrayComparison:
+    """Return the study's network on arrays of adders, multipliers, shifters and XNOR gates, by every table compared."""
+    assert outcome.comparison is not None
+    tables = dict.fromkeys([*arithmetic_tables(), *outcome.study.evaluation.tables])
+    return compare_arrays(*_networks(outcome), **_where(outcome), tables=tables)
+
+
+def _networks(outcome: Outcome) -> tuple[QuantizedNetwork, QuantizedNetwork]:
+    adder, multiplier = outcome.sides
+    return adder.qnet, multiplier.qnet
+
+
+def _where(outcome: Outcome) -> dict[str, Any]:
+    return {"hardware": outcome.sides[0].machine, "dataflow": outcome.study.evaluation.dataflow}
+
+
 def on_integers(
     study: Study, source: NetworkSource, calibration: NDArray[np.float32]
 ) -> tuple[Network | None, QuantizedNetwork]:
@@ -195,7 +221,7 @@ def _compared(study: Study, machine: Hardware, sides: list[Side]) -> tuple[Compa
     """Return the comparison, and the one with a full side array where that is another machine."""
     if [side.label for side in sides] != ["adder", "multiplier"]:
         raise InputError(f"{study.path}: [network] has to have adder layers and [twin] none, to be compared")
-    tables = dict.fromkeys([*COSTS, *study.evaluation.tables])
+    tables = dict.fromkeys([*arithmetic_tables(), *study.evaluation.tables])
     adder, multiplier = (side.qnet for side in sides)
     on = partial(compare, adder, multiplier, dataflow=study.evaluation.dataflow, tables=tables)
     full = with_full_side_array(machine)

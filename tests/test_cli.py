@@ -1,5 +1,6 @@
 """The command line, in this process and as users start it."""
 
+import io
 import json
 import os
 import re
@@ -106,6 +107,22 @@ def test_compare_prints_every_table(study_file, capsys):
         )
 
 
+def test_compare_says_what_moves_the_ratio_and_prices_other_arrays(study_file, capsys):
+    addersim("compare", study_file, "--set", "data.limit=8", "--arrays")
+    out = " ".join(capsys.readouterr().out.split())
+    assert "what moves whole energy" in out and "cost table" in out and "circuit of the distance" in out
+    assert "evoapprox_45nm" in out and "MHz" in out and "own clock" in out
+    assert all(f"{held} {kind}" in out for held in ("elements", "area", "power") for kind in ("shift", "xnor"))
+    assert "their accuracy is not claimed" in out
+    addersim("compare", study_file, "--json", "--set", "data.limit=8", "--arrays")
+    figures = json.loads(capsys.readouterr().out)
+    widest = figures["tornado"]["energy"]["assumptions"][0]
+    assert widest["low"] <= figures["tornado"]["energy"]["ratio"] <= widest["high"]
+    assert figures["own_clock"]["horowitz2014_45nm"] is None
+    assert figures["own_clock"]["evoapprox_45nm"]["adder_mhz"] > 300
+    assert {row["array"] for row in figures["arrays"]["rows"]} == {"adder", "multiplier", "shift", "xnor"}
+
+
 def test_sweep_writes_csv(study_file, tmp_path, capsys):
     addersim("sweep", study_file, "--threads", "1", "--out", tmp_path / "rows.csv")
     lines = (tmp_path / "rows.csv").read_text().splitlines()
@@ -129,6 +146,15 @@ def test_list_shows_every_shelf_with_sources(shelf, capsys):
     assert capsys.readouterr().out.strip()
     addersim("list", shelf, found[0]["name"], "--json")
     assert json.loads(capsys.readouterr().out)["name"] == found[0]["name"]
+
+
+def test_list_draws_a_machine_also_where_the_terminal_has_no_lines(capsys, monkeypatch):
+    addersim("list", "hardware", "adder_tree_16x16")
+    out = capsys.readouterr().out
+    assert "┌─" in out and "│ tree over 16 rows" in out
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True))
+    addersim("list", "hardware", "adder_tree_16x16")
+    assert b"| tree over 16 rows" in sys.stdout.buffer.getvalue()
 
 
 def test_the_demo_says_where_and_writes_into_a_folder_of_its_own(tmp_path, monkeypatch, capsys):

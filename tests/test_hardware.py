@@ -103,7 +103,7 @@ def test_multiplications_need_a_side_array() -> None:
             "buffers[0].holds[0] = 'input': input should be 'inputs', 'weights'",
         ),
         ('holds = ["inputs"]', "holds = []", "buffers[0].holds = []"),
-        ("word_bits = 64", "word_bits = 64\nports = 0", "buffers[0].ports = 0"),
+        ("word_bits = 128", "word_bits = 128\nports = 0", "buffers[0].ports = 0"),
         ("bits_per_cycle = 64", "bits_per_cycl = 64", "Dram has no 'bits_per_cycl'; did you mean 'bits_per_cycle'"),
         ("bits_per_cycle = 64", "bits_per_cycle = 64\npj_per_bit = -1", "dram.pj_per_bit = -1"),
         ("lanes = 16", "lane = 16", "Vector has no 'lane'; did you mean 'lanes'"),
@@ -139,7 +139,7 @@ def test_overrides_are_checked_like_files() -> None:
 def test_a_mapping_replaces_its_keys_only() -> None:
     machine = load_hardware("adder_16x16", dram={"pj_per_bit": 4}, buffers={"outputs": {"ports": 2}})
     assert (machine.dram.bits_per_cycle, machine.dram.pj_per_bit) == (64, 4)
-    assert machine.buffer("outputs").bits_per_cycle == 2 * machine.buffer("inputs").bits_per_cycle == 128
+    assert machine.buffer("outputs").bits_per_cycle == 2 * machine.buffer("inputs").bits_per_cycle == 256
     with pytest.raises(InputError, match="buffers: none is called 'output'; did you mean 'outputs'"):
         load_hardware("adder_16x16", buffers={"output": {"ports": 2}})
     with pytest.raises(InputError, match="Buffer has no 'port'; did you mean 'ports'"):

@@ -33,8 +33,8 @@ class ArrayLayer(Op):
     def loops(self, node: Node, shapes: tuple[Shape, ...], out: Shape) -> LoopNest:
         (C, *image), (K, *pixels), window = shapes[0], out, self.window(node)
         (H, W), (P, Q) = image or (1, 1), pixels or (1, 1)
-        strides = {"stride": window.stride, "dilation": window.dilation}
-        return LoopNest(K=K, C=C, P=P, Q=Q, R=window.R, S=window.S, H=H, W=W, groups=window.groups, **strides)
+        stride, padding, dilation, groups = window.stride, window.padding, window.dilation, window.groups
+        return LoopNest(K, C, P, Q, window.R, window.S, H, W, 1, groups, stride, padding, dilation)
 
     def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
         datapath, stage, p, out = node.datapath, node.stage, node.params, formats[-1]

@@ -13,7 +13,7 @@ from addersim.outcome import Outcome, Side
 from addersim.report.bars import Bars, draw
 from addersim.validate import LayerError
 
-NAMES = {"arithmetic": "arithmetic", "buffers": "buffers", "dram": "DRAM"}
+NAMES = {"arithmetic": "arithmetic", "buffers": "buffers", "dram": "DRAM"}  # leakage is drawn with arithmetic
 PARTS = {"tap": "taps", "output": "output stages", "other": "other"}
 MANY, SMALL = 16, 0.02  # from so many layers on, those below this share of the longest bar are drawn as one
 Values: TypeAlias = Callable[[Side, str], Sequence[float]]
@@ -23,7 +23,7 @@ Groups: TypeAlias = dict[str, dict[str, Sequence[float]]]
 def energy_total(outcome: Outcome) -> Markup:
     """Return the whole bill of one image: arithmetic, buffers, DRAM."""
     groups = {s.label: {s.label: _by_unit(s.costs[outcome.table])} for s in outcome.sides}
-    label = "Energy of one image in nanojoules, stacked from arithmetic, buffers and DRAM"
+    label = "Energy of one image in nanojoules, stacked from arithmetic (with leakage), buffers and DRAM"
     return draw(Bars("energy-total", label, tuple(NAMES.values()), groups, "nJ per image"))
 
 
@@ -37,7 +37,7 @@ def arithmetic_total(outcome: Outcome) -> Markup:
 def energy_layers(outcome: Outcome) -> Markup:
     """Return the bill layer by layer."""
     groups = _by_layer(outcome, lambda side, layer: _by_unit(side.costs[outcome.table], layer))
-    label = "Energy per layer in nanojoules, stacked from arithmetic, buffers and DRAM"
+    label = "Energy per layer in nanojoules, stacked from arithmetic (with leakage), buffers and DRAM"
     return draw(Bars("energy-layers", label, tuple(NAMES.values()), gathered(groups), "nJ per image"))
 
 
@@ -50,7 +50,7 @@ def arithmetic_layers(outcome: Outcome) -> Markup:
 
 
 def latency_layers(outcome: Outcome) -> Markup:
-    """Return the time of each layer: computing, then waiting for DRAM."""
+    """Return the time of each layer: computing, then waiting for a memory."""
 
     def times(side: Side, layer: str) -> Sequence[float]:
         run = _run(side, outcome.table, layer)
@@ -60,9 +60,9 @@ def latency_layers(outcome: Outcome) -> Markup:
         clock = side.machine.clock_mhz
         return (computing / clock, (run.cycles - computing) / clock)
 
-    label = "Time per layer in microseconds, stacked from computing and waiting for DRAM"
+    label = "Time per layer in microseconds, stacked from computing and waiting for memories"
     groups = gathered(_by_layer(outcome, times))
-    return draw(Bars("latency-layers", label, ("computing", "waiting for DRAM"), groups, "µs per image"))
+    return draw(Bars("latency-layers", label, ("computing", "waiting for memories"), groups, "µs per image"))
 
 
 def utilisation_layers(outcome: Outcome) -> Markup:
@@ -140,9 +140,10 @@ def _run(side: Side, table: str, layer: str) -> LayerRun | None:
 
 
 def _by_unit(cost: Cost, layer: str | None = None) -> list[float]:
-    """Return nJ of arithmetic, buffers and DRAM, of one layer or of all."""
+    """Return nJ of arithmetic with leakage, buffers and DRAM, of one layer or of all."""
     chosen = [c for c in cost.charges if layer in (None, c.layer)]
-    return [sum(c.energy_pj for c in chosen if c.unit == unit) / 1000 for unit in UNITS]
+    sums = {unit: sum(c.energy_pj for c in chosen if c.unit == unit) / 1000 for unit in UNITS}
+    return [sums["arithmetic"] + sums["leakage"], sums["buffers"], sums["dram"]]
 
 
 def _by_part(cost: Cost, layer: str | None = None) -> list[float]:

@@ -86,7 +86,7 @@ def range_of(metric: Metric, outcome: Outcome) -> tuple[float, float] | None:
 
 def memory_share(cost: Cost) -> float:
     """Return the share of buffers and DRAM in the energy of one image."""
-    return 1 - cost.energy_by_unit["arithmetic"] / cost.energy_pj
+    return (cost.energy_by_unit["buffers"] + cost.energy_by_unit["dram"]) / cost.energy_pj
 
 
 def _against_float(difference: float) -> str:

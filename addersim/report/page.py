@@ -11,14 +11,17 @@ from markupsafe import Markup
 
 import addersim
 from addersim import images as pictures
-from addersim.outcome import Outcome
+from addersim.outcome import Outcome, tornadoes
 from addersim.report import charts, tables, words
 from addersim.report.cards import cards
 from addersim.report.headline import headline, integers, second_line
 from addersim.report.histograms import IMAGES, histograms
+from addersim.report.machine_chart import machine_chart
 from addersim.report.ratio_chart import ratio_chart
+from addersim.report.roofline import roofline
 from addersim.report.sources import assumptions, footnotes
 from addersim.report.study_text import command, said_without_folders
+from addersim.report.tornado_chart import tornado_chart
 
 SAMPLE = "fashion_sample"  # what a study without images evaluates
 
@@ -96,9 +99,12 @@ def _charts(outcome: Outcome) -> dict[str, Markup | None]:
         "input_layers": charts.input_layers(outcome),
         "weight_layers": charts.weight_layers(outcome),
         "range_layers": charts.range_layers(outcome),
+        "machine": machine_chart(outcome.sides[0].machine),
+        "roofline": roofline(outcome.sides[0].costs[outcome.table]),
     }
     if outcome.comparison is not None:
         drawn["ratios"] = ratio_chart(outcome.comparison)
+        drawn |= {f"{one.metric}_tornado": tornado_chart(one) for one in tornadoes(outcome)}
     return drawn
 
 

@@ -16,7 +16,12 @@ from addersim.report import words
 from addersim.report.headline import full_size, range_of
 from addersim.report.ratio_chart import TITLES
 
-ENERGIES = {"arithmetic, nJ": "arithmetic_pj", "buffers, nJ": "buffers_pj", "DRAM, nJ": "dram_pj"}
+ENERGIES = {
+    "arithmetic, nJ": "arithmetic_pj",
+    "buffers, nJ": "buffers_pj",
+    "DRAM, nJ": "dram_pj",
+    "leakage, nJ": "leakage_pj",
+}
 TEXT = ("layer", "kind", "output", "x/w/acc", "out")  # columns of text; the others are numbers
 STAY = ("layer", "overflows", "saturated")
 
@@ -146,10 +151,10 @@ def bill_grid(outcome: Outcome) -> Grid:
     costs = [distinct[key] for key in keys]
     told = iter(words.aligned([value for cost in costs for value in _energies(cost)], digits=5))
     rows = [
-        [*key, *islice(told, 4), words.number(cost.latency_us), _area(cost)]
+        [*key, *islice(told, len(ENERGIES) + 1), words.number(cost.latency_us), _area(cost)]
         for key, cost in zip(keys, costs, strict=True)
     ]
-    heads = ["cost table", "network", *ENERGIES, "total, nJ", "latency, µs", "array area, mm²"]
+    heads = ["cost table", "network", *ENERGIES, "total, nJ", "latency, µs", "area, mm²"]
     return Grid("One image by every cost table", heads, rows, text=2)
 
 

@@ -1,0 +1,202 @@
+"""Tornado: how far each assumption moves a comparison when all others stay what they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from addersim.compare import Metric, compare
+from addersim.costs import CostTable, arithmetic_tables, load_table
+from addersim.dataflows import DATAFLOWS, Dataflow
+from addersim.datapath import STYLES, Style
+from addersim.errors import InputError
+from addersim.hardware import Hardware, load_hardware, with_full_side_array
+from addersim.quantized import QuantizedNetwork
+from addersim.tabular import Tabular
+
+WIDEST_BITS = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """A comparison with one assumption changed: both networks, machine, dataflow, table."""
+
+    name: str
+    adder: QuantizedNetwork
+    multiplier: QuantizedNetwork
+    machine: Hardware
+    dataflow: str | Dataflow
+    table: CostTable
+
+
+@dataclass(frozen=True)
+class Swing:
+    """The least and the largest ratio that one assumption leads to, and the cases that do."""
+
+    assumption: str
+    low: float
+    high: float
+    low_case: str
+    high_case: str
+
+    @property
+    def factor(self) -> float:
+        """``high / low``: 1 where the assumption changes nothing."""
+        return self.high / self.low
+
+
+@dataclass(frozen=True, repr=False)
+class Tornado(Tabular):
+    """Multiplier / adder by one table, and how far each assumption moves it, the widest first."""
+
+    metric: Metric
+    table: str
+    ratio: float
+    swings: tuple[Swing, ...]
+
+    @property
+    def widest(self) -> Swing:
+        """The assumption that moves the ratio most."""
+        return self.swings[0]
+
+    def to_pandas(self) -> Any:
+        """Return one row per assumption: low, high, their cases, high / low."""
+        import pandas as pd
+
+        rows = [[s.assumption, s.low, s.high, s.low_case, s.high_case, s.factor] for s in self.swings]
+        return pd.DataFrame(rows, columns=["assumption", "low", "high", "low_case", "high_case", "factor"])
+
+
+def tornado(
+    adder_qnet: QuantizedNetwork,
+    multiplier_qnet: QuantizedNetwork,
+    *,
+    hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
+    dataflow: str | Dataflow = "output_stationary",
+    table: str | os.PathLike[str] | CostTable = "horowitz2014_45nm",
+    metric: Metric = "energy",
+) -> Tornado:
+    """Return multiplier / adder with one assumption after the other changed.
+
+    Assumptions: the cost table (every one that prices arithmetic), the circuit of the distance, the width of the
+    accumulators (from what the networks need to 32 bits), the price of DRAM (both ends of a printed range), the style
+    of the output stages (priced only: other styles want other constants, and may lose accuracy), the size of the
+    buffers (half, double), the SRAM's prices, gates as a share of an addition or as whole ones, the side array, the
+    dataflow. A case that a table or machine cannot price is left out.
+
+    Parameters
+    ----------
+    table
+        The table of all cases but those of the first assumption.
+    metric
+        As for :meth:`addersim.compare.Comparison.ratio`.
+
+    Raises
+    ------
+    InputError
+        If the comparison itself has no ratio by ``table``.
+
+    Examples
+    --------
+    >>> import addersim
+    >>> images, _ = addersim.sample("fashion_calibration", limit=4)
+    >>> nets = [addersim.quantize(addersim.example_network(adder=adder), images) for adder in (True, False)]
+    >>> result = addersim.tornado(*nets, metric="taps")
+    >>> result.widest.low < result.ratio < result.widest.high
+    True
+    """
+    base = Case("", adder_qnet, multiplier_qnet, load_hardware(hardware), dataflow, load_table(table))
+    ratio = _ratio(base, metric)
+    if ratio is None:
+        raise InputError(f"{base.table.name} has no ratio of {metric}; choose another table")
+    found = [_swing(assumption, list(cases), metric) for assumption, cases in _assumptions(base)]
+    swings = sorted((swing for swing in found if swing), key=lambda swing: -swing.factor)
+    return Tornado(metric, base.table.name, ratio, tuple(swings))
+
+
+def _ratio(case: Case, metric: Metric) -> float | None:
+    both = compare(case.adder, case.multiplier, hardware=case.machine, dataflow=case.dataflow, tables=[case.table])
+    return both.ratio(metric)[case.table.name]
+
+
+def _swing(assumption: str, cases: list[Case], metric: Metric) -> Swing | None:
+    """Return the swing over those cases that can be priced, ``None`` unless there are two."""
+    found = []
+    for case in cases:
+        try:
+            ratio = _ratio(case, metric)
+        except InputError:
+            continue
+        if ratio is not None:
+            found.append((ratio, case.name))
+    if len(found) < 2:
+        return None
+    (low, low_case), (high, high_case) = min(found), max(found)
+    return Swing(assumption, low, high, low_case, high_case)
+
+
+def _assumptions(base: Case) -> Iterator[tuple[str, Iterator[Case]]]:
+    yield "cost table", (replace(base, name=name, table=load_table(name)) for name in arithmetic_tables())
+    yield "circuit of the distance", _machines(base, circuit=("two_subtractors", "xor_carry", "comparator"))
+    yield "accumulator width", _accumulators(base)
+    yield "price of DRAM", _dram(base)
+    yield "style of the output stages", (_with_style(base, style) for style in STYLES)
+    yield "size of the buffers", _buffers(base)
+    yield "prices of SRAM", _memories(base)
+    yield "price of a gate", _gates(base)
+    yield "side array of multipliers", _sides(base)
+    yield "dataflow", (replace(base, name=name, dataflow=name) for name in DATAFLOWS)
+
+
+def _machines(base: Case, **fields: tuple[Any, ...]) -> Iterator[Case]:
+    for key, values in fields.items():
+        for value in values:
+            yield replace(base, name=str(value), machine=load_hardware(base.machine, **{key: value}))
+
+
+def _accumulators(base: Case) -> Iterator[Case]:
+    paths = [node.datapath for qnet in (base.adder, base.multiplier) for node in qnet.nodes if node.datapath]
+    needed = max(path.accumulator.format.bits for path in paths)
+    for bits in sorted({min(needed, WIDEST_BITS), base.machine.accumulator_bits, WIDEST_BITS}):
+        yield replace(base, name=f"{bits} bits", machine=load_hardware(base.machine, accumulator_bits=bits))
+
+
+def _dram(base: Case) -> Iterator[Case]:
+    if base.machine.dram.pj_per_bit is None:
+        for high, name in ((False, "lower end"), (True, "upper end")):
+            yield replace(base, name=name, table=base.table.model_copy(update={"dram_high": high}))
+
+
+def _with_style(base: Case, style: Style) -> Case:
+    def styled(qnet: QuantizedNetwork) -> QuantizedNetwork:
+        nodes = (
+            node if node.stage is None else replace(node, stage=replace(node.stage, style=style)) for node in qnet.nodes
+        )
+        return type(qnet)(qnet.name, tuple(nodes), qnet.tensors)
+
+    return replace(base, name=style, adder=styled(base.adder), multiplier=styled(base.multiplier))
+
+
+def _buffers(base: Case) -> Iterator[Case]:
+    for name, factor in (("half", 0.5), ("as they are", 1), ("double", 2)):
+        sizes = {b.name: {"size_bytes": max(1, int(b.size_bytes * factor))} for b in base.machine.buffers}
+        yield replace(base, name=name, machine=load_hardware(base.machine, buffers=sizes))
+
+
+def _memories(base: Case) -> Iterator[Case]:
+    for name in dict.fromkeys([base.table.memory_owner.name.partition("@")[0], "cacti_45nm"]):
+        yield replace(base, name=name, table=base.table.with_memory(name))
+
+
+def _gates(base: Case) -> Iterator[Case]:
+    if not base.table.has("bitwise"):
+        yield replace(base, name=f"share of {base.table.gates_from}")
+        yield replace(base, name="an addition", table=base.table.model_copy(update={"gates_from": ""}))
+
+
+def _sides(base: Case) -> Iterator[Case]:
+    full = with_full_side_array(base.machine)
+    for machine in dict.fromkeys([base.machine, full]):
+        yield replace(base, name=f"{machine.multiplier_rows} x {machine.multiplier_cols}", machine=machine)
