@@ -177,7 +177,7 @@ def compare(
         _print_json({**with_tables(outcome), **({"arrays": array_rows(four)} if four else {})})
         return
     print_comparison(outcome)
-    print_tornadoes(outcomes.tornadoes(outcome))
+    print_tornadoes(outcomes.what_moves(outcome))
     if four is not None:
         print_arrays(four)
 

@@ -142,7 +142,7 @@ def _rows(study: Study, qnet: QuantizedNetwork, point: Point) -> list[Point]:
     placed = qnet.on(machine)
     rows = []
     for table in study.evaluation.tables:
-        cost = evaluate(placed, machine, study.evaluation.dataflow, table)
+        cost = evaluate(placed, machine, study.evaluation.dataflow, table, study.evaluation.tiling)
         energies = {f"{unit}_pj": energy for unit, energy in cost.energy_by_unit.items()}
         figures = {"energy_pj": cost.energy_pj, **energies, "cycles": cost.cycles, "latency_us": cost.latency_us}
         area_um2 = math.nan if cost.area_um2 is None else cost.area_um2

@@ -11,7 +11,7 @@ from addersim.arrays import ArrayComparison
 from addersim.compare import METRICS, Comparison, Metric
 from addersim.hardware import Hardware
 from addersim.network import Node
-from addersim.outcome import Outcome, Side, tornadoes
+from addersim.outcome import Outcome, Side, what_moves
 from addersim.simulate import LayerTrace
 from addersim.tornado import Tornado
 from addersim.validate import Validation
@@ -107,7 +107,7 @@ def with_tables(outcome: Outcome) -> dict[str, Any]:
         tables.setdefault(row.pop("table"), {})[row.pop("metric")] = row
     found = outcome.comparison.own_clock()
     clocks = {table: clock._asdict() if clock else None for table, clock in found.items()}
-    moved = {one.metric: _moved(one) for one in tornadoes(outcome)}
+    moved = {one.metric: _moved(one) for one in what_moves(outcome)}
     return {
         **summary(outcome),
         "tables": tables,
@@ -125,8 +125,7 @@ def array_rows(found: ArrayComparison) -> dict[str, Any]:
 
 def _moved(one: Tornado) -> dict[str, Any]:
     """Return the ratio, and from where to where each assumption moves it, the widest first."""
-    swings = json.loads(one.to_pandas().to_json(orient="records", double_precision=15))
-    return {"ratio": one.ratio, "table": one.table, "assumptions": swings}
+    return {"ratio": one.ratio, "table": one.table, "assumptions": one.to_pandas().to_dict("records")}
 
 
 def _range(comparison: Comparison, metric: Metric) -> list[float] | None:

@@ -264,7 +264,7 @@ def print_entry(full: dict[str, Any]) -> None:
 
 def _lines(fields: dict[str, Any], indent: str) -> Iterator[str]:
     for key, value in fields.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield f"{indent}{key}:"
             yield from _lines(value, indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
@@ -273,7 +273,7 @@ def _lines(fields: dict[str, Any], indent: str) -> Iterator[str]:
                 yield (
                     indent + "  " + ", ".join(f"{k} {_short(v)}" for k, v in one.items() if v not in (None, "", False))
                 )
-        elif value not in (None, "", []):
+        elif value not in (None, "", [], {}):
             yield f"{indent}{key}: {value}"
 
 

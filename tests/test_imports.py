@@ -19,6 +19,7 @@ FLOORS = [
     {
         "ops",
         "dataflows",
+        "stores",
         "tiling",
         "placement",
         "passes",
@@ -44,6 +45,7 @@ FLOORS = [
         "counts",
         "activity",
     },
+    {"bill"},
     {"charges"},
     {"topology", "scratchpads", "traffic", "residency", "latency", "arithmetic", "area"},
     {"validate", "dump", "evaluate", "accumulators"},

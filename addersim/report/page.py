@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 import addersim
 from addersim import images as pictures
-from addersim.outcome import Outcome, tornadoes
+from addersim.outcome import Outcome, what_moves
 from addersim.report import charts, tables, words
 from addersim.report.cards import cards
 from addersim.report.headline import headline, integers, second_line
@@ -96,15 +96,15 @@ def _charts(outcome: Outcome) -> dict[str, Markup | None]:
         "latency_layers": charts.latency_layers(outcome),
         "utilisation_layers": charts.utilisation_layers(outcome),
         "sqnr_layers": charts.sqnr_layers(outcome),
+        "machine": machine_chart(outcome.sides[0].machine),
+        "roofline": roofline(outcome.sides[0].costs[outcome.table]),
         "input_layers": charts.input_layers(outcome),
         "weight_layers": charts.weight_layers(outcome),
         "range_layers": charts.range_layers(outcome),
-        "machine": machine_chart(outcome.sides[0].machine),
-        "roofline": roofline(outcome.sides[0].costs[outcome.table]),
     }
     if outcome.comparison is not None:
         drawn["ratios"] = ratio_chart(outcome.comparison)
-        drawn |= {f"{one.metric}_tornado": tornado_chart(one) for one in tornadoes(outcome)}
+        drawn |= {f"{one.metric}_tornado": tornado_chart(one) for one in what_moves(outcome)}
     return drawn
 
 

@@ -52,6 +52,7 @@ def needed(layer: LayerAccumulator, preload: bool) -> int:
 
 def draw(folder: Path, rows: list[Row], layers: Mapping[int, list[LayerAccumulator]]) -> None:
     """Draw accuracy against one width for all layers, a panel for each width of operands."""
+    plt.rcParams["svg.hashsalt"] = "accumulators"  # same figures, same bytes
     figure, panels = plt.subplots(1, len(WIDTHS), figsize=(9, 3.8), layout="constrained", sharey=True)
     for panel, (bits, found) in zip(panels, layers.items(), strict=True):
         for preload, overflow in MODES:
