@@ -21,15 +21,17 @@ from written import CALIBRATION, LESS, MACHINE, MODES, START, WIDTHS, Bill, Row,
 
 import addersim
 from addersim.accumulators import LayerAccumulator
-from addersim.costs import COSTS, load_table
+from addersim.area import areas
+from addersim.costs import arithmetic_tables, load_table
+from addersim.hardware import load_hardware
 from addersim.images import normalise
 from addersim.network import write_atomically
 from addersim.nn import load_checkpoint
-from addersim.primitives import Primitive
 from addersim.quantized import QuantizedNetwork
 from addersim.train import load_dataset
 
 HERE = Path(__file__).parent
+ACCUMULATION = ("tap add", "tap accumulator register")
 CHANCE = 11.0  # in %: narrower ones are not run
 
 
@@ -93,7 +95,7 @@ def simulated(
 
 def bill_widths(bits: int, layers: list[LayerAccumulator], rows: list[Row]) -> list[int]:
     """Return the machine's width, what is proven from 0, and the narrowest that wraps from the bias without a loss."""
-    machine = addersim.hardware.load_hardware(MACHINE).accumulator_bits
+    machine = load_hardware(MACHINE).accumulator_bits
     proven = max(layer.unsigned_bits or 0 for layer in layers)
     same = [
         r.accumulator_bits for r in rows if r.bits == bits and r[1:4] == ("bias", "wrap", "one") and not r.other_logits
@@ -102,25 +104,25 @@ def bill_widths(bits: int, layers: list[LayerAccumulator], rows: list[Row]) -> l
 
 
 def billed(qnet: QuantizedNetwork, bits: int, widths: Iterable[int]) -> Iterator[Bill]:
-    """Yield the bill of one image for accumulators of every width, by every cost table."""
-    for name in COSTS:
-        table = load_table(name)
+    """Yield the bill of one image for accumulators of every width, by every cost table of arithmetic."""
+    for name in arithmetic_tables():
         for width in widths:
             net = addersim.narrowed(qnet, width, preload_bias=width == min(widths))
-            cost = addersim.evaluate(net, MACHINE, "output_stationary", table)
+            cost = addersim.evaluate(net, MACHINE, "output_stationary", name)
             adders = {node.name for node in net.nodes if node.datapath is not None and node.datapath.kind == "adder"}
-            sums = [c for c in cost.charges if c.layer in adders and c.action.startswith("tap add")]
-            element = [Primitive("subtract", bits + 1), Primitive("absolute", bits), Primitive("add", width)]
-            areas = [table.price(primitive).area_um2 for primitive in element]
+            sums = [c for c in cost.charges if c.layer in adders and c.action.startswith(ACCUMULATION)]
+            energies = [sum(c.energy_pj for c in sums), cost.energy_by_unit["arithmetic"], cost.energy_pj]
             yield Bill(
-                bits,
-                cost.table,
-                width,
-                sum(c.energy_pj for c in sums) / 1000,
-                cost.energy_by_unit["arithmetic"] / 1000,
-                cost.energy_pj / 1000,
-                None if None in areas else sum(area for area in areas if area is not None),
+                bits, cost.table, width, *(energy / 1000 for energy in energies), element_area(name, bits, width)
             )
+
+
+def element_area(table: str, bits: int, width: int) -> float | None:
+    """Return the area in um2 of one adder element, of those parts whose area the table prints; ``None`` without any."""
+    machine = load_hardware(MACHINE, operand_bits=bits, accumulator_bits=width)
+    parts = [area.area_um2 for area in areas(machine, load_table(table)) if area.component.startswith("array: ")]
+    priced = [area_um2 for area_um2 in parts if area_um2 is not None]
+    return sum(priced) / (machine.rows * machine.cols) if priced else None
 
 
 def as_csv(rows: list[Any]) -> str:

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Bill(NamedTuple):
-    """One image by one cost table: additions into accumulators, all arithmetic, everything; one element's area."""
+    """One image by one cost table: accumulations, all arithmetic, everything; one element's area."""
 
     bits: int
     table: str
@@ -52,6 +52,7 @@ def needed(layer: LayerAccumulator, preload: bool) -> int:
 
 def draw(folder: Path, rows: list[Row], layers: Mapping[int, list[LayerAccumulator]]) -> None:
     """Draw accuracy against one width for all layers, a panel for each width of operands."""
+    plt.rcParams["svg.hashsalt"] = "accumulators"  # same figures, same bytes
     figure, panels = plt.subplots(1, len(WIDTHS), figsize=(9, 3.8), layout="constrained", sharey=True)
     for panel, (bits, found) in zip(panels, layers.items(), strict=True):
         for preload, overflow in MODES:
@@ -91,10 +92,11 @@ width left chance (10 %), narrower ones were not run.
 SAVES = f"""
 ## What it saves
 
-One image on `{MACHINE}` (output stationary) by every cost table: with the machine's accumulators, with the width proven
-from 0, and with the narrowest above that lost nothing, wrapping from the bias. The output stage then subtracts no bias
-and scales a narrower word. The area is that of one element's subtractor, absolute value and accumulating adder at the
-adder layers' width of operands, without registers.
+One image on `{MACHINE}` (output stationary) by every cost table of arithmetic: with the machine's accumulators, with
+the width proven from 0, and with the narrowest above that lost nothing, wrapping from the bias. The output stage then
+subtracts no bias and scales a narrower word. Accumulations are additions and, where the table prints them, registers;
+leakage stays that of the machine. The element is one of the adder array at the adder layers' width of operands:
+circuits, and registers where the table prints their area.
 """
 HEAD = """# ResNet-20 on adders with narrower accumulators
 
