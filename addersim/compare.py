@@ -123,6 +123,7 @@ def compare(
         An adder machine: name, path or value.
     tables
         Cost tables by name, path or value; ``"all"`` takes every one on the shelf that prices arithmetic.
+        Ratios are formed at a table's own node: a scaled table counts as printed.
     tiling
         As for :func:`addersim.evaluate`; the tiles of the two networks may differ.
 
@@ -148,7 +149,7 @@ def compare(
     ours, theirs = adder_qnet.on(machine), multiplier_qnet.on(twin)
     chosen = arithmetic_tables() if tables == "all" else [tables] if isinstance(tables, str) else list(tables)
     costs: dict[str, tuple[Cost, Cost]] = {}
-    for table in map(load_table, chosen):
+    for table in (load_table(one).as_printed for one in chosen):
         adder = evaluate(ours, machine, dataflow, table, tiling)
         costs[table.name] = (adder, evaluate(theirs, twin, dataflow, table, tiling))
     if not costs:

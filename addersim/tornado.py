@@ -122,7 +122,7 @@ def tornadoes(
     metrics: Iterable[Metric],
 ) -> list[Tornado]:
     """Return :func:`tornado` for each metric, every case priced once."""
-    base = Case("", adder_qnet, multiplier_qnet, load_hardware(hardware), dataflow, load_table(table))
+    base = Case("", adder_qnet, multiplier_qnet, load_hardware(hardware), dataflow, load_table(table).as_printed)
     now = _compared(base)
     cases = [(assumption, [_priced(case, base, now) for case in found]) for assumption, found in _assumptions(base)]
     return [_tornado(metric, base.table.name, now, cases) for metric in metrics]

@@ -40,6 +40,7 @@ FLOORS = [
         "integers",
         "correction",
         "quantize",
+        "replay",
         "simulate",
         "counts",
         "activity",

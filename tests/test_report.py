@@ -162,6 +162,12 @@ def test_summary_is_the_outcome_s(outcome: Outcome, folder: Path) -> None:
     assert told == {**summary(outcome), "study": "mine.toml"}
 
 
+def test_what_moves_the_ratios_is_drawn(page: str) -> None:
+    labels = re.findall(r'aria-label="(Multiplier divided by adder, [^"]*, by assumption: [^"]*)"', page)
+    assert [label.split(", ")[1] for label in labels] == ["whole energy", "arithmetic"]
+    assert all("cost table" in label and "circuit of the distance" in label for label in labels)
+
+
 def test_what_the_side_array_decides_is_told_beside_the_ratios(outcome: Outcome, page: str) -> None:
     adder, multiplier = (side.qnet for side in outcome.sides)
     machine = load_hardware("adder_16x16", multiplier_rows=16, multiplier_cols=16)

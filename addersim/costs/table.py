@@ -118,6 +118,13 @@ class CostTable(Rows):
         return table
 
     @property
+    def as_printed(self) -> CostTable:
+        """The table at its own node and voltage, at which ratios are formed."""
+        if self.scaled_to is None:
+            return self
+        return self.model_copy(update={"name": self.name.partition("@")[0], "scaled_to": None})
+
+    @property
     def has_areas(self) -> bool:
         """Whether the rows print areas of additions and products."""
         rows = [row for name in ("add", "multiply") for row in self.integer_rows(name)]
