@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from addersim.hardware.machine import Role
@@ -37,7 +38,7 @@ class Store:
 
     def accesses(self, bits: int) -> float:
         """Return :func:`addersim.ports.accesses` of one word of ``bits`` bits."""
-        return float(accesses(bits, self.word_bits))
+        return _accesses(bits, self.word_bits)
 
     def cycles(self, count: Any, bits: int) -> Any:
         """Return the cycles in which ``count`` words of ``bits`` bits pass its ports."""
@@ -45,6 +46,11 @@ class Store:
 
 
 Level: TypeAlias = tuple[Store, ...]
+
+
+@lru_cache(maxsize=4096)
+def _accesses(bits: int, word_bits: int) -> float:
+    return float(accesses(bits, word_bits))
 
 
 def levels(stores: Sequence[Store]) -> tuple[Level, ...]:
