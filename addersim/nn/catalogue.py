@@ -87,6 +87,12 @@ def weights_by_dataset(model_name: str) -> dict[str, Path]:
     return {file.stem.removeprefix(f"{model_name}-"): file for file in found}
 
 
+def weights_file(name: str) -> Path:
+    """Return the file of the shipped weights of that name, such as ``lenet5_adder-mnist``, else ``name`` as a path."""
+    shipped = WEIGHTS / f"{name}.safetensors"
+    return shipped if shipped.is_file() else Path(name)
+
+
 def shipped_weights(model_name: str, dataset: str | None = None) -> Path:
     """Return the file of the weights shipped for a model, by default its card's; InputError if there are none."""
     shipped = weights_by_dataset(model_name)

@@ -65,10 +65,10 @@ class Layer(NamedTuple):
 
 def real(codes: Ints, form: EdgeFormat) -> Tensor:
     """Return what codes, channels last, stand for, channels first, in float32."""
-    codes = torch.from_numpy(codes)
-    if codes.dim() == 4:
-        codes = codes.permute(0, 3, 1, 2)
-    value = codes.to(torch.float32, memory_format=torch.contiguous_format)
+    tensor = torch.from_numpy(codes)
+    if tensor.dim() == 4:
+        tensor = tensor.permute(0, 3, 1, 2)
+    value = tensor.to(torch.float32, memory_format=torch.contiguous_format)
     return value.sub_(form.zero_point).mul_(form.step)
 
 
@@ -122,17 +122,18 @@ class Stage(Function):
         start_k = _per_channel(layer.node.params["offset_k"] / 2.0 ** layer.node.params["shift_k"])
         slope_k = (gr * r).sum(axes) - sums_k * start_k
         g_gain = torch.where(gain_k == 0, 0, slope_k / torch.where(gain_k == 0, 1, gain_k))
-        images = [t if t.dim() == 4 else as_images(t) for t in (gr, x)]
-        w = weight if weight.dim() == 4 else weight[:, :, None, None]
-        adder = OPS[layer.node.kind].array == "adder"
-        gx, gw, gs = (_adder if adder else _multiplier)(layer, *images, w, gain_k, ctx.needs_input_grad[0])
+        gr_image, x_image = (t if t.dim() == 4 else as_images(t) for t in (gr, x))
+        if OPS[layer.node.kind].array == "adder":
+            w = weight if weight.dim() == 4 else weight[:, :, None, None]
+            gx, gw, gs = _adder(layer, gr_image, x_image, w, ctx.needs_input_grad[0])
+        else:
+            gx, gw, gs = _multiplier(layer, gr_image, x_image, gain_k, ctx.needs_input_grad[0])
         gx = None if gx is None else gx.reshape(x.shape)
-        gs = gs if ctx.needs_input_grad[4] else None
         return gx, gw.reshape(weight.shape), g_gain, sums_k / layer.out.step, gs, None, None
 
 
 def _adder(
-    layer: Layer, gr: Tensor, x: Tensor, weight: Tensor, _gain_k: Tensor, wants_x: bool
+    layer: Layer, gr: Tensor, x: Tensor, weight: Tensor, wants_x: bool
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
     """Return the gradients of AdderNet at the values that the integers stand for; zero for weights in the clamp."""
     how, w = _window(layer.node), layer.weight_kcrs
@@ -148,7 +149,7 @@ def _adder(
 
 
 def _multiplier(
-    layer: Layer, gr: Tensor, x: Tensor, _weight: Tensor, gain_k: Tensor, wants_x: bool
+    layer: Layer, gr: Tensor, x: Tensor, gain_k: Tensor, wants_x: bool
 ) -> tuple[Tensor | None, Tensor, None]:
     """Return the gradients of a convolution; its batch norm is folded into the weights, ``w * gain_k``."""
     stride, padding, dilation, groups = _window(layer.node)

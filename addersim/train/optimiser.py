@@ -13,8 +13,11 @@ from addersim.nn.rates import adaptive_rate, parameter_groups
 from addersim.train.recipe import Recipe
 
 
-def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Return ``0.5 * learning_rate * (1 + cos(pi * epoch / epochs))``, as in huawei-noah/AdderNet main.py."""
+def learning_rate(recipe: Recipe, epoch: float) -> float:
+    """Return ``0.5 * learning_rate * (1 + cos(pi * epoch / epochs))``, as in huawei-noah/AdderNet main.py.
+
+    ``epoch`` counts from 0; with ``schedule = "batch"`` it is the part of the epoch that is done, too.
+    """
     return 0.5 * recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs))
 
 

@@ -73,6 +73,8 @@ class IntegerModule(nn.Module):
     True
     """
 
+    module: nn.Module
+
     def __init__(self, module: nn.Module, images: Any, *, learned_steps: bool = False, **settings: Any) -> None:
         super().__init__()
         self.module = module
@@ -239,22 +241,22 @@ def _tensors(module: nn.Module, node: Node) -> dict[str, Tensor]:
     InputError
         If the node has weights and the module of its name has others.
     """
-    owner, found = _owner(module, node.name), {}
+    owner = _owner(module, node.name)
+    found: dict[str, Tensor] = {}
     for key, wanted in node.params.items():
         tensor = getattr(owner, NAMES[key], None)
-        fits = isinstance(tensor, Tensor) and array(key, tensor).shape == wanted.shape
-        if not fits and key in ("w_krsc", "bias_k"):
+        if not isinstance(tensor, Tensor) or array(key, tensor).shape != wanted.shape:
+            tensor = None if key in ("w_krsc", "bias_k") else torch.from_numpy(np.array(wanted))
+        if tensor is None or not np.array_equal(array(key, tensor), wanted):
             raise InputError(f"layer {node.name!r}: its {NAMES[key]} is not that of a module of that name")
-        found[key] = tensor if fits else torch.from_numpy(np.array(wanted))
-        if not np.array_equal(array(key, found[key]), wanted):
-            raise InputError(f"layer {node.name!r}: its {NAMES[key]} is not that of a module of that name")
+        found[key] = tensor
     return found
 
 
 def _owner(module: nn.Module, name: str) -> nn.Module:
     """Return the module that made a node: nodes are called as modules, or, where one makes several, qualify that."""
     modules = dict(module.named_modules())
-    return modules.get(name, modules.get(name.rpartition(".")[0], module))
+    return modules.get(name) or modules.get(name.rpartition(".")[0]) or module
 
 
 def array(key: str, value: Tensor) -> NDArray[np.float32]:
