@@ -69,7 +69,8 @@ class IntegerModule(nn.Module):
     >>> images, _ = addersim.sample("fashion_sample", limit=4)
     >>> module = IntegerModule(load_checkpoint("lenet5_adder"), images, bits=4)
     >>> trace = addersim.simulate(module.export(), images)
-    >>> bool((module(torch.from_numpy(images)).numpy(force=True) == trace.logits.astype("float32")).all())
+    >>> logits = module(torch.from_numpy(images)).numpy(force=True)
+    >>> bool((np.rint(logits / trace.logits_format.step) == trace.logits_int).all())
     True
     """
 
