@@ -106,6 +106,14 @@ def affine(norm, x):
     return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, eps=norm.eps)
 
 
+def as_in_training(g, y):
+    """Return what a batch norm in training hands back, but for its factor: torch's own, for a gain of sigma."""
+    y = y.clone().requires_grad_()
+    sigma = y.detach().var((0, 2, 3), unbiased=False).sqrt()
+    F.batch_norm(y, None, None, sigma, None, True, eps=1e-30).backward(g)
+    return y.grad
+
+
 def expected_gradients(module, images, qnet, target):
     """The same network in float64: weights and edges replaced by what the integers stand for, straight through."""
     net = module.double()
@@ -137,9 +145,10 @@ def expected_gradients(module, images, qnet, target):
     w = net.adder.weight.clamp(*form.range)
     codes = qnet.node("adder").params["w_krsc"].transpose(0, 3, 1, 2).astype(float)
     w_codes = torch.from_numpy((codes - form.zero_point) * form.step)
-    y = adder_conv2d(x, through(w, w_codes), (2, 2), (1, 1))
     lost = (net.adder.weight - w).abs().sum((1, 2, 3)).detach()[:, None, None]
-    x = edge(torch.relu(affine(net.norm1, y - lost)), "adder")
+    y = adder_conv2d(x, through(w, w_codes), (2, 2), (1, 1)) - lost
+    y.register_hook(lambda g: as_in_training(g, y.detach()))
+    x = edge(torch.relu(affine(net.norm1, y)), "adder")
     logits = F.linear(x.flatten(1), folded(net.fc, None, "fc"), net.fc.bias)
     through(logits, edges["fc"]).mul(target).sum().backward()
     return {name: p.grad for name, p in net.named_parameters()}

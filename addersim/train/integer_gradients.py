@@ -25,11 +25,12 @@ Numbers = NDArray[np.floating[Any]]
 
 
 class Layer(NamedTuple):
-    """A layer's integers, its input's format, and the format that its output stage leads to."""
+    """A layer's integers, its input's format, the format that its output stage leads to, whether that is batch norm."""
 
     node: Node
     x: EdgeFormat
     out: EdgeFormat
+    norm: bool = False
 
     @property
     def gain_k(self) -> Tensor:
@@ -102,7 +103,9 @@ class Stage(Function):
     """A layer with its output stage: r is given.
 
     ``gain_k`` and ``offset_k`` are the batch norm's, in real numbers; ``step`` is the input's, from which an adder
-    layer's weights have theirs.
+    layer's weights have theirs. What goes back through an adder layer with a batch norm is centred as by a batch norm
+    in training: the running statistics do not follow the weights, every weight of a channel moves its mean, and that
+    part of the gradient, which beta and gamma have as well, would swamp the rest.
     """
 
     @staticmethod
@@ -124,12 +127,21 @@ class Stage(Function):
         g_gain = torch.where(gain_k == 0, 0, slope_k / torch.where(gain_k == 0, 1, gain_k))
         gr_image, x_image = (t if t.dim() == 4 else as_images(t) for t in (gr, x))
         if OPS[layer.node.kind].array == "adder":
+            gr_image = _centred(gr, r, axes).reshape(gr_image.shape) if layer.norm else gr_image
             w = weight if weight.dim() == 4 else weight[:, :, None, None]
             gx, gw, gs = _adder(layer, gr_image, x_image, w, ctx.needs_input_grad[0])
         else:
             gx, gw, gs = _multiplier(layer, gr_image, x_image, gain_k, ctx.needs_input_grad[0])
         gx = None if gx is None else gx.reshape(x.shape)
         return gx, gw.reshape(weight.shape), g_gain, sums_k / layer.out.step, gs, None, None
+
+
+def _centred(gr: Tensor, r: Tensor, axes: list[int]) -> Tensor:
+    """Return the gradient without its mean and its correlation with the output, per channel."""
+    r = r - r.mean(axes, keepdim=True)
+    gr = gr - gr.mean(axes, keepdim=True)
+    slope = (gr * r).sum(axes, keepdim=True) / r.square().sum(axes, keepdim=True).clamp_min(1e-12)
+    return gr.sub_(r.mul_(slope))
 
 
 def _adder(

@@ -153,7 +153,8 @@ class IntegerModule(nn.Module):
 
     def _before_rounding(self, plan: Layout, node: Node, integers: Mapping[str, Ints], source: Edge) -> Tensor:
         """Return r of a layer or a scale node."""
-        layer, part = Layer(node, source.form, plan.formats[node.name]), self._parts.get(node.name)
+        part = self._parts.get(node.name)
+        layer = Layer(node, source.form, plan.formats[node.name], norm=part is not None and part.norm is not None)
         if part is None:
             return layer.scaled(source.value)
         gain_k, offset_k = self._stage(part)
