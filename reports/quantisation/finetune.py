@@ -94,6 +94,8 @@ def _note(found: dict[str, tuple[str, ...]]) -> None:
 
 if __name__ == "__main__":
     try:
+        if len(sys.argv) < 3:
+            raise InputError("expected CHECKPOINT FOLDER [ROW ...]")
         main(*sys.argv[1:])
     except InputError as error:
         sys.exit(f"finetune.py: {error}")
