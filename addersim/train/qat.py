@@ -119,7 +119,11 @@ class IntegerModule(nn.Module):
         return replace(part, root=root, norm=norm)
 
     def _arrays(self, node: Node) -> dict[str, NDArray[Any]]:
-        return {key: array(key, value) for key, value in self._tensors.get(node.name, {}).items()}
+        arrays = {key: array(key, value) for key, value in self._tensors.get(node.name, {}).items()}
+        for key, values in arrays.items():
+            if not np.isfinite(values).all():
+                raise InputError(f"layer {node.name!r}: its {NAMES[key]} is not finite; lower the learning rate")
+        return arrays
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, integers times their step, in float32."""

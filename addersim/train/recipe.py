@@ -58,7 +58,9 @@ class Recipe(Record):
 
     ``eta`` scales the gradients of adder layers (:func:`addersim.nn.adaptive_rate`) and does nothing
     in a network without them. With ``adder_rate = "global"`` gradients of adder layers are not scaled; instead
-    their learning rate is ``adder_rate_factor`` times that of the other layers. ``weight_gradient`` is the
+    their learning rate is ``adder_rate_factor`` times that of the other layers. ``eta_others`` scales the gradients of
+    all other parameters, each tensor's, in the way of ``eta``: on few bits those of the first layers are thousands of
+    times those of the last. ``weight_gradient`` is the
     full-precision one or that of the sign. Both are for the paper's ablation (Chen et al., CVPR 2020).
 
     The last ``validation_images`` training images are held out and measured after every epoch: such a run looks
@@ -85,6 +87,7 @@ class Recipe(Record):
     momentum: Share = 0.9
     weight_decay: Share = 5e-4
     eta: Positive = 0.2
+    eta_others: Positive | None = None
     weight_gradient: Literal["full", "sign"] = "full"
     adder_rate: Literal["adaptive", "global"] = "adaptive"
     adder_rate_factor: Positive = 100.0
