@@ -74,17 +74,17 @@ def requantise(plan: Layout, parts: Mapping[str, Fused]) -> QuantizedNetwork:
     nodes: dict[str, Node] = {}
     tensors: dict[str, Tensor] = {}
     for old in plan.qnet.nodes:
-        new, form = _renewed(plan, parts, old, nodes, tensors)
+        new, form = renewed(plan, parts, old, nodes, tensors)
         float_edge = old.attrs["float_edge"]
         nodes[old.name] = replace(new, attrs={**new.attrs, "float_edge": float_edge})
         tensors[old.name] = Tensor(plan.qnet.tensors[old.name].shape, form)
     return QuantizedNetwork(plan.qnet.name, tuple(nodes.values()), tensors)
 
 
-def _renewed(
+def renewed(
     plan: Layout, parts: Mapping[str, Fused], old: Node, nodes: Mapping[str, Node], tensors: Mapping[str, Tensor]
 ) -> tuple[Node, EdgeFormat]:
-    """Return one node and its edge's format."""
+    """Return one node of :func:`requantise` and its edge's format, after what it reads."""
     form, choices, part = plan.formats[old.name], plan.choices, parts.get(old.name)
     if old.kind == "add":
         assert part is not None

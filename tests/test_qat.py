@@ -44,18 +44,22 @@ def shaken(module, by=0.02, seed=3):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_image_has_the_simulators_logits(name, settings):
     float_module, images = NETWORKS[name]()
-    module = shaken(IntegerModule(float_module, images, **settings))
-    trace = addersim.simulate(module.export(), images)
-    x, step = torch.from_numpy(images), trace.logits_format.step
-    for training in (False, True):
-        module.train(training)
-        with torch.no_grad():
-            plain = module(x)
-        learning = module(x)
-        assert learning.requires_grad
-        for logits in (plain, learning.detach()):
-            assert np.array_equal(np.rint(logits.double().numpy() / step), trace.logits_int)
-            np.testing.assert_allclose(logits.numpy(), trace.logits, rtol=1e-6)  # float32 holds integer x step
+    module = shaken(IntegerModule(float_module, images, **settings)).eval()
+    exported, x = module.export(), torch.from_numpy(images)
+    with torch.no_grad():
+        plain = module(x)
+    learning = module(x)
+    assert learning.requires_grad
+    for logits in (plain, learning.detach()):
+        same_integers(logits, exported, images)
+    same_integers(module.train()(x).detach(), module.executed, images)  # with the batch's own statistics
+
+
+def same_integers(logits, qnet, images):
+    trace = addersim.simulate(qnet, images)
+    step = trace.logits_format.step
+    assert np.array_equal(np.rint(logits.double().numpy() / step), trace.logits_int)
+    np.testing.assert_allclose(logits.numpy(), trace.logits, rtol=1e-6)  # float32 holds integer x step
 
 
 @pytest.mark.parametrize("name", ["resnet20_adder", "resnet20_conv_a", "segmenter_adder"])
@@ -67,8 +71,7 @@ def test_bundled_networks_run_and_learn(name):
     float_module(images)
     module = IntegerModule(float_module.eval(), images.numpy(), bits=4)
     logits = module(images)
-    trace = addersim.simulate(module.export(), images)
-    assert np.array_equal(np.rint(logits.detach().double().numpy() / trace.logits_format.step), trace.logits_int)
+    same_integers(logits.detach(), module.executed, images)
     logits.square().mean().backward()
     for parameter, value in module.named_parameters():
         assert value.grad is not None and torch.isfinite(value.grad).all(), parameter
@@ -106,15 +109,7 @@ def affine(norm, x):
     return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, eps=norm.eps)
 
 
-def as_in_training(g, y):
-    """Return what a batch norm in training hands back, but for its factor: torch's own, for a gain of sigma."""
-    y = y.clone().requires_grad_()
-    sigma = y.detach().var((0, 2, 3), unbiased=False).sqrt()
-    F.batch_norm(y, None, None, sigma, None, True, eps=1e-30).backward(g)
-    return y.grad
-
-
-def expected_gradients(module, images, qnet, target):
+def expected_gradients(module, images, qnet, target, training):
     """The same network in float64: weights and edges replaced by what the integers stand for, straight through."""
     net = module.double()
     trace = addersim.simulate(qnet, images.numpy(), keep="*")
@@ -147,22 +142,23 @@ def expected_gradients(module, images, qnet, target):
     w_codes = torch.from_numpy((codes - form.zero_point) * form.step)
     lost = (net.adder.weight - w).abs().sum((1, 2, 3)).detach()[:, None, None]
     y = adder_conv2d(x, through(w, w_codes), (2, 2), (1, 1)) - lost
-    y.register_hook(lambda g: as_in_training(g, y.detach()))
-    x = edge(torch.relu(affine(net.norm1, y)), "adder")
+    z = F.batch_norm(y, None, None, net.norm1.weight, net.norm1.bias, True) if training else affine(net.norm1, y)
+    x = edge(torch.relu(z), "adder")
     logits = F.linear(x.flatten(1), folded(net.fc, None, "fc"), net.fc.bias)
     through(logits, edges["fc"]).mul(target).sum().backward()
     return {name: p.grad for name, p in net.named_parameters()}
 
 
-def test_gradients_are_the_float_layers_at_the_integers_values():
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_are_the_float_layers_at_the_integers_values(training):
     """Against PyTorch's own in float64; 16-bit multipliers keep the gains' rounding out of the comparison."""
     float_module, images = block()
-    module = IntegerModule(float_module, images.numpy(), bits=8, multiplier_bits=16)
+    module = IntegerModule(float_module, images.numpy(), bits=8, multiplier_bits=16).train(training)
     target = torch.randn(8, 5, generator=torch.Generator().manual_seed(4))
     module(images).mul(target).sum().backward()
     ours = {name: p.grad.double() for name, p in module.module.named_parameters()}
     module.zero_grad()
-    theirs = expected_gradients(module.module, images, module.float().export(), target.double())
+    theirs = expected_gradients(module.module, images, module.executed, target.double(), training)
     assert ours.keys() == theirs.keys()
     for name, grad in theirs.items():
         scale = float(grad.abs().max())

@@ -25,12 +25,14 @@ Numbers = NDArray[np.floating[Any]]
 
 
 class Layer(NamedTuple):
-    """A layer's integers, its input's format, the format that its output stage leads to, whether that is batch norm."""
+    """A layer's integers, its input's format, the format that its output stage leads to, and whether the layer's batch
+    norm took its mean and variance from this batch.
+    """
 
     node: Node
     x: EdgeFormat
     out: EdgeFormat
-    norm: bool = False
+    normed: bool = False
 
     @property
     def gain_k(self) -> Tensor:
@@ -56,12 +58,12 @@ class Layer(NamedTuple):
         start_k = _per_channel(self.node.params["offset_k"] / 2.0 ** self.node.params["shift_k"])
         return x * channels(self.gain_k / self.x.step, x) + channels(start_k, x)
 
-    def before_rounding(self, p_npqk: Ints) -> Tensor:
-        """Return r from the products p of an unfinished output stage."""
-        p = torch.from_numpy(p_npqk)
-        scale_k = torch.from_numpy(2.0 ** -self.node.params["shift_k"].astype(np.float32))
-        r = p.to(torch.float32) * scale_k
-        return r.permute(0, 3, 1, 2).contiguous() if r.dim() == 4 else r
+    def before_rounding(self, t_npqk: Ints) -> Tensor:
+        """Return r from t, channels last."""
+        start_k = _per_channel(self.node.params["offset_k"] / 2.0 ** self.node.params["shift_k"])
+        t = torch.from_numpy(t_npqk)
+        t = (t.permute(0, 3, 1, 2) if t.dim() == 4 else t).to(torch.float32, memory_format=torch.contiguous_format)
+        return t.mul_(channels(self.gain_k, t)).add_(channels(start_k, t))
 
 
 def real(codes: Ints, form: EdgeFormat) -> Tensor:
@@ -103,9 +105,8 @@ class Stage(Function):
     """A layer with its output stage: r is given.
 
     ``gain_k`` and ``offset_k`` are the batch norm's, in real numbers; ``step`` is the input's, from which an adder
-    layer's weights have theirs. What goes back through an adder layer with a batch norm is centred as by a batch norm
-    in training: the running statistics do not follow the weights, every weight of a channel moves its mean, and that
-    part of the gradient, which beta and gamma have as well, would swamp the rest.
+    layer's weights have theirs. Mean and variance of this batch depend on the layer, too: what goes back through them
+    takes mean and correlation with the output away from the gradient, channel by channel.
     """
 
     @staticmethod
@@ -127,7 +128,7 @@ class Stage(Function):
         g_gain = torch.where(gain_k == 0, 0, slope_k / torch.where(gain_k == 0, 1, gain_k))
         gr_image, x_image = (t if t.dim() == 4 else as_images(t) for t in (gr, x))
         if OPS[layer.node.kind].array == "adder":
-            gr_image = _centred(gr, r, axes).reshape(gr_image.shape) if layer.norm else gr_image
+            gr_image = _centred(gr, r, axes).reshape(gr_image.shape) if layer.normed else gr_image
             w = weight if weight.dim() == 4 else weight[:, :, None, None]
             gx, gw, gs = _adder(layer, gr_image, x_image, w, ctx.needs_input_grad[0])
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,13 +17,13 @@ from addersim.errors import InputError
 from addersim.fixed import Ints
 from addersim.fuse import Fused, fuse
 from addersim.importer import from_torch
-from addersim.kernels import native
 from addersim.network import EdgeFormat, Node
 from addersim.ops import OPS
 from addersim.quantize import quantize
 from addersim.quantized import QuantizedNetwork
 from addersim.requantise import Layout, absorbed, is_partial, layout, requantise
 from addersim.train.integer_gradients import Layer, Replace, Round, Stage, channels, moved, real
+from addersim.train.integer_pass import Pass
 
 NAMES = {
     "w_krsc": "weight",
@@ -41,14 +41,18 @@ class IntegerModule(nn.Module):
     In every call the parameters of ``module`` become integers by the functions of :func:`addersim.quantize` (weights,
     B_k, M_k, A_k, n_k), and every node runs on integers. The result is ``code * step`` of the output edge. The
     backward pass gives the float layers' gradients at the values that the integers stand for, straight through the
-    roundings, and zero outside the clamps: :mod:`addersim.train.integer_gradients`. Batch norms keep their running
-    statistics, in training too: what they make of mean and variance is in the integers.
+    roundings, and zero outside the clamps: :mod:`addersim.train.integer_gradients`.
+
+    Batch norms of adder layers take mean and variance from the batch in training, and move the running ones, as
+    anywhere: the distances' means follow every weight, and statistics that stay are wrong by more than sigma after a
+    few steps. Both are integers' statistics, and what they make is in the integers. In evaluation, and in batch norms
+    of multiplier layers always, the running ones count. ``executed`` is the network that the latest call ran.
 
     Parameters
     ----------
     module
         Every layer with parameters must be a module of its own. Its gammas and betas are changed to those of the
-        correction, if ``settings`` name one.
+        correction, if ``settings`` name one, and its running statistics to those of the integers.
     images
         Calibration images, N C H W, training images only. They decide all widths and steps.
     learned_steps
@@ -67,7 +71,7 @@ class IntegerModule(nn.Module):
     >>> import addersim, torch
     >>> from addersim.nn import load_checkpoint
     >>> images, _ = addersim.sample("fashion_sample", limit=4)
-    >>> module = IntegerModule(load_checkpoint("lenet5_adder"), images, bits=4)
+    >>> module = IntegerModule(load_checkpoint("lenet5_adder"), images, bits=4).eval()
     >>> trace = addersim.simulate(module.export(), images)
     >>> logits = module(torch.from_numpy(images)).numpy(force=True)
     >>> bool((np.rint(logits / trace.logits_format.step) == trace.logits_int).all())
@@ -87,6 +91,8 @@ class IntegerModule(nn.Module):
         self._steps = {name: _step(self._plan.formats[name].step) for name in _learnable(self._plan) if learned_steps}
         self.steps = nn.ParameterDict({name.replace(".", "/"): step for name, step in self._steps.items()})
         self._absorb()
+        self._centre(images)
+        self.executed = qnet
 
     def _absorb(self) -> None:
         """Let the module's batch norms make the output stages that calibration's correction found."""
@@ -100,20 +106,17 @@ class IntegerModule(nn.Module):
                     tensor.data.copy_(torch.from_numpy(norm.params[key]))
 
     def export(self) -> QuantizedNetwork:
-        """Return the network of integers that the parameters of the moment make."""
-        return self._requantised().qnet
+        """Return the network of integers that the parameters of the moment make, and the running statistics."""
+        return requantise(*self._moment())
 
-    def _requantised(self) -> Layout:
-        """Return the integers of the moment and the formats in which their edges are rounded."""
+    def _moment(self) -> tuple[Layout, dict[str, Fused]]:
+        """Return the formats and the float parameters of the moment."""
         formats = dict(self._plan.formats)
-        for name in formats:
-            if (step := self._steps.get(name)) is not None:
-                formats[name] = replace(formats[name], step=float(step.detach()))
-        plan = self._plan._replace(formats=formats)
-        return plan._replace(qnet=requantise(plan, {name: self._fresh(part) for name, part in self._parts.items()}))
+        for name, step in self._steps.items():
+            formats[name] = replace(formats[name], step=step.item())
+        return self._plan._replace(formats=formats), {name: self._fresh(part) for name, part in self._parts.items()}
 
     def _fresh(self, part: Fused) -> Fused:
-        """Return a part with the parameters of the moment."""
         root, norm = (node and replace(node, params=self._arrays(node)) for node in (part.root, part.norm))
         assert root is not None
         return replace(part, root=root, norm=norm)
@@ -127,52 +130,83 @@ class IntegerModule(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits, integers times their step, in float32."""
-        plan = self._requantised()
-        qnet, formats = plan.qnet, plan.formats
-        first, last = qnet.nodes[0].name, qnet.nodes[-1].name
-        codes, _ = native.quantise(
-            images.numpy(force=True), formats[first].step, formats[first].zero_point, formats[first].format
-        )
-        integers: dict[str, Ints] = {first: codes}
-        edges = {first: Edge(real(codes, formats[first]), _constant(formats[first].step), formats[first])}
-        for node in qnet.nodes[1:]:
-            integers[node.name] = run(qnet, node, [integers[name] for name in node.inputs])
-            if torch.is_grad_enabled():
-                edges[node.name] = self._edge(plan, node, integers, [edges[name] for name in node.inputs])
-        return edges[last].value if last in edges else real(integers[last], formats[last])
+        now = Pass(*self._moment())
+        form = now.begin(images.numpy(force=True))
+        first, last = (now.plan.qnet.nodes[i].name for i in (0, -1))
+        edges = {first: Edge(real(now.integers[first], form), _constant(form.step), form)}
+        for old in now.plan.qnet.nodes[1:]:
+            now.renew(old)
+            if not torch.is_grad_enabled():
+                now.execute(old.name)
+                continue
+            t, normed = now.centred(old.name), self.training and self._follows(old.name)
+            if t is not None and normed:
+                t = self._follow(now, old, t)
+            now.execute(old.name)
+            edges[old.name] = self._edge(now, old.name, t, normed, [edges[name] for name in old.inputs])
+        self.executed = now.network()
+        return edges[last].value if last in edges else real(now.integers[last], now.form(last))
 
-    def _edge(self, plan: Layout, node: Node, integers: Mapping[str, Ints], sources: Sequence[Edge]) -> Edge:
+    def _follows(self, name: str) -> bool:
+        """Whether a layer's batch norm takes the statistics of the batch in training: that of an adder layer does."""
+        part = self._parts.get(name)
+        return part is not None and part.norm is not None and OPS[part.root.kind].array == "adder"
+
+    def _follow(self, now: Pass, old: Node, t: Ints, momentum: float = 0.1) -> Ints:
+        """Give a layer the batch's mean and variance, move the running ones, and return t less the new bias."""
+        norm, bias_k = now.parts[old.name].norm, now.nodes[old.name].params["bias_k"]
+        assert norm is not None
+        mean_k, var_k = now.statistics(old.name, t)
+        own = self._tensors[norm.name]
+        for key, values in (("mean_k", mean_k), ("var_k", var_k)):
+            own[key].lerp_(torch.from_numpy(values), momentum)
+        now.take(old, {"mean_k": mean_k, "var_k": var_k})
+        return np.asarray(t + (bias_k - now.nodes[old.name].params["bias_k"]))
+
+    def _centre(self, images: NDArray[Any]) -> None:
+        """Let the batch norms of adder layers hold the statistics on integers, gammas and betas making up for it."""
+        now = Pass(*self._moment())
+        now.begin(images)
+        for old in now.plan.qnet.nodes[1:]:
+            now.renew(old)
+            if self._follows(old.name) and (t := now.centred(old.name)) is not None:
+                norm = now.parts[old.name].norm
+                assert norm is not None
+                for key, value in _moved_statistics(norm, *now.statistics(old.name, t)).items():
+                    self._tensors[norm.name][key].data.copy_(torch.from_numpy(value))
+            now.execute(old.name)
+
+    def _edge(self, now: Pass, name: str, t: Ints | None, normed: bool, sources: Sequence[Edge]) -> Edge:
         """Return what the codes of a node's edge stand for, with its gradient; r where an addition finishes it."""
-        form, y, xs = plan.formats[node.name], integers[node.name], [source.value for source in sources]
+        node, y, xs = now.nodes[name], now.integers[name], [source.value for source in sources]
+        form = now.plan.formats[name]
         if node.stage is None:
-            form = _format(plan.qnet, node.name)  # pooling changes the step
+            form = now.form(name)  # pooling changes the step
             value: Tensor = Replace.apply(moved(node, *xs), real(y, form))  # type: ignore[no-untyped-call]
             return Edge(value, sources[0].step * (form.step / sources[0].form.step), form)
-        r = xs[0] + xs[1] if node.kind == "add" else self._before_rounding(plan, node, integers, sources[0])
-        step = self._steps.get(node.name, _constant(form.step))
+        layer = Layer(node, sources[0].form, form, normed)
+        r = xs[0] + xs[1] if node.kind == "add" else self._before_rounding(now, layer, t, sources[0])
+        step = self._steps.get(name, _constant(form.step))
         if is_partial(node):
             return Edge(r, step, form)
         low = form.zero_point if node.stage.relu else form.format.min
         return Edge(Round.apply(r, step, real(y, form), form, low), step, form)  # type: ignore[no-untyped-call]
 
-    def _before_rounding(self, plan: Layout, node: Node, integers: Mapping[str, Ints], source: Edge) -> Tensor:
+    def _before_rounding(self, now: Pass, layer: Layer, t: Ints | None, source: Edge) -> Tensor:
         """Return r of a layer or a scale node."""
-        part = self._parts.get(node.name)
-        layer = Layer(node, source.form, plan.formats[node.name], norm=part is not None and part.norm is not None)
+        part = now.parts.get(layer.node.name)
         if part is None:
             return layer.scaled(source.value)
         gain_k, offset_k = self._stage(part)
-        if node.kind == "scale":
+        if t is None:
             zero = layer.out.zero_point if part.adds_zero else 0
             y = source.value * channels(gain_k, source.value) + channels(offset_k, source.value)
             return y / layer.out.step + zero
-        assert node.stage is not None
-        unfinished = replace(node, stage=replace(node.stage, finish=False))
-        partial = is_partial(node)
-        p = integers[node.name] if partial else run(plan.qnet, unfinished, [integers[node.inputs[0]]])
-        weight, r = self._tensors[node.name]["w_krsc"], layer.before_rounding(p)
-        stage: Tensor = Stage.apply(source.value, weight, gain_k, offset_k, source.step, r, layer)  # type: ignore[no-untyped-call]
-        return stage
+        weight = self._tensors[layer.node.name]["w_krsc"]
+        r: Tensor = Stage.apply(  # type: ignore[no-untyped-call]
+            source.value, weight, gain_k, offset_k, source.step, layer.before_rounding(t), layer
+        )
+        return r
 
     def _stage(self, part: Fused) -> tuple[Tensor, Tensor]:
         """Return gain and offset of a layer's output stage in real numbers, differentiable."""
@@ -181,7 +215,8 @@ class IntegerModule(nn.Module):
         bias = _constant(0.0) if bias is None else bias
         if norm is None:
             return torch.ones(len(root.params["w_krsc"])), bias.expand(len(root.params["w_krsc"]))
-        gamma, beta, mean, var = (self._tensors[norm.name][key] for key in ("gamma_k", "beta_k", "mean_k", "var_k"))
+        gamma, beta = (self._tensors[norm.name][key] for key in ("gamma_k", "beta_k"))
+        mean, var = (torch.from_numpy(norm.params[key]) for key in ("mean_k", "var_k"))
         gain = torch.where(var == 0, 0, gamma / torch.sqrt(var + norm.attrs["eps"]))
         if OPS[root.kind].array == "adder":  # its bias is in B_k, which is subtracted before the gain
             return gain, beta + gain.detach() * (bias - bias.detach())
@@ -197,18 +232,6 @@ class Edge(NamedTuple):
     value: Tensor
     step: Tensor
     form: EdgeFormat
-
-
-def run(qnet: QuantizedNetwork, node: Node, xs: Sequence[Ints]) -> Ints:
-    """Return the integers of a node's edge by the simulator's kernels."""
-    formats = tuple(_format(qnet, name) for name in (*node.inputs, node.name))
-    return OPS[node.kind].prepared(node, formats, native)(*xs)[0]
-
-
-def _format(qnet: QuantizedNetwork, name: str) -> EdgeFormat:
-    form = qnet.tensors[name].format
-    assert form is not None
-    return form
 
 
 def _learnable(plan: Layout) -> list[str]:
@@ -233,6 +256,14 @@ def _readers(qnet: QuantizedNetwork, name: str) -> list[Node]:
 
 def _step(value: float) -> nn.Parameter:
     return nn.Parameter(torch.tensor(value, dtype=torch.float64))
+
+
+def _moved_statistics(norm: Node, mean_k: NDArray[Any], var_k: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return parameters of a batch norm of that mean and variance that computes what ``norm`` computes."""
+    p, eps = {key: np.asarray(value, np.float64) for key, value in norm.params.items()}, norm.attrs["eps"]
+    gain_k = np.where(p["var_k"] > 0, p["gamma_k"] / np.sqrt(p["var_k"] + eps), 0)
+    beta_k = p["beta_k"] + gain_k * (mean_k - p["mean_k"])
+    return {"mean_k": mean_k, "var_k": var_k, "gamma_k": gain_k * np.sqrt(var_k + eps), "beta_k": beta_k}
 
 
 def _constant(value: float) -> Tensor:
