@@ -53,6 +53,15 @@ def joined():
     return module.eval(), images.numpy()
 
 
+def biased():
+    """Biases of adder layers, which are imported as batch norms that only shift, with and without one behind."""
+    torch.manual_seed(4)
+    layers = nn.Conv2d(3, 4, 3), nn.ReLU(), AdderConv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), AdderConv2d(4, 3, 1)
+    module, images = trained(nn.Sequential(*layers)), torch.randn(8, 3, 8, 8)
+    module(images)
+    return module.eval(), images.numpy()
+
+
 def lenet():
     module = trained(build_model("lenet5_adder"))
     images, _ = addersim.sample("fashion_calibration", limit=16)
@@ -60,7 +69,7 @@ def lenet():
     return module.eval(), images
 
 
-NETWORKS = {"joined": joined, "lenet": lenet}
+NETWORKS = {"joined": joined, "biased": biased, "lenet": lenet}
 CASES = [
     {"bits": 4},
     {"bits": 3, "range": "max", "residual_bits": 6},

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from addersim.choices import Choices
 from addersim.errors import InputError
@@ -91,7 +92,7 @@ class IntegerModule(nn.Module):
         self._steps = {name: _step(self._plan.formats[name].step) for name in _learnable(self._plan) if learned_steps}
         self.steps = nn.ParameterDict({name.replace(".", "/"): step for name, step in self._steps.items()})
         self._absorb()
-        self._centre(images)
+        self._centre(np.asarray(images))
         self.executed = qnet
 
     def _absorb(self) -> None:
@@ -150,7 +151,9 @@ class IntegerModule(nn.Module):
     def _follows(self, name: str) -> bool:
         """Whether a layer's batch norm takes the statistics of the batch in training: that of an adder layer does."""
         part = self._parts.get(name)
-        return part is not None and part.norm is not None and OPS[part.root.kind].array == "adder"
+        if part is None or part.norm is None or OPS[part.root.kind].array != "adder":
+            return False
+        return isinstance(_owner(self.module, part.norm.name), _BatchNorm)  # a bias is imported as one, too
 
     def _follow(self, now: Pass, old: Node, t: Ints, momentum: float = 0.1) -> Ints:
         """Give a layer the batch's mean and variance, move the running ones, and return t less the new bias."""

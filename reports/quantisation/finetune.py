@@ -26,10 +26,11 @@ RECIPE: dict[str, Any] = {
     "dataset": "cifar10",
     "epochs": 1,
     "batch_size": 64,
-    "learning_rate": 1e-5,
+    "learning_rate": 1e-3,
     "schedule": "batch",
     "weight_decay": 0.0,
-    "eta": 30.0,
+    "eta": 0.3,
+    "eta_others": 0.05,
     "augmentation": {"flip": True, "shift_pixels": 4},
     "validation_images": 1000,
     "test_at_end": True,
@@ -42,7 +43,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "4, shift_add": {"bits": 4, "output_stage": "shift_add"},
     "8, shift_add": {"bits": 8, "output_stage": "shift_add"},
 }
-OWN: dict[str, dict[str, Any]] = {}  # what a row changes in the recipe
+OWN: dict[str, dict[str, Any]] = {  # what a row changes in the recipe: finer steps, smaller ones
+    "4": {"eta": 0.15},
+    "4, shift_add": {"eta": 0.15},
+    "8, shift_add": {"eta": 0.05},
+    "8, shift_only": {"eta": 0.1, "eta_others": 0.1},
+}
 HEAD = """# ResNet-20 on CIFAR-10, fine-tuned on integers
 
 Accuracy in % on all 10,000 test images, integers from input to logits. The published adder network goes on training on
