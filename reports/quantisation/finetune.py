@@ -65,7 +65,7 @@ def recipe(checkpoint: str, row: str) -> Recipe:
     """Return the recipe of a row."""
     own = OWN.get(row, {})
     teacher = {"model": "resnet20_adder", "weights": checkpoint, "temperature": 1.0, "weight": 1.0}
-    how = {"correction": "least_squares", "calibration_images": 200, **ROWS[row]}
+    how = {"correction": "least_squares", "calibration_images": 200, "learned_steps": True, **ROWS[row]}
     return build(Recipe, {**RECIPE, "start": checkpoint, "teacher": teacher, "quantization": how, **own}, row)
 
 
