@@ -227,10 +227,11 @@ def test_learned_steps_are_those_of_free_edges():
     assert "first" in module.steps and "plain" in module.steps
     assert not {"input", "last", "other"} & set(module.steps)  # the ends; a concatenation's edges have one step
     with torch.no_grad():
-        module.steps["plain"].mul_(1.5)
-    assert module.export().tensors["plain"].format.step == module.steps["plain"].item()
+        module.steps["plain"].add_(np.log(1.5))
+    new, old = (m.tensors["plain"].format.step for m in (module.export(), module.executed))
+    assert new == pytest.approx(1.5 * old)
     with torch.no_grad():
-        module.steps["plain"].fill_(-1.0)
+        module.steps["plain"].fill_(np.inf)
     with pytest.raises(InputError, match="not a positive number"):
         module.export()
 
@@ -300,6 +301,16 @@ def read_recipe_of(tmp_path, more=""):
     )
     file.write_text(text)
     return read_recipe(file)
+
+
+def test_the_shipped_networks_of_4_bits_are_what_their_cards_say():
+    file = addersim.nn.catalogue.weights_file("lenet5_adder-fashion_mnist-4bit")
+    qnet, card = addersim.QuantizedNetwork.load(file), json.loads(file.with_suffix(".json").read_text())
+    images, labels = addersim.sample("fashion_sample")  # a fifth of the test images
+    right = 100 * np.mean(addersim.simulate(qnet, images).logits_int.argmax(1) == labels)
+    assert abs(right - card["accuracy_percent"]) < 2 and card["measured_on"] == "10000 test images, integers"
+    assert qnet.node("fc1").datapath.x.bits == qnet.node("fc1").datapath.w.bits == 4
+    assert addersim.QuantizedNetwork.load(addersim.nn.catalogue.weights_file("lenet5_adder-mnist-4bit"))
 
 
 def test_resume_gives_the_same_network(folder, tmp_path):

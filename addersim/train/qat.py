@@ -57,7 +57,8 @@ class IntegerModule(nn.Module):
     images
         Calibration images, N C H W, training images only. They decide all widths and steps.
     learned_steps
-        Make the steps of rounded edges parameters, ``steps``; powers of two, the input's and the output's stay.
+        Make the steps of rounded edges parameters: ``steps`` holds their logarithms. Powers of two, the input's and
+        the output's stay.
     **settings
         Those of :func:`addersim.quantize`.
 
@@ -114,7 +115,7 @@ class IntegerModule(nn.Module):
         """Return the formats and the float parameters of the moment."""
         formats = dict(self._plan.formats)
         for name, step in self._steps.items():
-            formats[name] = replace(formats[name], step=step.item())
+            formats[name] = replace(formats[name], step=math.exp(step.item()))
         return self._plan._replace(formats=formats), {name: self._fresh(part) for name, part in self._parts.items()}
 
     def _fresh(self, part: Fused) -> Fused:
@@ -189,7 +190,7 @@ class IntegerModule(nn.Module):
             return Edge(value, sources[0].step * (form.step / sources[0].form.step), form)
         layer = Layer(node, sources[0].form, form, normed)
         r = xs[0] + xs[1] if node.kind == "add" else self._before_rounding(now, layer, t, sources[0])
-        step = self._steps.get(name, _constant(form.step))
+        step = self._steps[name].exp() if name in self._steps else _constant(form.step)
         if is_partial(node):
             return Edge(r, step, form)
         low = form.zero_point if node.stage.relu else form.format.min
@@ -258,7 +259,8 @@ def _readers(qnet: QuantizedNetwork, name: str) -> list[Node]:
 
 
 def _step(value: float) -> nn.Parameter:
-    return nn.Parameter(torch.tensor(value, dtype=torch.float64))
+    """Return the logarithm of a step: whatever moves it, the step stays positive."""
+    return nn.Parameter(torch.tensor(math.log(value), dtype=torch.float64))
 
 
 def _moved_statistics(norm: Node, mean_k: NDArray[Any], var_k: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -44,6 +44,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "8, shift_add": {"bits": 8, "output_stage": "shift_add"},
 }
 OWN: dict[str, dict[str, Any]] = {  # what a row changes in the recipe: finer steps, smaller ones
+    "2": {"eta": 0.6},
     "4": {"eta": 0.15},
     "4, shift_add": {"eta": 0.15},
     "8, shift_add": {"eta": 0.05},
