@@ -76,8 +76,10 @@ def edge_format(
     Raises
     ------
     InputError
-        If the edge only ever carries zero.
+        If the edge only ever carries zero, or something that is not finite.
     """
+    if not np.isfinite(observed.magnitude):
+        raise InputError(f"edge {name!r} carries {observed.magnitude} on the calibration images: no step can be chosen")
     if observed.magnitude == 0:
         raise InputError(f"edge {name!r} carries only zeros on the calibration images: no step can be chosen")
     unsigned = observed.low >= 0
