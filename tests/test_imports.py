@@ -20,6 +20,7 @@ FLOORS = [
     {
         "importer",
         "exported",
+        "formats",
         "fuse",
         "gains",
         "ranges",
