@@ -7,7 +7,7 @@ inputs that it will get. Layers come in order and each is fitted once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,8 @@ from addersim.ops import OPS, Floats
 BATCH = 32
 MOST = 4.0  # a fit that changes a gain by more has met a channel that hardly varies
 MARGIN = 0.5  # standard deviations below a rectifier's corner that are still fitted
-PASSES = 3  # of fitting behind a rectifier: which values pass depends on the fit
-FEWEST = 100  # values that a channel is fitted to behind its rectifier; else it is fitted to all
+PASSES = 3  # of fitting the offset behind a rectifier: which values pass depends on the fit
+FEWEST = 100  # values that a channel is fitted to behind its rectifier; else the offset stays
 
 
 @dataclass
@@ -110,8 +110,8 @@ def corrected(
 
     ``"mean"`` keeps the gain and moves the offset so that the mean error is zero, the error of the rounded gain
     included. ``"least_squares"`` fits the gain first: ``cov(t, y) / var(t)``, with t in front of the output stage and y
-    behind the batch norm; in front of a rectifier both are fitted again to what passes it or falls short of it by half
-    a standard deviation: what it removes need not be right. ``"batch_norm"`` re-estimates the batch norm: gain and
+    behind the batch norm; in front of a rectifier the offset is then fitted to what passes it or falls short of it by
+    half a standard deviation: what it removes need not be right. ``"batch_norm"`` re-estimates the batch norm: gain and
     offset give the output the mean and the variance of y.
 
     Parameters
@@ -121,23 +121,18 @@ def corrected(
         layer is then fitted to what that leaves of the float sum.
     """
     points = _points(draft, fused, out, choices, walk, tensors, beside)
-    everything = _moments(points)
-    fitted, encoded_k = _fitted(everything, draft, fused, out, choices)
-    if choices.correction == "least_squares" and fused.relu:
-        margin_k = MARGIN * np.sqrt(everything.variance_of_y_k)
-        for _ in range(PASSES):
-            seen = _moments(points, encoded_k, fitted.offset_k, -margin_k)
-            fitted, encoded_k = _fitted(seen.where_enough(everything), draft, fused, out, choices)
-    return fitted
-
-
-def _fitted(moments: _Moments, draft: Draft, fused: Fused, out: EdgeFormat, choices: Choices) -> tuple[Draft, Reals]:
-    """Return the draft with the gain that the correction takes from ``moments`` and its offset; the gain as encoded."""
+    moments = _moments(points)
     ratio_k = moments.ratio_to(draft.gain_k, choices.correction)
     gain_k = draft.gain_k * np.where((ratio_k > 1 / MOST) & (ratio_k < MOST), ratio_k, 1.0)
     trial = finished(replace(draft, gain_k=gain_k), out, choices, fused)
     encoded_k = trial.params["multiplier_k"] / 2.0 ** trial.params["shift_k"] * out.step
-    return replace(draft, gain_k=gain_k, offset_k=moments.y_k - encoded_k * moments.t_k), encoded_k
+    offset_k = moments.y_k - encoded_k * moments.t_k
+    if choices.correction == "least_squares" and fused.relu:
+        least_k = -MARGIN * np.sqrt(moments.variance_of_y_k)
+        for _ in range(PASSES):
+            seen = _moments(points, encoded_k, offset_k, least_k)
+            offset_k = np.where(seen.count_k < FEWEST, offset_k, seen.y_k - encoded_k * seen.t_k)
+    return replace(draft, gain_k=gain_k, offset_k=offset_k)
 
 
 @dataclass(frozen=True)
@@ -154,11 +149,6 @@ class _Moments:
     @property
     def variance_of_y_k(self) -> Reals:
         return np.maximum(self.yy_k - self.y_k**2, 0.0)
-
-    def where_enough(self, other: _Moments) -> _Moments:
-        """Return these moments in channels that have enough values, those of ``other`` elsewhere."""
-        pairs = [(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
-        return _Moments(*(np.where(self.count_k < FEWEST, theirs, own) for own, theirs in pairs))
 
     def ratio_to(self, gain_k: Reals, correction: Correction) -> Reals:
         """Return the corrected gain over ``gain_k``; 1 where t does not vary or the gain is 0."""
