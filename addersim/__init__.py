@@ -26,6 +26,7 @@ _HOMES = {
     "Trace": "simulate",
     "Validation": "validate",
     "activity": "activity",
+    "choose_widths": "widths",
     "compare": "compare",
     "count": "counts",
     "dump": "dump",
@@ -51,6 +52,7 @@ __all__ = [
     "Trace",
     "Validation",
     "activity",
+    "choose_widths",
     "compare",
     "count",
     "dump",
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from addersim.simulate import Trace, simulate
     from addersim.study import Study
     from addersim.validate import Validation, validate
+    from addersim.widths import choose_widths
 
 
 def __getattr__(name: str) -> Any:

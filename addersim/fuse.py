@@ -71,3 +71,22 @@ def _only_reader(network: Network, name: str) -> Node | None:
 def _names(fused: Fused, network: Network) -> set[str]:
     names = {fused.root.name, fused.end}
     return names | {fused.norm.name} if fused.norm else names
+
+
+def output_layers(network: Network) -> set[str]:
+    """Return the layers between which and the output there is neither a layer nor a rectifier."""
+    found, to_visit = set(), [network.nodes[-1].name]
+    while to_visit:
+        node = network.node(to_visit.pop())
+        if OPS[node.kind].array is not None:
+            found.add(node.name)
+        elif node.kind != "relu":
+            to_visit += node.inputs
+    return found
+
+
+def inner_layers(network: Network) -> tuple[str, ...]:
+    """Return the layers that are neither first nor last, in order."""
+    layers = [node.name for node in network.nodes if OPS[node.kind].array is not None]
+    last = {*layers[-1:], *output_layers(network)}
+    return tuple(name for name in layers[1:] if name not in last)

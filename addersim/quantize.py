@@ -11,7 +11,7 @@ from addersim.correction import Walk, corrected
 from addersim.datapath import Datapath, Style
 from addersim.errors import InputError, nearest
 from addersim.formats import Formats
-from addersim.fuse import Fused, fuse
+from addersim.fuse import Fused, fuse, output_layers
 from addersim.integers import Draft, add_node, finished, identity_node, layer_draft, narrow_node, norm_draft
 from addersim.network import EdgeFormat, Network, Node, Tensor
 from addersim.ops import OPS
@@ -104,7 +104,7 @@ def quantize(
     ends = {f.norm.name if f.norm else f.root.name for f in plan}
     walk = Walk(network, images, ends) if correction != "none" else None
     build = _Build(network, Formats(network, observe(network, images), choices), walk)
-    last = {*layers[-1:], *_output_layers(network)}
+    last = {*layers[-1:], *output_layers(network)}
     for fused in plan:
         _place(build, fused, is_first=fused.root.name in layers[:1], is_last=fused.root.name in last)
     if build.alias[network.nodes[-1].name] != build.nodes[-1].name:
@@ -157,18 +157,6 @@ class _Build:
 
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
-
-
-def _output_layers(network: Network) -> set[str]:
-    """Return the layers between which and the output there is neither a layer nor a rectifier."""
-    found, to_visit = set(), [network.nodes[-1].name]
-    while to_visit:
-        node = network.node(to_visit.pop())
-        if OPS[node.kind].array is not None:
-            found.add(node.name)
-        elif node.kind != "relu":
-            to_visit += node.inputs
-    return found
 
 
 def _place(build: _Build, fused: Fused, is_first: bool, is_last: bool) -> None:

@@ -33,7 +33,7 @@ FLOORS = [
         "activity",
     },
     {"charges", "traffic"},
-    {"validate", "dump", "evaluate"},
+    {"validate", "dump", "evaluate", "widths"},
     {"compare", "study"},
     {"outcome"},
     {"figures"},
