@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from addersim.choices import Choices
+from addersim.choices import END_BITS, Choices
 from addersim.errors import InputError
-from addersim.fuse import Fused, fuse
+from addersim.fuse import Fused, end_layers, fuse
 from addersim.network import EdgeFormat, Network, Node
 from addersim.ops import OPS
 from addersim.ops.avg_pool import AvgPool
@@ -25,6 +26,16 @@ class Formats:
     observed: Mapping[str, Observed]
     choices: Choices
 
+    @cached_property
+    def _ends(self) -> frozenset[str]:
+        return end_layers(self.network)
+
+    def input_bits(self, layer: Node) -> int:
+        """Return the width of a layer's inputs: 8 or more where it is a first or last layer of multipliers."""
+        bits = self.choices.input_bits(layer.name)
+        is_end = layer.name in self._ends and OPS[layer.kind].array == "multiplier"
+        return max(END_BITS, bits) if is_end else bits
+
     def of_input(self) -> EdgeFormat:
         """Return the input's format: signed, its largest magnitude at the end of the range."""
         observed = self.observed[self.network.nodes[0].name]
@@ -40,14 +51,14 @@ class Formats:
             return self.behind(next(f for f in fuse(network) if f.root.name == reader))
         readers = self._readers(end)
         grid = self._grid(fused.root.kind == "add" or any(reader.kind == "add" for reader in readers))
-        if end == network.nodes[-1].name:
+        if not readers:  # nothing but the network's output is made of its codes
             return self._logits(end, grid)
         if [reader.kind for reader in readers] == ["concat"]:
             return self.behind(Fused(readers[0], None, False, readers[0].name, False))
         if any(reader.kind == "add" for reader in readers):
             return self._residual(end, self._adder_widths(readers), grid)
-        layers = [reader.name for reader in readers if OPS[reader.kind].array is not None]
-        bits = max(map(self.choices.input_bits, layers), default=self.choices.bits)
+        wanted = [self.input_bits(node) for node in self._layers_behind(end)]
+        bits = max(wanted, default=self.choices.bits)
         return self._edge(end, bits, bool(self._adder_widths(readers)), grid)
 
     def narrow(self, edge: str, source: EdgeFormat, bits: int) -> EdgeFormat:
@@ -92,6 +103,14 @@ class Formats:
 
     def _adder_widths(self, readers: list[Node]) -> list[int]:
         return [self.choices.input_bits(reader.name) for reader in readers if OPS[reader.kind].array == "adder"]
+
+    def _layers_behind(self, name: str) -> list[Node]:
+        """Return the layers that read an edge, or the exact sums that an average pool makes of it."""
+        found = []
+        for node in self._readers(name):
+            pools = isinstance(OPS[node.kind], AvgPool)
+            found += self._layers_behind(node.name) if pools else [node] if OPS[node.kind].array is not None else []
+        return found
 
     def _readers(self, name: str) -> list[Node]:
         """Return who reads an edge's codes, looking through operations that only move or select them."""

@@ -85,8 +85,13 @@ def output_layers(network: Network) -> set[str]:
     return found
 
 
+def end_layers(network: Network) -> frozenset[str]:
+    """Return the first layer and the last ones."""
+    layers = [node.name for node in network.nodes if OPS[node.kind].array is not None]
+    return frozenset({*layers[:1], *layers[-1:], *output_layers(network)})
+
+
 def inner_layers(network: Network) -> tuple[str, ...]:
     """Return the layers that are neither first nor last, in order."""
-    layers = [node.name for node in network.nodes if OPS[node.kind].array is not None]
-    last = {*layers[-1:], *output_layers(network)}
-    return tuple(name for name in layers[1:] if name not in last)
+    ends = end_layers(network)
+    return tuple(n.name for n in network.nodes if OPS[n.kind].array is not None and n.name not in ends)

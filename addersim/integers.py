@@ -59,8 +59,9 @@ def layer_draft(fused: Fused, source: str, x: EdgeFormat, weight_bits: int, choi
         lost_k = (
             np.abs(root.params["w_krsc"] - np.clip(root.params["w_krsc"], *x.range)).astype(np.float64).sum((1, 2, 3))
         )
-        bias_k = np.rint((norm["mean"] + lost_k) / step_k).astype(np.int64)
-        gain_k, offset_k = norm["gain"] * step_k, norm["beta"]
+        exact_k = (norm["mean"] + lost_k) / step_k
+        bias_k, gain_k = np.rint(exact_k).astype(np.int64), norm["gain"] * step_k
+        offset_k = norm["beta"] + gain_k * (bias_k - exact_k)  # what B_k's rounding leaves is A_k's
     else:
         shift = 0
         folded = root.params["w_krsc"].astype(np.float64) * norm["gain"][:, None, None, None]

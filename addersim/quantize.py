@@ -190,9 +190,9 @@ def _moved(build: _Build, fused: Fused, inputs: list[str]) -> str:
 def _layer(build: _Build, fused: Fused, source: str, first: bool, end: bool) -> str:
     choices, name = build.choices, fused.root.name
     multiplier = OPS[fused.root.kind].array == "multiplier"
-    needed, weight_bits = choices.input_bits(name), choices.weights(name)
+    needed, weight_bits = build.formats.input_bits(fused.root), choices.weights(name)
     if end and multiplier:
-        needed, weight_bits = max(END_BITS, needed), choices.layer_bits.get(name, END_BITS)
+        weight_bits = choices.layer_bits.get(name, END_BITS)
     if build.format(source).bits > needed and not (first and multiplier):
         source = _narrow(build, source, fused.root.inputs[0], needed)
     x = build.format(source)
