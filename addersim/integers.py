@@ -197,6 +197,13 @@ def _stage(
     if not np.isfinite(offset_k).all():
         raise InputError(f"layer {name!r}: the offset of its output stage is not finite")
     multiplier_k, shift_k = encode_gains(gain_k, choices.output_stage, choices.multiplier_bits, name)
+    lost = (multiplier_k == 0) & (gain_k != 0)
+    if fused is not None and fused.norm is None and fused.root.kind != "batch_norm" and lost.any():
+        ratio = float(np.abs(gain_k[lost]).max())
+        raise InputError(
+            f"layer {name!r}: without a batch norm its input's and its output's step cannot be aligned: "
+            f"their ratio is {ratio:.3g}, below 2**-32"
+        )
     partial = fused is not None and fused.partial
     zero = out.zero_point if fused is None or fused.adds_zero else 0
     offset = np.rint(offset_k / out.step * 2.0**shift_k).astype(np.int64) + (zero << shift_k)

@@ -533,3 +533,51 @@ def test_behind_a_rectifier_least_squares_fit_what_passes_it(monkeypatch, kind):
         codes = addersim.simulate(qnet, images(40), keep=["b"]).edges["b"]
         errors[passes] = float(np.mean((qnet.tensors["b"].format.real(np.moveaxis(codes, 1, -1)) - expected) ** 2))
     assert errors[3] < 0.95 * errors[0]
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "adder_conv2d"])
+def test_logits_keep_their_width_behind_a_flatten(kind):
+    """A classifier may end in operations that only move codes."""
+    network = chain(
+        layer("a", "x", "conv2d"), Node("r", "relu", ("a",)), layer("b", "r", kind), Node("f", "flatten", ("b",))
+    )
+    qnet = addersim.quantize(network, images(), bits=3)
+    assert qnet.output.format == qnet.tensors["b"].format and qnet.output.format.bits == 16
+
+
+def test_the_last_layers_inputs_keep_eight_bits_in_front_of_an_average_pool():
+    pool = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0), "dilation": (1, 1)}
+    network = chain(
+        layer("a", "x", "conv2d"),
+        layer("b", "a"),
+        norm("m", "b", mean=-200.0),
+        Node("r", "relu", ("m",)),
+        Node("p", "avg_pool", ("r",), {**pool, "count_include_pad": True, "squeeze": False}),
+        layer("c", "p", "conv2d", R=1),
+    )
+    qnet = addersim.quantize(network, images(), bits=3)
+    assert (qnet.tensors["b"].format.bits, qnet.node("b").datapath.x.bits) == (8, 3)
+    assert qnet.node("c").datapath.x.bits == 8
+
+
+def test_steps_that_no_shift_aligns_are_refused_without_a_batch_norm():
+    """The layer behind has inputs of the size of its weights, 1e-12 of what the offset in front of it makes."""
+    network = chain(layer("a", "x", "conv2d"), Node("r", "relu", ("a",)), layer("b", "r", "conv2d", spread=1e-12))
+    network.node("b").params["bias_k"] = np.full(4, 10.0)
+    with pytest.raises(InputError, match=r"layer 'b': without a batch norm .* cannot be aligned: their ratio is .*e-1"):
+        addersim.quantize(network, images())
+
+
+def test_what_rounding_leaves_of_the_bias_goes_into_the_offset():
+    """B_k is an integer in steps of the input; at 2 bits its rounding alone would move a channel by half a step."""
+    network = chain(layer("a", "x", "conv2d"), Node("r", "relu", ("a",)), layer("b", "r"), norm("m", "b"))
+    qnet = addersim.quantize(network, images(), bits=2, multiplier_bits=12)
+    node, form, lost = qnet.node("b"), qnet.tensors["r" if "r" in qnet.tensors else "a"].format, network.node("b")
+    w = lost.params["w_krsc"].astype(np.float64)
+    lost_k = np.abs(w - np.clip(w, *form.range)).sum((1, 2, 3))
+    p = network.node("m").params
+    gain_k = p["gamma_k"] / np.sqrt(p["var_k"].astype(np.float64) + 1e-5)
+    at_zero_k = (0.0 - p["mean_k"] - lost_k) * gain_k + p["beta_k"]
+    M, A, n = (node.params[key] for key in ("multiplier_k", "offset_k", "shift_k"))
+    found_k = (M * -node.params["bias_k"] + A) * 2.0**-n * qnet.output.format.step
+    np.testing.assert_allclose(found_k, at_zero_k, rtol=2e-3)
