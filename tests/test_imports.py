@@ -33,6 +33,7 @@ FLOORS = [
     {
         "importer",
         "exported",
+        "formats",
         "fuse",
         "gains",
         "ranges",
@@ -49,7 +50,7 @@ FLOORS = [
     {"bill"},
     {"charges"},
     {"topology", "scratchpads", "traffic", "residency", "latency", "arithmetic", "area"},
-    {"validate", "dump", "evaluate", "accumulators"},
+    {"validate", "dump", "evaluate", "accumulators", "widths"},
     {"compare", "arrays", "study"},
     {"tornado"},
     {"outcome"},

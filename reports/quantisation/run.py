@@ -56,7 +56,7 @@ def main(adder: str, conv: str, data: str | None = None) -> None:
     results: dict[str, dict[str, float]] = {}
     dataset = load_dataset("cifar10", data)
     chosen = np.random.default_rng(0).permutation(len(dataset.train_labels))[:CALIBRATION]
-    for model, weights in (("resnet20_conv_a", conv), ("resnet20_adder", adder)):
+    for model, weights in (("resnet20_adder", adder), ("resnet20_conv_a", conv)):
         mean, std = AKAMASTER if model.endswith("_a") else (dataset.card.mean, dataset.card.std)
         calibration = normalise(np.asarray(dataset.train_images)[chosen], mean, std)
         images, labels = normalise(np.asarray(dataset.test_images), mean, std), np.asarray(dataset.test_labels)
