@@ -42,6 +42,8 @@ def observe(network: Network, images: Any) -> dict[str, Observed]:
     """
     if not len(images):
         raise InputError("calibration needs at least one image")
+    if np.asarray(images).dtype.kind in "iub":
+        raise InputError("calibration images hold integers, expected floats in the units of the float network")
     names = [node.name for node in network.nodes]
     extremes: dict[str, tuple[float, float]] = {}
     samples: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}

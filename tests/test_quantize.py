@@ -130,6 +130,8 @@ def test_dead_edges_and_missing_images_are_refused():
         addersim.quantize(network, images(0))
     with pytest.raises(InputError, match=r"images have shape \(2, 3, 6, 6\)"):
         addersim.quantize(network, images(2, (3, 6, 6)))
+    with pytest.raises(InputError, match="hold integers, expected floats"):
+        addersim.quantize(network, np.rint(images(2)).astype(np.int8))
     broken = images(2)
     broken[1, 0, 0, 0] = np.nan
     with pytest.raises(InputError, match="image 1 holds NaN"):
