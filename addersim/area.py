@@ -53,7 +53,7 @@ def leakage_uw(machine: Hardware, table: CostTable) -> float:
     for _, element, elements in arrays(machine):
         for part in array_parts(element, elements, machine):
             price = _price(part.primitive, table)
-            found += part.count * (price.leakage_uw or 0.0) if price else 0.0
+            found = found + (part.count * (price.leakage_uw or 0.0) if price else 0.0)
     return found
 
 

@@ -80,11 +80,10 @@ def evaluate(
     """
     machine, prices = load_hardware(hardware), load_table(table)
     name, function = load_dataflow(dataflow)
-    function = with_scratchpads(function, machine)
-    steps = [_step(qnet, node, machine, function) for node in qnet.nodes]
+    steps = steps_on(qnet, machine, function)
     counts = count(qnet).rows
     on = setting(qnet, machine, prices, {row.layer for row in counts}, tiling)
-    charges, runs = arithmetic(counts, _taps(steps), machine, prices, activity), []
+    charges, runs = arithmetic(counts, taps_of(steps), machine, prices, activity), []
     for step in steps:
         moved, tiles = moves(step, on)
         charges += [charge(move, step.node.name, machine, prices) for move in moved]
@@ -96,7 +95,20 @@ def evaluate(
     return Cost(qnet.name, machine, name, prices.name, *bill)
 
 
-def _taps(steps: list[Step]) -> dict[str, Taps]:
+def steps_on(qnet: Network, machine: Hardware, dataflow: Dataflow) -> list[Step]:
+    """Return every node with its loops and schedule on the machine.
+
+    Raises
+    ------
+    InputError
+        If the network is not quantised, or wider than the machine.
+    """
+    scheduled = with_scratchpads(dataflow, machine)
+    return [_step(qnet, node, machine, scheduled) for node in qnet.nodes]
+
+
+def taps_of(steps: list[Step]) -> dict[str, Taps]:
+    """Return the layers on arrays by name, for :func:`addersim.arithmetic.arithmetic`."""
     return {
         step.node.name: Taps(step.kind, step.node.datapath, step.nest)
         for step in steps

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from addersim.broadcast import plain
 from addersim.errors import InputError
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
@@ -42,16 +43,16 @@ class Store:
 
     name: str
     holds: tuple[Role, ...]
-    tile_bits: int
-    word_bits: int
+    tile_bits: Any
+    word_bits: Any
     read_pj: float
     write_pj: float
-    bits_per_cycle: float
+    bits_per_cycle: Any
     overlaps: bool
 
-    def accesses(self, bits: int) -> float:
+    def accesses(self, bits: int) -> Any:
         """Return :func:`addersim.ports.accesses` of one word of ``bits`` bits."""
-        return float(accesses(bits, self.word_bits))
+        return plain(accesses(bits, self.word_bits))
 
     def cycles(self, count: Any, bits: int) -> Any:
         """Return the cycles in which ``count`` words of ``bits`` bits pass its ports."""
@@ -80,14 +81,14 @@ class Layer:
         Cycles that the layer takes if nothing has to be waited for.
     pinned
         Bits that an operand occupies for good in the outermost memory that holds it: whole edges that stay between
-        layers, weights that stay between images. Nothing crosses for them.
+        layers, weights that stay between images; 0 where it does not stay. Nothing crosses for what stays.
     """
 
     nest: LoopNest
     widths: Widths
     array: Crossing
     busy_cycles: int
-    pinned: tuple[tuple[Role, int], ...] = ()
+    pinned: tuple[tuple[Role, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,17 +167,17 @@ def outside(role: Role, level: Level, stores: Sequence[Store], dram: Store) -> S
     return next((store for store in stores[last + 1 :] if role in store.holds), dram)
 
 
-def is_pinned(layer: Layer, role: Role, store: Store, stores: Sequence[Store]) -> bool:
+def is_pinned(layer: Layer, role: Role, store: Store, stores: Sequence[Store]) -> Any:
     """Return whether ``store`` is the outermost memory of an operand that stays there for good."""
-    further = stores[stores.index(store) + 1 :]
-    return role in dict(layer.pinned) and not any(role in other.holds for other in further)
+    outermost = next(other for other in reversed(stores) if role in other.holds)
+    return store is outermost and dict(layer.pinned).get(role, 0) > 0
 
 
 def without_pinned(layer: Layer, level: Level, stores: Sequence[Store], words: Crossing) -> Crossing:
     """Return ``words`` with zeros for the operands that the level does not hold, or that stay there for good."""
-    moving = [role for store in level for role in store.holds if not is_pinned(layer, role, store, stores)]
-    sums = words.sums if "outputs" in moving else 0
-    return Crossing(**{role: getattr(words, role) if role in moving else 0 for role in ROLES}, sums=sums)
+    moving = {role: 1 - is_pinned(layer, role, store, stores) for store in level for role in store.holds}
+    sums = words.sums * moving.get("outputs", 0)
+    return Crossing(**{role: getattr(words, role) * moving.get(role, 0) for role in ROLES}, sums=sums)
 
 
 @dataclass(frozen=True)

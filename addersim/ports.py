@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -41,4 +42,4 @@ def layer_cycles(busy: Any, hidden: Sequence[Any], waiting: Sequence[Any]) -> An
     >>> int(layer_cycles(100, [80, 120], [7])), layer_cycles(100, [np.array([80, 120])], [7]).tolist()
     (127, [107, 127])
     """
-    return np.maximum.reduce(np.broadcast_arrays(busy, *hidden)) + sum(waiting)
+    return reduce(np.maximum, sorted(hidden, key=np.size), busy) + sum(waiting)
