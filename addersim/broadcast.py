@@ -25,7 +25,9 @@ def plain(value: Any) -> Any:
     >>> plain(np.maximum(3, 4)), plain(np.maximum([3, 5], 4)).tolist()
     (4, [4, 5])
     """
-    return value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim) else value
+    return (
+        value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim) else value
+    )
 
 
 def each(function: Callable[..., float], *values: Any) -> NDArray[np.float64]:

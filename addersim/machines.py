@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from addersim.area import areas, leakage_uw
 from addersim.arithmetic import arithmetic
 from addersim.broadcast import Box, boxes, cut, each
-from addersim.charges import UNITS
+from addersim.charges import UNITS, Unit
 from addersim.costs import CostTable, load_table
 from addersim.counts import count
 from addersim.dataflows import Dataflow, load_dataflow
@@ -51,8 +51,9 @@ FIELDS = (
     "vector.lanes",
 )
 BUFFER_FIELDS = ("size_bytes", "word_bits", "ports")
-PRICED = ("energy_pj", *(f"{unit}_pj" for unit in UNITS), "area_um2")
-BLOCK = 1 << 15  # points: arrays of 256 KB
+COUNTED = ("cycles", "stall_cycles")
+PRICED = ("energy_pj", *(f"{unit}_pj" for unit in UNITS), "latency_us", "area_um2")
+BLOCK = 1 << 16  # points: arrays of 512 KB
 
 
 def evaluate_machines(
@@ -107,14 +108,12 @@ def evaluate_machines(
     arrays = {key: np.asarray(v).reshape((1,) * (len(shape) - np.ndim(v)) + np.shape(v)) for key, v in fields.items()}
     plan = _plan(qnet, machine, arrays, name_and_flow[1])
     prices = [_prices(load_table(table), plan) for table in tables]
-    found = {name: np.empty((len(tables), *shape)) for name in PRICED}
-    found |= {name: np.empty((1, *shape), kind) for name, kind in (("cycles", int), ("stall_cycles", int))}
-    found["latency_us"] = np.empty((1, *shape))
+    found = {name: np.empty((len(tables), *shape), int if name in COUNTED else float) for name in (*COUNTED, *PRICED)}
     for box in boxes(shape, BLOCK):
-        for name, values in _block(plan, prices, box):
-            found[name][(slice(None), *box)] = values
-    of_tables = {name: np.broadcast_to(values, (len(tables), *shape)) for name, values in found.items()}
-    return {name: np.moveaxis(values, 0, -1) for name, values in of_tables.items()}
+        for number, bill in enumerate(_bills(plan, prices, box)):
+            for name, values in bill.items():
+                found[name][number][box] = values
+    return {name: np.moveaxis(values, 0, -1) for name, values in found.items()}
 
 
 @dataclass(frozen=True)
@@ -210,16 +209,14 @@ def _area_um2(machine: Hardware, table: CostTable) -> Any:
     return sum(priced) if priced else math.nan
 
 
-def _block(plan: _Plan, prices: Sequence[_Prices], box: Box) -> Iterator[tuple[str, Any]]:
-    """Yield the columns of a block, with an axis of the tables in front."""
+def _bills(plan: _Plan, prices: Sequence[_Prices], box: Box) -> Iterator[dict[str, Any]]:
+    """Yield the columns of a block by each table."""
     machine = _with_arrays(plan.machine, {key: cut(values, box) for key, values in plan.arrays.items()})
     total = _totals(plan, machine)
-    bills = [_bill(total, one, machine, box) for one in prices]
-    for name in PRICED:
-        yield name, np.stack(np.broadcast_arrays(*(bill[name] for bill in bills)))
-    yield "cycles", total.cycles
-    yield "stall_cycles", total.cycles - total.busy_cycles
-    yield "latency_us", total.cycles / machine.clock_mhz
+    stall_cycles, latency_us = total.cycles - total.busy_cycles, total.cycles / machine.clock_mhz
+    for one in prices:
+        counted = {"cycles": total.cycles, "stall_cycles": stall_cycles, "latency_us": latency_us}
+        yield {**counted, **_bill(total, one, machine, box)}
 
 
 @dataclass
@@ -234,10 +231,10 @@ class _Totals:
 
 def _bill(total: _Totals, prices: _Prices, machine: Hardware, box: Box) -> dict[str, Any]:
     """Return energy by unit, and area, by one table."""
-    found = dict.fromkeys(UNITS, np.float64(0))
+    found: dict[Unit, Any] = dict.fromkeys(UNITS, 0.0)
     found["arithmetic"] = cut(prices.arithmetic_pj, box)
     for (where, write), number in total.accesses.items():
-        unit = "dram" if where == "dram" else "buffers"
+        unit: Unit = "dram" if where == "dram" else "buffers"
         found[unit] = found[unit] + number * cut(prices.access_pj[where, write], box)
     for pad, number in total.pads.items():
         price = prices.table.memory(pad.size_bytes, pad.word_bits).energy_pj

@@ -14,7 +14,6 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from addersim.broadcast import plain
 from addersim.errors import InputError
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
@@ -52,7 +51,7 @@ class Store:
 
     def accesses(self, bits: int) -> Any:
         """Return :func:`addersim.ports.accesses` of one word of ``bits`` bits."""
-        return plain(accesses(bits, self.word_bits))
+        return accesses(bits, self.word_bits)
 
     def cycles(self, count: Any, bits: int) -> Any:
         """Return the cycles in which ``count`` words of ``bits`` bits pass its ports."""
@@ -215,16 +214,26 @@ class _Search:
         fits = self._fits(tiles)
         found = []
         for order in ORDERS.values():
-            energy, cycles, bits = self.cost(replace(tiles, order=order))
-            first = {"energy": energy, "latency": cycles, "product": energy * cycles, "traffic": bits}[objective]
-            second = cycles if objective == "energy" else energy
-            first = np.where(fits, first, np.inf)
-            second = np.where(first == first.min(), second, np.inf)
-            index = np.unravel_index(np.argmin(second), fits.shape)
-            found.append(((first[index], second[index]), order, index))
-        _, order, index = min(found, key=lambda entry: entry[0])
-        chosen = {axis: int(np.broadcast_to(getattr(tiles, axis), fits.shape)[index]) for axis in "KCPQ"}
-        return Tiles(**chosen, order=order)
+            first = np.where(fits, self.figure(objective, replace(tiles, order=order)), np.inf)
+            ties = np.nonzero(first == first.min())
+            K, C, P, Q = (np.broadcast_to(getattr(tiles, axis), fits.shape)[ties] for axis in "KCPQ")
+            tied = Tiles(K, C, P, Q, order)
+            second = np.broadcast_to(self.figure("latency" if objective == "energy" else "energy", tied), tied.K.shape)
+            index = int(np.argmin(second))
+            found.append((first.min(), second[index], tied, index))
+        *_, tied, index = min(found, key=lambda entry: entry[:2])
+        return Tiles(*(int(side[index]) for side in (tied.K, tied.C, tied.P, tied.Q)), order=tied.order)
+
+    def figure(self, objective: Objective, tiles: Tiles) -> Any:
+        """Return what is minimised, for every candidate."""
+        if objective == "product":
+            return self.figure("energy", tiles) * self.figure("latency", tiles)
+        flows = self.flows(tiles)
+        if objective == "latency":
+            return self._cycles(flows)
+        if objective == "traffic":
+            return sum(flow.count * flow.bits for flow in flows)
+        return sum(flow.energy_pj for flow in flows) + self._array_sums(tiles)
 
     def crossing(self, tiles: Tiles) -> Crossing:
         """Return what crosses for all pieces together; zero for operands not held, or pinned."""
@@ -236,8 +245,8 @@ class _Search:
         words = Crossing(total.inputs, total.weights, self.layer.nest.outputs, total.sums + again)
         return without_pinned(self.layer, self.level, self.stores, words)
 
-    def cost(self, tiles: Tiles) -> tuple[Any, Any, Any]:
-        """Return energy, cycles and bits outside that the level's boundary costs, for every candidate."""
+    def flows(self, tiles: Tiles) -> list[_Flow]:
+        """Return the words that cross the level's boundary, for every candidate."""
         words, widths = self.crossing(tiles), self.layer.widths
         flows: list[_Flow] = []
         for store in self.level:
@@ -247,9 +256,7 @@ class _Search:
                 flows.append(_Flow(store, *ends, getattr(words, role), getattr(widths, role)))
                 if role == "outputs":
                     flows += [_Flow(store, *way, words.sums, widths.sums) for way in ((store, out), (out, store))]
-        bits = sum(flow.count * flow.bits for flow in flows)
-        energy = sum(flow.energy_pj for flow in flows)
-        return energy + self._array_sums(tiles), self._cycles(flows), bits
+        return flows
 
     def _array_sums(self, tiles: Tiles) -> Any:
         """Return the energy of partial sums that leave the array and come back because C is cut."""

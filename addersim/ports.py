@@ -17,11 +17,11 @@ def accesses(bits: Any, word_bits: Any) -> Any:
 
     Examples
     --------
-    >>> float(accesses(8, 64)), float(accesses(24, 64)), float(accesses(24, 16))
+    >>> accesses(8, 64), accesses(24, 64), accesses(24, 16)
     (0.125, 0.5, 2.0)
     """
-    packed = np.maximum(word_bits // np.asarray(bits), 1)
-    return -(-np.asarray(bits) // word_bits) / packed
+    packed = word_bits // bits + (bits > word_bits)
+    return -(-bits // word_bits) / packed
 
 
 def layer_cycles(busy: Any, hidden: Sequence[Any], waiting: Sequence[Any]) -> Any:

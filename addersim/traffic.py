@@ -290,7 +290,7 @@ def charge(move: Move, layer: str, machine: Hardware, table: CostTable) -> Charg
         return Charge(layer, "dram", move.action, bits, bits * pj_per_bit, source)
     buffer = next(buffer for buffer in machine.buffers if buffer.name == move.where)
     price = table.memory(buffer.size_bytes, buffer.word_bits, move.writes)
-    per_access, per_word = buffer.word_bits // move.bits, plain(accesses(move.bits, buffer.word_bits))
+    per_access, per_word = buffer.word_bits // move.bits, accesses(move.bits, buffer.word_bits)
     packed = f"{per_access} words of {move.bits} b per access" if per_access else f"{per_word:g} accesses per word"
     action = f"{move.where}: {move.action} {move.bits} b"
     energy_pj = move.count * per_word * price.energy_pj
