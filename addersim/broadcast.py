@@ -30,6 +30,11 @@ def plain(value: Any) -> Any:
     )
 
 
+def occurs(value: Any) -> bool:
+    """Return whether a number, or any of an array, is not zero."""
+    return bool(value.any() if isinstance(value, np.ndarray) else value)
+
+
 def each(function: Callable[..., float], *values: Any) -> NDArray[np.float64]:
     """Return ``function`` of every combination that occurs in the broadcast values, each called once.
 

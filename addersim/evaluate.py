@@ -21,7 +21,7 @@ from addersim.network import Network, Node
 from addersim.ops import OPS
 from addersim.placement import Objective
 from addersim.scratchpads import scratchpad_charges, with_scratchpads
-from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, charge, moves, setting
+from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, access_prices, charge, moves, setting
 
 CIRCUITS = {
     "two_subtractors": "a distance is two subtractors and a multiplexer",
@@ -82,11 +82,12 @@ def evaluate(
     name, function = load_dataflow(dataflow)
     steps = steps_on(qnet, machine, function)
     counts = count(qnet).rows
-    on = setting(qnet, machine, prices, {row.layer for row in counts}, tiling)
+    accesses = access_prices(machine, prices)
+    on = setting(qnet, machine, {row.layer for row in counts}, accesses, tiling)
     charges, runs = arithmetic(counts, taps_of(steps), machine, prices, activity), []
     for step in steps:
         moved, tiles = moves(step, on)
-        charges += [charge(move, step.node.name, machine, prices) for move in moved]
+        charges += [charge(move, step.node.name, machine, accesses) for move in moved]
         charges += scratchpad_charges(step, machine, prices)
         runs.append(run(step, moved, machine, on, tiles))
     charges += leakage(machine, prices, runs)

@@ -36,7 +36,7 @@ from addersim.ports import accesses, layer_cycles
 from addersim.quantized import QuantizedNetwork
 from addersim.residency import edge_bits, stored_bits
 from addersim.scratchpads import pad_accesses, with_scratchpads
-from addersim.traffic import Setting, Step, memories, moves
+from addersim.traffic import Setting, Step, moves, setting
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 FIELDS = (
@@ -249,7 +249,7 @@ def _bill(total: _Totals, prices: _Prices, machine: Hardware, box: Box) -> dict[
 
 def _totals(plan: _Plan, machine: Hardware) -> _Totals:
     """Return the sums over all layers, equal ones evaluated once."""
-    on = memories(plan.qnet, machine, plan.computing)
+    on = setting(plan.qnet, machine, plan.computing)
     times = Counter(keys := [_key(step, on) for step in plan.steps])
     words_of: dict[tuple[str, bool, int], Any] = defaultdict(int)
     total = _Totals(0, 0, defaultdict(int), defaultdict(int))

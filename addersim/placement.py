@@ -20,6 +20,7 @@ from addersim.loops import LoopNest
 from addersim.ports import accesses
 from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
 
+FIELDS = ("inputs", "weights", "outputs", "sums")  # of a crossing
 Objective = Literal["energy", "latency", "product", "traffic"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
@@ -198,6 +199,12 @@ class _Flow:
         return port.cycles(self.count, self.bits)
 
 
+def _stacked(crossings: Sequence[Crossing]) -> Crossing:
+    """Return the words of several orders as arrays with an axis of the orders in front, and numbers as they are."""
+    fields = [[getattr(one, name) for one in crossings] for name in FIELDS]
+    return Crossing(*(np.stack(np.broadcast_arrays(*of)) if np.ndim(of[0]) else of[0] for of in fields))
+
+
 @dataclass(frozen=True)
 class _Search:
     """All candidates of one level; ``pieces`` are the tiles of the level outside."""
@@ -212,28 +219,27 @@ class _Search:
         largest = max(self.pieces, key=lambda nest: (nest.taps, nest.inputs))
         tiles = candidates(largest)
         fits = self._fits(tiles)
-        found = []
-        for order in ORDERS.values():
-            first = np.where(fits, self.figure(objective, replace(tiles, order=order)), np.inf)
-            ties = np.nonzero(first == first.min())
-            K, C, P, Q = (np.broadcast_to(getattr(tiles, axis), fits.shape)[ties] for axis in "KCPQ")
-            tied = Tiles(K, C, P, Q, order)
-            second = np.broadcast_to(self.figure("latency" if objective == "energy" else "energy", tied), tied.K.shape)
-            index = int(np.argmin(second))
-            found.append((first.min(), second[index], tied, index))
-        *_, tied, index = min(found, key=lambda entry: entry[:2])
-        return Tiles(*(int(side[index]) for side in (tied.K, tied.C, tied.P, tied.Q)), order=tied.order)
+        words = _stacked([self.crossing(replace(tiles, order=order)) for order in ORDERS.values()])
+        sums_pj = np.broadcast_to(self._array_sums(tiles), fits.shape)
+        first = np.where(fits, self.figure(objective, words, sums_pj), np.inf)
+        ties = np.nonzero(first == first.min())
+        second: Objective = "latency" if objective == "energy" else "energy"
+        tied = Crossing(*(np.broadcast_to(getattr(words, name), first.shape)[ties] for name in FIELDS))
+        best = np.argmin(np.broadcast_to(self.figure(second, tied, sums_pj[ties[1:]]), ties[0].shape))
+        order, *index = (int(axis[best]) for axis in ties)
+        K, C, P, Q = (int(np.broadcast_to(getattr(tiles, axis), fits.shape)[tuple(index)]) for axis in "KCPQ")
+        return Tiles(K, C, P, Q, tuple(ORDERS.values())[order])
 
-    def figure(self, objective: Objective, tiles: Tiles) -> Any:
-        """Return what is minimised, for every candidate."""
+    def figure(self, objective: Objective, words: Crossing, sums_pj: Any) -> Any:
+        """Return what is minimised; ``sums_pj`` is the energy of the array's partial sums."""
         if objective == "product":
-            return self.figure("energy", tiles) * self.figure("latency", tiles)
-        flows = self.flows(tiles)
+            return self.figure("energy", words, sums_pj) * self.figure("latency", words, sums_pj)
+        flows = self.flows(words)
         if objective == "latency":
             return self._cycles(flows)
         if objective == "traffic":
             return sum(flow.count * flow.bits for flow in flows)
-        return sum(flow.energy_pj for flow in flows) + self._array_sums(tiles)
+        return sum(flow.energy_pj for flow in flows) + sums_pj
 
     def crossing(self, tiles: Tiles) -> Crossing:
         """Return what crosses for all pieces together; zero for operands not held, or pinned."""
@@ -245,10 +251,9 @@ class _Search:
         words = Crossing(total.inputs, total.weights, self.layer.nest.outputs, total.sums + again)
         return without_pinned(self.layer, self.level, self.stores, words)
 
-    def flows(self, tiles: Tiles) -> list[_Flow]:
-        """Return the words that cross the level's boundary, for every candidate."""
-        words, widths = self.crossing(tiles), self.layer.widths
-        flows: list[_Flow] = []
+    def flows(self, words: Crossing) -> list[_Flow]:
+        """Return the words that cross the level's boundary, from memory to memory."""
+        widths, flows = self.layer.widths, []
         for store in self.level:
             for role in store.holds:
                 out = outside(role, self.level, self.stores, self.dram)

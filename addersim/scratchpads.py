@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
+from addersim.broadcast import occurs
 from addersim.charges import Charge
 from addersim.costs import CostTable
 from addersim.dataflows import Dataflow
@@ -68,7 +67,7 @@ def pad_accesses(step: Step, machine: Hardware) -> Iterator[PadAccess]:
         bits = {"inputs": datapath.x, "weights": datapath.w, "outputs": datapath.accumulator.format}[role].bits
         for action in ("read", "write"):
             words = getattr(step.schedule, f"{FIELDS[role]}_{action}s")
-            if np.any(words):
+            if occurs(words):
                 yield PadAccess(*_pad(machine, role, bits), action, bits, words)
 
 

@@ -6,21 +6,21 @@ out as moves and adds the vector unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from addersim.broadcast import plain
+from addersim.broadcast import occurs, plain
 from addersim.charges import Charge
-from addersim.costs import CostTable
+from addersim.costs import CostTable, Price
 from addersim.dataflows import Schedule
 from addersim.errors import InputError
 from addersim.hardware import Element, Hardware
-from addersim.hardware.machine import ROLES, Buffer, Role
+from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
 from addersim.network import Network, Node
 from addersim.ops import words
@@ -30,6 +30,7 @@ from addersim.ports import accesses
 from addersim.residency import Residency, edge_bits, residency, stored_bits
 from addersim.tiling import Crossing
 
+AccessPrices: TypeAlias = Mapping[tuple[str, bool], Price]
 FIXED_RULES = (
     "fixed tiling: inputs and weights cross into a memory once if one of them fits its share; if neither does, one "
     "stays part by part and the other passes by for each part, whichever lets fewer bits cross; rows that parts of the "
@@ -83,7 +84,7 @@ class Move:
     @property
     def any(self) -> bool:
         """Whether a word moves, on any machine."""
-        return bool(self.count.any() if isinstance(self.count, np.ndarray) else self.count)
+        return occurs(self.count)
 
 
 @dataclass(frozen=True)
@@ -120,48 +121,39 @@ class Setting:
 
 
 def setting(
-    qnet: Network, machine: Hardware, table: CostTable, computing: Iterable[str], tiling: Objective | None
-) -> Setting:
-    """Return the memories of ``machine`` at the prices of ``table``, and what of ``qnet`` stays in them."""
-    pj_per_bit = machine.dram.pj_per_bit or table.dram(1).energy_pj
-
-    def price(buffer: Buffer, write: bool) -> float:
-        return table.memory(buffer.size_bytes, buffer.word_bits, write).energy_pj
-
-    return memories(qnet, machine, computing, tiling, price, pj_per_bit)
-
-
-def memories(
     qnet: Network,
     machine: Hardware,
     computing: Iterable[str],
+    prices: AccessPrices | None = None,
     tiling: Objective | None = None,
-    price: Callable[[Buffer, bool], float] = lambda buffer, write: 0.0,
-    pj_per_bit: float = 0.0,
 ) -> Setting:
-    """Return the memories of ``machine``, by default without prices, and what of ``qnet`` stays in them.
+    """Return the memories of ``machine``, and what of ``qnet`` stays in them.
 
     Parameters
     ----------
     machine
         Its numbers may be arrays that broadcast against each other.
-    price
-        Energy in pJ of a read of a buffer, or of a write.
+    prices
+        Of accesses, which a searched tiling weighs.
     """
+
+    def pj(name: str, write: bool) -> float:
+        return prices[name, write].energy_pj if prices else 0.0
+
     stores = tuple(
         Store(
             buffer.name,
             buffer.holds,
             8 * buffer.tile_bytes,
             buffer.word_bits,
-            price(buffer, False),
-            price(buffer, True),
+            pj(buffer.name, False),
+            pj(buffer.name, True),
             buffer.bits_per_cycle,
             buffer.double_buffered,
         )
         for buffer in machine.buffers
     )
-    dram = Store("dram", ROLES, 0, 1, pj_per_bit, pj_per_bit, machine.dram.bits_per_cycle, True)
+    dram = Store("dram", ROLES, 0, 1, pj("dram", False), pj("dram", True), machine.dram.bits_per_cycle, True)
     names = frozenset(computing)
     return Setting(qnet, stores, dram, names, residency(qnet, machine, names), tiling)
 
@@ -280,16 +272,26 @@ def vector_moves(node: Node, on: Setting) -> list[Move]:
     return [move for move in found if move.any]
 
 
-def charge(move: Move, layer: str, machine: Hardware, table: CostTable) -> Charge:
+def access_prices(machine: Hardware, table: CostTable) -> AccessPrices:
+    """Return the prices of an access by memory and whether it writes, of ``"dram"`` per bit."""
+    dram = table.dram(1)
+    if machine.dram.pj_per_bit is not None:
+        said = f"{machine.name}: DRAM {machine.dram.pj_per_bit:g} pJ per bit"
+        dram = Price(machine.dram.pj_per_bit, None, said)
+    found = {("dram", write): dram for write in (False, True)}
+    for buffer in machine.buffers:
+        for write in (False, True):
+            found[buffer.name, write] = table.memory(buffer.size_bytes, buffer.word_bits, write)
+    return found
+
+
+def charge(move: Move, layer: str, machine: Hardware, prices: AccessPrices) -> Charge:
     """Return the charge of a move; buffers are priced per packed word, DRAM per bit."""
+    price = prices[move.where, move.writes]
     if move.where == "dram":
-        price = table.dram(1)
-        bits, pj_per_bit, source = move.count * move.bits, price.energy_pj, price.source
-        if machine.dram.pj_per_bit is not None:
-            pj_per_bit, source = machine.dram.pj_per_bit, f"{machine.name}: DRAM {machine.dram.pj_per_bit:g} pJ per bit"
-        return Charge(layer, "dram", move.action, bits, bits * pj_per_bit, source)
+        bits = move.count * move.bits
+        return Charge(layer, "dram", move.action, bits, bits * price.energy_pj, price.source)
     buffer = next(buffer for buffer in machine.buffers if buffer.name == move.where)
-    price = table.memory(buffer.size_bytes, buffer.word_bits, move.writes)
     per_access, per_word = buffer.word_bits // move.bits, accesses(move.bits, buffer.word_bits)
     packed = f"{per_access} words of {move.bits} b per access" if per_access else f"{per_word:g} accesses per word"
     action = f"{move.where}: {move.action} {move.bits} b"
