@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Accumulators": "accumulators",
     "Activity": "activity",
     "ArrayComparison": "arrays",
     "Comparison": "compare",
@@ -27,6 +28,7 @@ _HOMES = {
     "Tornado": "tornado",
     "Trace": "simulate",
     "Validation": "validate",
+    "accumulators": "accumulators",
     "activity": "activity",
     "compare": "compare",
     "compare_arrays": "arrays",
@@ -36,14 +38,18 @@ _HOMES = {
     "example_network": "example",
     "from_torch": "importer",
     "load_checkpoint": "nn",
+    "narrowed": "accumulators",
+    "pareto": "explore",
     "quantize": "quantize",
     "sample": "images",
+    "search": "explore",
     "simulate": "simulate",
     "sweep": "explore",
     "tornado": "tornado",
     "validate": "validate",
 }
 __all__ = [
+    "Accumulators",
     "Activity",
     "ArrayComparison",
     "Comparison",
@@ -56,6 +62,7 @@ __all__ = [
     "Tornado",
     "Trace",
     "Validation",
+    "accumulators",
     "activity",
     "compare",
     "compare_arrays",
@@ -65,8 +72,11 @@ __all__ = [
     "example_network",
     "from_torch",
     "load_checkpoint",
+    "narrowed",
+    "pareto",
     "quantize",
     "sample",
+    "search",
     "simulate",
     "sweep",
     "tornado",
@@ -74,6 +84,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from addersim.accumulators import Accumulators, accumulators, narrowed
     from addersim.activity import Activity, activity
     from addersim.arrays import ArrayComparison, compare_arrays
     from addersim.compare import Comparison, compare
@@ -82,7 +93,7 @@ if TYPE_CHECKING:
     from addersim.errors import InputError
     from addersim.evaluate import Cost, evaluate
     from addersim.example import example_network
-    from addersim.explore import sweep
+    from addersim.explore import pareto, search, sweep
     from addersim.images import sample
     from addersim.importer import from_torch
     from addersim.network import Network

@@ -47,19 +47,22 @@ def _price(primitive: Primitive, table: CostTable) -> Price | None:
     return None if primitive.name == "register" and not table.has("register") else table.price(primitive)
 
 
-def leakage_uw(machine: Hardware, table: CostTable) -> float:
-    """Return the leakage of the arrays, of those components whose leakage the table prints."""
-    found = 0.0
-    for _, element, elements in arrays(machine):
-        for part in array_parts(element, elements, machine):
-            price = _price(part.primitive, table)
-            found = found + (part.count * (price.leakage_uw or 0.0) if price else 0.0)
-    return found
+def leakage_uw(machine: Hardware, table: CostTable) -> tuple[float, ...]:
+    """Return the leakage of each array, of those components whose leakage the table prints."""
+    return tuple(
+        sum(_leakage_uw(part, table) for part in array_parts(element, elements, machine))
+        for _, element, elements in arrays(machine)
+    )
+
+
+def _leakage_uw(part: Part, table: CostTable) -> float:
+    price = _price(part.primitive, table)
+    return part.count * (price.leakage_uw or 0.0) if price else 0.0
 
 
 def leakage(machine: Hardware, table: CostTable, runs: list[LayerRun]) -> Iterator[Charge]:
     """Yield leakage x time of every layer; both arrays leak all the time. Nothing where the table has no leakage."""
-    power_uw = leakage_uw(machine, table)
+    power_uw = sum(leakage_uw(machine, table))
     source = (
         f"{table.source.short}: leakage of all components of the arrays, {power_uw:.4g} uW x "
         f"{1 / machine.clock_mhz:g} us per cycle"

@@ -17,8 +17,8 @@ from addersim.primitives import Count, Primitive
 
 RANDOM_RATE = 0.5  # of the bits of independent, uniform words change from one to the next
 LAW = (
-    "dynamic power is proportional to the activity ratio (G. Schrom, Ultra-Low-Power CMOS Technology, dissertation, "
-    "TU Wien, iue.tuwien.ac.at/phd/schrom/node42.html)"
+    "dynamic power is proportional to the activity ratio (Schrom, dissertation, TU Wien, "
+    "iue.tuwien.ac.at/phd/schrom/node42.html)"
 )
 
 

@@ -18,6 +18,7 @@ from addersim.costs import CostTable, arithmetic_tables, load_table
 from addersim.dataflows import Dataflow
 from addersim.datapath import Datapath, Stage
 from addersim.elements import accumulator_bits, operand_bits
+from addersim.elements import arrays as all_arrays
 from addersim.errors import InputError
 from addersim.evaluate import evaluate
 from addersim.fixed import IntFormat
@@ -143,7 +144,7 @@ def compare_arrays(
         raise InputError(f"{machine.name} has pe = {machine.pe!r}; compare_arrays starts from an adder machine")
     sides = [_side(kind, adder_qnet, multiplier_qnet, machine) for kind in KINDS]
     chosen = arithmetic_tables() if tables == "all" else list(tables)
-    rows = [row for table in map(load_table, chosen) for row in _rows(sides, dataflow, table)]
+    rows = [row for table in chosen for row in _rows(sides, dataflow, load_table(table).as_printed)]
     return ArrayComparison(tuple(rows))
 
 
@@ -199,7 +200,7 @@ def _rows(
         for held in ("area", "power"):
             if held == "area" and reference.array_um2 is None:
                 continue
-            resized = _resized(machine, row, held, reference)
+            resized = _resized(table, row, held, reference)
             yield _row(qnet, resized, held, dataflow, table)
 
 
@@ -221,22 +222,19 @@ def _areas(machine: Hardware, table: CostTable) -> tuple[float, float]:
 
 
 def _powers(cost: Cost, table: CostTable) -> tuple[float, float]:
-    """Return the power in uW of array and side array with every element busy; leakage of both in the second."""
+    """Return the power in uW of array and side array: every element busy in every cycle, and leakage."""
     machine, powers = cost.hardware, []
-    sizes = {machine.pe: machine.rows * machine.cols}
-    if machine.multiplier_rows:
-        sizes["multiplier"] = machine.multiplier_rows * machine.multiplier_cols
-    for element, size in sizes.items():
+    for (_, element, elements), leaking in zip(all_arrays(machine), leakage_uw(machine, table), strict=True):
         runs = [run for run in cost.layers if run.array == element]
         taps = sum(run.taps for run in runs)
-        energy_pj = cost.tap_energy_pj([run.layer for run in runs])
-        powers.append(size * energy_pj / taps * machine.clock_mhz if taps else 0.0)
-    return powers[0], sum(powers[1:]) + leakage_uw(machine, table)
+        per_tap = cost.tap_energy_pj([run.layer for run in runs]) / taps if taps else 0.0
+        powers.append(elements * per_tap * machine.clock_mhz + leaking)
+    return powers[0], sum(powers[1:])
 
 
-def _resized(machine: Hardware, row: ArrayCost, held: Literal["area", "power"], reference: ArrayCost) -> Hardware:
-    """Return the machine with as many elements as the reference's area or power pays for."""
-    table = load_table(row.table)
+def _resized(table: CostTable, row: ArrayCost, held: Literal["area", "power"], reference: ArrayCost) -> Hardware:
+    """Return the row's machine with as many elements as the reference's area or power pays for."""
+    machine = row.cost.hardware
     if held == "area":
         assert reference.array_um2 is not None
         array, rest = _areas(machine, table)
@@ -245,15 +243,27 @@ def _resized(machine: Hardware, row: ArrayCost, held: Literal["area", "power"], 
         array, rest = _powers(row.cost, table)
         budget = 1000 * reference.array_mw
     elements = int(machine.rows * machine.cols * (budget - rest) / array + 1e-9)
-    tree = machine.tree_inputs
-    rows = max(tree, math.isqrt(max(elements, 1)) // tree * tree)
-    cols = max(1, elements // rows)
-    return (
-        machine if elements == machine.rows * machine.cols else machine.model_copy(update={"rows": rows, "cols": cols})
-    )
+    if elements == machine.rows * machine.cols:
+        return machine
+    rows, cols = _sides(max(elements, 1), machine.tree_inputs)
+    return machine.model_copy(update={"rows": rows, "cols": cols})
 
 
-def _figure(cost: Cost, figure: str) -> float:
-    return {"arithmetic": cost.energy_by_unit["arithmetic"], "energy": cost.energy_pj, "latency": cost.latency_us}[
-        figure
-    ]
+def _sides(elements: int, tree_inputs: int) -> tuple[int, int]:
+    """Return rows and columns of at most ``elements``, as many as can be, about twice as wide as high at most.
+
+    Examples
+    --------
+    >>> _sides(237, 1), _sides(255, 1), _sides(100, 16)
+    ((13, 18), (15, 17), (16, 6))
+    """
+    root = max(math.isqrt(elements) // tree_inputs, 1)
+    choices = [n * tree_inputs for n in range(root, root * 2 // 3, -1)] or [tree_inputs]
+    rows = max(choices, key=lambda rows: rows * (elements // rows))
+    return rows, max(1, elements // rows)
+
+
+def _figure(cost: Cost, figure: Figure) -> float:
+    if figure == "arithmetic":
+        return cost.energy_by_unit["arithmetic"]
+    return cost.energy_pj if figure == "energy" else cost.latency_us

@@ -13,6 +13,7 @@ from addersim.dataflows import Dataflow
 from addersim.errors import InputError, nearest
 from addersim.evaluate import evaluate
 from addersim.hardware import Hardware, load_hardware, multiplier_twin
+from addersim.placement import Objective
 from addersim.quantized import QuantizedNetwork
 from addersim.tabular import Tabular
 
@@ -109,6 +110,7 @@ def compare(
     hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
     dataflow: str | Dataflow = "output_stationary",
     tables: Literal["all"] | Iterable[str | os.PathLike[str] | CostTable] = "all",
+    tiling: Objective | None = None,
 ) -> Comparison:
     """Return what both networks cost on the same machine with adders and with multipliers.
 
@@ -121,6 +123,9 @@ def compare(
         An adder machine: name, path or value.
     tables
         Cost tables by name, path or value; ``"all"`` takes every one on the shelf that prices arithmetic.
+        Ratios are formed at a table's own node: a scaled table counts as printed.
+    tiling
+        As for :func:`addersim.evaluate`; the tiles of the two networks may differ.
 
     Raises
     ------
@@ -144,9 +149,9 @@ def compare(
     ours, theirs = adder_qnet.on(machine), multiplier_qnet.on(twin)
     chosen = arithmetic_tables() if tables == "all" else [tables] if isinstance(tables, str) else list(tables)
     costs: dict[str, tuple[Cost, Cost]] = {}
-    for table in map(load_table, chosen):
-        adder = evaluate(ours, machine, dataflow, table)
-        costs[table.name] = (adder, evaluate(theirs, twin, dataflow, table))
+    for table in (load_table(one).as_printed for one in chosen):
+        adder = evaluate(ours, machine, dataflow, table, tiling)
+        costs[table.name] = (adder, evaluate(theirs, twin, dataflow, table, tiling))
     if not costs:
         raise InputError("tables: expected at least one cost table")
     return Comparison(costs, _assumptions(costs, machine, twin))

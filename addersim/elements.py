@@ -110,7 +110,7 @@ def array_parts(element: Element, elements: int, machine: Hardware) -> Iterator[
     x, w = operand_bits(element, machine.operand_bits)
     for primitive in leaf(element, machine.circuit, x):
         yield Part("leaf", primitive, elements)
-    word = x + w if element == "multiplier" else x
+    leaf_bits = word = x + w if element == "multiplier" else x
     sums, nodes = elements // machine.tree_inputs, machine.tree_inputs
     while nodes > 1:
         word += 1
@@ -120,7 +120,7 @@ def array_parts(element: Element, elements: int, machine: Hardware) -> Iterator[
     yield Part("accumulator", Primitive("add", bits), sums)
     yield Part("operands", Primitive("register", x + w), elements)
     if occurs(machine.pipeline_stages > 1):
-        yield Part("pipeline", Primitive("register", x), elements * (machine.pipeline_stages - 1))
+        yield Part("pipeline", Primitive("register", leaf_bits), elements * (machine.pipeline_stages - 1))
     yield Part("accumulator", Primitive("register", bits), sums)
 
 

@@ -91,7 +91,7 @@ def evaluate(
         charges += scratchpad_charges(step, machine, prices)
         runs.append(run(step, moved, machine, on, tiles))
     charges += leakage(machine, prices, runs)
-    said = _assumptions(machine, prices, tiling, activity)
+    said = *_assumptions(machine, prices, tiling, activity), *_misfit(name, machine)
     bill = tuple(charges), tuple(runs), areas(machine, prices), said, clock(machine, prices)
     return Cost(qnet.name, machine, name, prices.name, *bill)
 
@@ -164,7 +164,7 @@ def _assumptions(
         else f"taps are priced by their toggles on {activity.images} images, {activity.schedule}; operand registers, "
         "output stages, buffers and DRAM whatever the data",
         *_unpriced(table),
-        "clock tree, wires and control are not modelled",
+        "clock tree, wires (words that hop from element to element among them) and control are not modelled",
         f"{machine.name}: {made_of}",
         "area holds arrays, and buffers where the table has them; components without a price are listed as such",
         *latency.RULES,
@@ -175,6 +175,15 @@ def _assumptions(
         f"{machine.name}: {machine.source}",
         *note,
     )
+
+
+def _misfit(dataflow: str, machine: Hardware) -> tuple[str, ...]:
+    """Say where an adder tree is priced that the dataflow does not use, or used that the machine does not have."""
+    if dataflow == "channel_parallel" and machine.tree_inputs == 1:
+        return (f"{machine.name} has no adder tree: the sum over its rows is charged as accumulations",)
+    if dataflow != "channel_parallel" and machine.tree_inputs > 1:
+        return (f"{dataflow} has no use for the adder tree of {machine.name}, which is charged all the same",)
+    return ()
 
 
 def _unpriced(table: CostTable) -> tuple[str, ...]:

@@ -195,7 +195,7 @@ def _prices(table: CostTable, plan: _Plan) -> _Prices:
         for write in (False, True):
             law = each(lambda size, word, w=write: table.memory(size, word, w).energy_pj, one.size_bytes, one.word_bits)
             access_pj[one.name, write] = law
-    power_uw = leakage_uw(machine, table)
+    power_uw: Any = sum(leakage_uw(machine, table))
     return _Prices(table, sum(c.energy_pj for c in charges), access_pj, power_uw, _area_um2(machine, table))
 
 

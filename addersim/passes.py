@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from addersim.broadcast import plain
-from addersim.placement import Layer, Placed, Store, levels, without_pinned
+from addersim.placement import Layer, Placed, without_pinned
+from addersim.stores import Store, levels
 from addersim.tiling import Crossing, Tiles, crossing, one_group
 
 
@@ -52,8 +53,9 @@ def pass_by(layer: Layer, stores: Sequence[Store]) -> tuple[Placed, ...]:
     """Return what crosses the boundary of every level, from DRAM inward, with the fixed tiling.
 
     A memory that holds n operands gives each 1/n of its room. Partial sums stay in the memory next to the array.
+    ``tile_bits`` of the stores and the array's reads may be arrays that broadcast against each other.
     """
-    group, groups = one_group(layer.nest), layer.nest.groups
+    group, groups = one_group(layer.nest), layer.nest.N * layer.nest.groups
     once = crossing(group, Tiles(group.K, group.C, group.P, group.Q))
     words, bits = (int(once.inputs), int(once.weights)), (layer.widths.inputs, layer.widths.weights)
     reads = layer.array.inputs // groups, layer.array.weights // groups
@@ -61,7 +63,7 @@ def pass_by(layer: Layer, stores: Sequence[Store]) -> tuple[Placed, ...]:
     for level in reversed(levels(stores)):
         held = {role: store.tile_bits // len(store.holds) for store in level for role in store.holds}
         room = (held.get("inputs", words[0] * bits[0]), held.get("weights", words[1] * bits[1]))
-        inputs, weights = (plain(n) for n in crossing_words(words, bits, room, reads))
+        inputs, weights = map(plain, crossing_words(words, bits, room, reads))
         reads = inputs if "inputs" in held else reads[0], weights if "weights" in held else reads[1]
         found.append(Placed(level, None, Crossing(groups * inputs, groups * weights, layer.nest.outputs, 0)))
     return tuple(replace(one, crossing=without_pinned(layer, one.stores, stores, one.crossing)) for one in found[::-1])

@@ -1,7 +1,7 @@
 """Placement: the tiles that every memory level holds of one layer, searched level by level from DRAM inward.
 
 Within a level all tile sizes and orders of :mod:`addersim.tiling` are compared at once, as arrays; every tile is then
-a layer of its own for the level inside, which is filled anew for each. Groups follow one another.
+a layer of its own for the level inside, which is filled anew for each. Groups follow one another, and so do images.
 """
 
 from __future__ import annotations
@@ -10,53 +10,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from addersim.errors import InputError
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
-from addersim.ports import accesses
+from addersim.stores import Level, Store, levels, outside
 from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
 
 FIELDS = ("inputs", "weights", "outputs", "sums")  # of a crossing
 Objective = Literal["energy", "latency", "product", "traffic"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-
-
-@dataclass(frozen=True)
-class Store:
-    """A memory as the search sees it.
-
-    Attributes
-    ----------
-    tile_bits
-        Room for tiles.
-    word_bits
-        Bits of one access; words are packed into it. 1 for DRAM, which is priced per bit.
-    read_pj, write_pj, bits_per_cycle
-        Energy of one access; bandwidth.
-    overlaps
-        Whether it is filled while the array works.
-    """
-
-    name: str
-    holds: tuple[Role, ...]
-    tile_bits: Any
-    word_bits: Any
-    read_pj: float
-    write_pj: float
-    bits_per_cycle: Any
-    overlaps: bool
-
-    def accesses(self, bits: int) -> Any:
-        """Return :func:`addersim.ports.accesses` of one word of ``bits`` bits."""
-        return accesses(bits, self.word_bits)
-
-    def cycles(self, count: Any, bits: int) -> Any:
-        """Return the cycles in which ``count`` words of ``bits`` bits pass its ports."""
-        return count * self.accesses(bits) * self.word_bits / self.bits_per_cycle
 
 
 @dataclass(frozen=True)
@@ -107,21 +73,6 @@ class Placed:
         return f"{names}: {tiles.K} K x {tiles.C} C x {tiles.P} P x {tiles.Q} Q, {tiles.stays} stay" if tiles else names
 
 
-Level: TypeAlias = tuple[Store, ...]
-
-
-def levels(stores: Sequence[Store]) -> tuple[Level, ...]:
-    """Return the levels from DRAM inward: neighbours that hold different operands make one level."""
-    found: list[Level] = []
-    for store in stores:
-        taken = {role for other in (found[-1] if found else ()) for role in other.holds}
-        if found and not taken & set(store.holds):
-            found[-1] = (*found[-1], store)
-        else:
-            found.append((store,))
-    return tuple(reversed(found))
-
-
 @lru_cache(maxsize=4096)
 def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objective) -> tuple[tuple[Placed, ...], int]:
     """Return the tiles of every level from DRAM inward, and into how many parts they cut the input channels.
@@ -134,7 +85,8 @@ def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objec
         What one level after the other minimises: ``"energy"`` of all accesses on both sides of the boundary,
         partial sums at the array included; ``"latency"``, the longest of the array and the transfers, or their
         sum where a memory does not overlap; ``"product"`` of both; ``"traffic"``, bits across the boundary.
-        Ties are broken by the energy, for ``"energy"`` by the latency.
+        Ties are broken by the energy, for ``"energy"`` by the latency, then by the larger tile, which the levels
+        inside profit from.
 
     Raises
     ------
@@ -144,7 +96,7 @@ def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objec
     if objective not in OBJECTIVES:
         raise InputError(f"unknown tiling {objective!r}, expected one of {', '.join(OBJECTIVES)}")
     found: list[Placed] = []
-    pieces = Counter({one_group(layer.nest): layer.nest.groups})
+    pieces = Counter({one_group(layer.nest): layer.nest.N * layer.nest.groups})
     for level in levels(stores):
         search = _Search(layer, level, stores, dram, pieces)
         tiles = search.best(objective)
@@ -159,12 +111,6 @@ def _inside(pieces: Counter[LoopNest], tiles: Tiles) -> Counter[LoopNest]:
         for part, count in parts(nest, tiles).items():
             found[part] += times * count
     return found
-
-
-def outside(role: Role, level: Level, stores: Sequence[Store], dram: Store) -> Store:
-    """Return the memory from which ``level`` gets an operand."""
-    last = max(stores.index(store) for store in level)
-    return next((store for store in stores[last + 1 :] if role in store.holds), dram)
 
 
 def is_pinned(layer: Layer, role: Role, store: Store, stores: Sequence[Store]) -> Any:
@@ -218,14 +164,14 @@ class _Search:
     def best(self, objective: Objective) -> Tiles:
         largest = max(self.pieces, key=lambda nest: (nest.taps, nest.inputs))
         tiles = candidates(largest)
-        fits = self._fits(tiles)
+        fits, volume = self._fits(tiles), tiles.K * tiles.C * tiles.P * tiles.Q
         words = _stacked([self.crossing(replace(tiles, order=order)) for order in ORDERS.values()])
         sums_pj = np.broadcast_to(self._array_sums(tiles), fits.shape)
         first = np.where(fits, self.figure(objective, words, sums_pj), np.inf)
         ties = np.nonzero(first == first.min())
-        second: Objective = "latency" if objective == "energy" else "energy"
         tied = Crossing(*(np.broadcast_to(getattr(words, name), first.shape)[ties] for name in FIELDS))
-        best = np.argmin(np.broadcast_to(self.figure(second, tied, sums_pj[ties[1:]]), ties[0].shape))
+        second = self.figure("latency" if objective == "energy" else "energy", tied, sums_pj[ties[1:]])
+        best = np.argmax(np.where(second == np.min(second), volume[ties[1:]], 0))
         order, *index = (int(axis[best]) for axis in ties)
         K, C, P, Q = (int(np.broadcast_to(getattr(tiles, axis), fits.shape)[tuple(index)]) for axis in "KCPQ")
         return Tiles(K, C, P, Q, tuple(ORDERS.values())[order])

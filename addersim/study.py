@@ -19,6 +19,7 @@ from addersim.datapath import Style
 from addersim.errors import InputError, nearest
 from addersim.hardware import Hardware, hardware_keys, load_hardware
 from addersim.nn.catalogue import model_card, shipped_weights
+from addersim.placement import Objective
 from addersim.ranges import RangeRule
 from addersim.toml import Record, build
 
@@ -94,9 +95,10 @@ class Quantization(Record):
 
 
 class Evaluation(Record):
-    """Dataflow and cost tables of a network's bill, the first for headlines; comparisons add every shipped table."""
+    """Dataflow, tiling and cost tables of a bill, the first table for headlines; comparisons add every shipped one."""
 
     dataflow: str = "output_stationary"
+    tiling: Objective | None = None
     tables: Annotated[tuple[str, ...], Field(min_length=1)] = ("horowitz2014_45nm",)
 
 

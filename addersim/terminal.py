@@ -28,7 +28,7 @@ def print_sides(outcome: Outcome) -> None:
     screen = Console()
     for side in outcome.sides:
         rows = layer_table(side, outcome.table).to_dict("records")
-        screen.print(_integers(side, rows), _costs(side, rows))
+        screen.print(_integers(side, rows), _fit(side, rows), _costs(side, rows))
     screen.print(_totals(outcome))
     for line in _remarks(outcome):
         screen.print(line, style="dim", highlight=False, markup=False)
@@ -45,9 +45,9 @@ def _grid(title: str, left: list[str], right: list[str]) -> Table:
 
 
 def _integers(side: Side, rows: list[dict[str, Any]]) -> Table:
-    """Shape, taps, widths, overflows, saturations, SQNR; the last row sums what can be summed."""
+    """Shape, taps, widths, overflows, saturations; the last row sums what can be summed."""
     title = f"{side.qnet.name} on {side.machine.name}"
-    grid = _grid(title, ["layer"], ["shape", "taps", "x/w/acc", "out", "overflow", "satur.", "SQNR dB"])
+    grid = _grid(title, ["layer"], ["shape", "taps", "x/w/acc", "out", "overflow", "satur."])
     for row in rows:
         taps = row["adder_taps"] + row["multiplier_taps"]
         grid.add_row(
@@ -58,10 +58,25 @@ def _integers(side: Side, rows: list[dict[str, Any]]) -> Table:
             row["out"],
             f"{row['overflows']:,}",
             f"{row['saturated']:,}",
-            f"{row['sqnr_db']:.1f}" if isfinite(row["sqnr_db"]) else "",
         )
     taps = _sum(rows, "adder_taps") + _sum(rows, "multiplier_taps")
     _total(grid, "", f"{taps:,}  ", "", "", f"{_sum(rows, 'overflows'):,}", f"{_sum(rows, 'saturated'):,}")
+    return grid
+
+
+def _fit(side: Side, rows: list[dict[str, Any]]) -> Table:
+    """How well the formats fit the images: error, step, what is clamped, the codes in use, the accumulator's need."""
+    needs = {layer.name: layer.accumulator_bits for layer in side.trace.layers}
+    grid = _grid("", ["layer"], ["SQNR dB", "step", "in satur. %", "w satur. %", "range %", "acc needs"])
+    for row in rows:
+        shares = (row[key] for key in ("saturated_inputs", "saturated_weights", "range_use"))
+        cells = [
+            f"{row['sqnr_db']:.1f}" if isfinite(row["sqnr_db"]) else "",
+            f"{row['step']:.4g}",
+            *(f"{100 * share:.2f}" if isfinite(share) else "" for share in shares),
+            f"{needed} b" if (needed := needs.get(row["layer"])) else "",
+        ]
+        grid.add_row(row["layer"], *cells)
     return grid
 
 
@@ -129,6 +144,10 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
     yield f"energies of one image by {outcome.table}, the first of [evaluation].tables"
     yield "taps, array: a adders, m multipliers; x/w/acc: input, weight, accumulator; u unsigned, s signed, then bits"
     yield "overflow, satur.: over all images; used: taps per element and array cycle"
+    yield "in, w satur.: the float model's inputs and weights beyond the format; range: codes in use at the output"
+    for side in outcome.sides:
+        if side.validation is not None:
+            yield f"{side.label}, against its float model: {side.validation.summary}"
     if all(cost.area_um2 is None for cost in outcome.sides[0].costs.values()):
         yield "array area: none of [evaluation].tables prints areas; `addersim list costs` has others"
 
@@ -245,7 +264,7 @@ def print_entry(full: dict[str, Any]) -> None:
 
 def _lines(fields: dict[str, Any], indent: str) -> Iterator[str]:
     for key, value in fields.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield f"{indent}{key}:"
             yield from _lines(value, indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
@@ -254,7 +273,7 @@ def _lines(fields: dict[str, Any], indent: str) -> Iterator[str]:
                 yield (
                     indent + "  " + ", ".join(f"{k} {_short(v)}" for k, v in one.items() if v not in (None, "", False))
                 )
-        elif value not in (None, "", []):
+        elif value not in (None, "", [], {}):
             yield f"{indent}{key}: {value}"
 
 

@@ -87,8 +87,8 @@ class Crossing:
 
 
 def one_group(nest: LoopNest) -> LoopNest:
-    """Return the loops of one group; groups share nothing and follow one another."""
-    return replace(nest, K=nest.K // nest.groups, C=nest.C // nest.groups, groups=1)
+    """Return the loops of one group of one image; groups share nothing, and they and images follow one another."""
+    return replace(nest, N=1, K=nest.K // nest.groups, C=nest.C // nest.groups, groups=1)
 
 
 def repeats(role: Role, order: str, trips: dict[str, Any]) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
-from addersim.compare import Metric, compare
+from addersim.compare import Comparison, Metric, compare
 from addersim.costs import CostTable, arithmetic_tables, load_table
 from addersim.dataflows import DATAFLOWS, Dataflow
 from addersim.datapath import STYLES, Style
@@ -17,6 +17,7 @@ from addersim.quantized import QuantizedNetwork
 from addersim.tabular import Tabular
 
 WIDEST_BITS = 32
+Priced: TypeAlias = tuple[str, Comparison | None]
 
 
 @dataclass(frozen=True)
@@ -107,30 +108,57 @@ def tornado(
     >>> result.widest.low < result.ratio < result.widest.high
     True
     """
-    base = Case("", adder_qnet, multiplier_qnet, load_hardware(hardware), dataflow, load_table(table))
-    ratio = _ratio(base, metric)
+    where: dict[str, Any] = {"hardware": hardware, "dataflow": dataflow, "table": table}
+    return tornadoes(adder_qnet, multiplier_qnet, **where, metrics=[metric])[0]
+
+
+def tornadoes(
+    adder_qnet: QuantizedNetwork,
+    multiplier_qnet: QuantizedNetwork,
+    *,
+    hardware: str | os.PathLike[str] | Hardware,
+    dataflow: str | Dataflow,
+    table: str | os.PathLike[str] | CostTable,
+    metrics: Iterable[Metric],
+) -> list[Tornado]:
+    """Return :func:`tornado` for each metric, every case priced once."""
+    base = Case("", adder_qnet, multiplier_qnet, load_hardware(hardware), dataflow, load_table(table).as_printed)
+    now = _compared(base)
+    cases = [(assumption, [_priced(case, base, now) for case in found]) for assumption, found in _assumptions(base)]
+    return [_tornado(metric, base.table.name, now, cases) for metric in metrics]
+
+
+def _tornado(metric: Metric, table: str, now: Comparison, cases: Sequence[tuple[str, Sequence[Priced]]]) -> Tornado:
+    ratio = now.ratio(metric)[table]
     if ratio is None:
-        raise InputError(f"{base.table.name} has no ratio of {metric}; choose another table")
-    found = [_swing(assumption, list(cases), metric) for assumption, cases in _assumptions(base)]
+        raise InputError(f"{table} has no ratio of {metric}; choose another table")
+    found = [_swing(assumption, priced, metric) for assumption, priced in cases]
     swings = sorted((swing for swing in found if swing), key=lambda swing: -swing.factor)
-    return Tornado(metric, base.table.name, ratio, tuple(swings))
+    return Tornado(metric, table, ratio, tuple(swings))
 
 
-def _ratio(case: Case, metric: Metric) -> float | None:
-    both = compare(case.adder, case.multiplier, hardware=case.machine, dataflow=case.dataflow, tables=[case.table])
-    return both.ratio(metric)[case.table.name]
+def _compared(case: Case) -> Comparison:
+    fields: dict[str, Any] = {"hardware": case.machine, "dataflow": case.dataflow, "tables": [case.table]}
+    return compare(case.adder, case.multiplier, **fields)
 
 
-def _swing(assumption: str, cases: list[Case], metric: Metric) -> Swing | None:
-    """Return the swing over those cases that can be priced, ``None`` unless there are two."""
+def _priced(case: Case, base: Case, now: Comparison) -> Priced:
+    """Return a case's name and comparison, ``None`` where it cannot be priced."""
+    same = case.adder is base.adder and case.machine == base.machine and case.table == base.table
+    if same and case.dataflow == base.dataflow:
+        return case.name, now
+    try:
+        return case.name, _compared(case)
+    except InputError:
+        return case.name, None
+
+
+def _swing(assumption: str, cases: Sequence[Priced], metric: Metric) -> Swing | None:
+    """Return the swing over those cases that have a ratio, ``None`` unless there are two."""
     found = []
-    for case in cases:
-        try:
-            ratio = _ratio(case, metric)
-        except InputError:
-            continue
-        if ratio is not None:
-            found.append((ratio, case.name))
+    for name, comparison in cases:
+        ratios = comparison.ratio(metric).values() if comparison else ()
+        found += [(ratio, name) for ratio in ratios if ratio is not None]
     if len(found) < 2:
         return None
     (low, low_case), (high, high_case) = min(found), max(found)

@@ -25,9 +25,10 @@ from addersim.loops import LoopNest
 from addersim.network import Network, Node
 from addersim.ops import words
 from addersim.passes import pass_by
-from addersim.placement import Layer, Objective, Placed, Store, Widths, outside, place
+from addersim.placement import Layer, Objective, Placed, Widths, place
 from addersim.ports import accesses
 from addersim.residency import Residency, edge_bits, residency, stored_bits
+from addersim.stores import Store, outside
 from addersim.tiling import Crossing
 
 AccessPrices: TypeAlias = Mapping[tuple[str, bool], Price]
@@ -40,8 +41,9 @@ SEARCHED_RULES = (
     "searched tiling: each memory holds tiles, tile sizes and order by exhaustive search, one level after the other "
     "from DRAM inward; a level inside is filled anew for every tile of the level outside; shared rows of input tiles "
     "are fetched again, padding is not",
-    "cycles and operand reads of the array are those of the whole layer; where tiles cut the input channels, the "
-    "partial sums leave the array after every part",
+    "cycles and operand reads of the array are those of the whole layer, whatever the tiles: a tile narrower than the "
+    "array is not charged for the elements it leaves idle; where tiles cut the input channels, the partial sums leave "
+    "the array after every part",
 )
 RULES = (
     "every word crosses all buffers that hold its operand; a word that crosses is read on one side and written on the "

@@ -18,8 +18,8 @@ def test_area_and_leakage_by_hand() -> None:
     um2 = 278 * (9 + 24) / 32 + 50.36996 * 8 / 32 + 5.98 * 40
     uw = 2.4 * (9 + 24) / 32 + 0.6111633 * 8 / 32 + 0.07395312 * 40
     assert array_area_um2(MACHINE, ALADDIN) == pytest.approx(256 * um2)
-    assert leakage_uw(MACHINE, ALADDIN) == pytest.approx(256 * uw)
-    assert leakage_uw(MACHINE, COSTS["evoapprox_45nm"]) == 0
+    assert leakage_uw(MACHINE, ALADDIN) == pytest.approx((256 * uw,))
+    assert leakage_uw(load_hardware("adder_16x16"), COSTS["evoapprox_45nm"]) == (0, 0)
 
 
 def test_buffers_have_an_area_where_a_table_prints_one() -> None:

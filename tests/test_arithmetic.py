@@ -11,6 +11,7 @@ from addersim.costs import COSTS
 from addersim.errors import InputError
 from addersim.evaluate import evaluate
 from addersim.hardware import load_hardware
+from addersim.quantized import QuantizedNetwork
 
 MACHINE = load_hardware("adder_16x16", pipeline_stages=2)
 QNET = small_network().on(MACHINE)
@@ -22,9 +23,9 @@ def toggled() -> Activity:
     return activity(QNET, np.random.default_rng(2).normal(size=(4, 3, 8, 8)).astype(np.float32))
 
 
-def at_rate(rate: float) -> Activity:
+def at_rate(rate: float, qnet: QuantizedNetwork = QNET) -> Activity:
     """Return an activity in which every register changes at one rate."""
-    rows = activity(QNET, np.zeros((1, 3, 8, 8), np.float32)).rows
+    rows = activity(qnet, np.zeros((1, 3, 8, 8), np.float32)).rows
     even = [RegisterActivity(r.layer, r.array, r.register, r.bits, 1000, round(1000 * rate * r.bits)) for r in rows]
     return Activity(tuple(even), 1, "output_stationary")
 
@@ -41,8 +42,11 @@ def test_registers_are_charged_per_tap() -> None:
     assert not any("register" in c.action for c in evaluate(QNET, MACHINE).charges)
 
 
-def test_random_activity_changes_nothing() -> None:
-    plain, even = (evaluate(QNET, MACHINE, table=ALADDIN, activity=a) for a in (None, at_rate(0.5)))
+@pytest.mark.parametrize("tree_inputs", [1, 4])
+def test_random_activity_changes_nothing(tree_inputs: int) -> None:
+    machine = load_hardware(MACHINE, tree_inputs=tree_inputs)
+    qnet = small_network().on(machine)
+    plain, even = (evaluate(qnet, machine, table=ALADDIN, activity=a) for a in (None, at_rate(0.5, qnet)))
     assert [c.energy_pj for c in even.charges] == pytest.approx([c.energy_pj for c in plain.charges])
 
 
@@ -52,6 +56,14 @@ def test_energy_is_proportional_to_activity() -> None:
         moved = a.action.startswith("tap ") and "operands" not in a.action
         assert b.energy_pj == pytest.approx(a.energy_pj * (0.5 if moved else 1))
         assert ("activity ratio" in b.source) == moved
+
+
+def test_every_level_of_a_tree_follows_its_registers() -> None:
+    machine = load_hardware(MACHINE, tree_inputs=4)
+    qnet = small_network().on(machine)
+    costs = [evaluate(qnet, machine, table=ALADDIN, activity=at_rate(rate, qnet)) for rate in (0.5, 0.2)]
+    adds = [[c.energy_pj for c in x.charges if c.layer == "conv2" and c.action.startswith("tap add")] for x in costs]
+    assert len(adds[0]) == 3 and adds[1] == pytest.approx([0.4 * energy_pj for energy_pj in adds[0]])
 
 
 def test_a_register_costs_its_toggles_times_twice_a_bit(toggled: Activity) -> None:

@@ -90,6 +90,11 @@ def test_different_networks_are_called_so() -> None:
     assert any("NOT the same network" in t for t in compare(ADDER, cut, tables=["aladdin_40nm"]).assumptions)
 
 
+def test_ratios_are_formed_at_a_table_s_own_node(comparison: Comparison) -> None:
+    scaled = compare(ADDER, MULTIPLIER, tables=["horowitz2014_45nm@16nm,0.8V"])
+    assert scaled.ratio("energy") == {"horowitz2014_45nm": comparison.ratio("energy")["horowitz2014_45nm"]}
+
+
 def test_each_side_at_its_own_clock(comparison: Comparison) -> None:
     clocks = comparison.own_clock()
     assert clocks["horowitz2014_45nm"] is None

@@ -63,6 +63,12 @@ def test_an_array_shares_trees_and_accumulators() -> None:
     }
 
 
+def test_a_product_is_as_wide_as_both_operands() -> None:
+    machine = load_hardware("multiplier_16x16", tree_inputs=2, pipeline_stages=2)
+    found = {part.role: str(part.primitive) for part in array_parts("multiplier", 256, machine)}
+    assert (found["tree"], found["pipeline"]) == ("add 17 b", "register 16 b")
+
+
 def test_registers_of_a_tap() -> None:
     path = exact_datapath("adder", U8, U8, depth=9)
     assert list(tap_registers(path, MACHINE)) == [Part("operands", Primitive("register", 16), 1)]

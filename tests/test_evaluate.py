@@ -167,6 +167,18 @@ def test_a_machine_with_an_adder_tree_computes_the_same_and_wants_its_tree_in_th
         evaluate(QNET, tree)
 
 
+def test_the_bill_says_where_dataflow_and_adder_tree_do_not_go_together() -> None:
+    tree = load_hardware(MACHINE, tree_inputs=4)
+    said = {
+        (flow, machine.tree_inputs): [
+            a for a in evaluate(QNET.on(machine), machine, flow).assumptions if "adder tree" in a
+        ]
+        for flow in ("channel_parallel", "output_stationary")
+        for machine in (MACHINE, tree)
+    }
+    assert {key for key, found in said.items() if found} == {("channel_parallel", 1), ("output_stationary", 4)}
+
+
 def test_pipeline_stages_delay_the_end_of_each_layer_on_the_array() -> None:
     deep = evaluate(QNET, load_hardware(MACHINE, pipeline_stages=4))
     shallow = evaluate(QNET, MACHINE)

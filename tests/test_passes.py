@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_placement import WIDTHS, separate, store
+from test_placement import DRAM, WIDTHS, separate, store
 from test_tiling import LAYERS
 
+from addersim.hardware.machine import ROLES
 from addersim.loops import LoopNest
 from addersim.passes import crossing_words, pass_by
-from addersim.placement import Layer
+from addersim.placement import Layer, place
 from addersim.tiling import Crossing, Tiles, crossing, one_group
 
 counts = st.integers(1, 200)
@@ -73,6 +77,34 @@ def test_many_machines_at_once_equal_one_by_one() -> None:
     for index in [(0, 0), (50, 3), (200, 100), (285, 181)]:
         room = int(rooms[0][index[0], 0]), int(rooms[1][index[1]])
         assert crossing_words((150, 90), (8, 6), room, (700, 500)) == (inputs[index], weights[index])
+
+
+def test_levels_of_many_machines_at_once_equal_one_by_one() -> None:
+    nest = LAYERS["grouped"]
+    rng = np.random.default_rng(5)
+    sizes, reads = rng.integers(1, 3000, (4, 50)), rng.integers(1, 5, (2, 50))
+
+    def levels_of(near: Any, far: Any, inputs: Any, weights: Any) -> list[tuple[Any, Any]]:
+        array = Crossing(nest.groups * nest.pixels * nest.depth * inputs, nest.weights * weights, 0, 0)
+        stores = (*(store(role, size, (role,)) for role, size in zip(ROLES, near, strict=True)), store("far", far))
+        return [(one.crossing.inputs, one.crossing.weights) for one in pass_by(Layer(nest, WIDTHS, array, 1), stores)]
+
+    together = levels_of(sizes[:3], sizes[3], *reads)
+    for i in range(50):
+        alone = levels_of(sizes[:3, i], sizes[3, i], *reads[:, i])
+        assert alone == [(inputs[i], weights[i]) for inputs, weights in together]
+
+
+def test_images_follow_one_another() -> None:
+    nest = LAYERS["padded"]
+    one = Layer(nest, WIDTHS, Crossing(9999, 9999, nest.outputs, 0), 1)
+    four = Layer(replace(nest, N=4), WIDTHS, Crossing(4 * 9999, 4 * 9999, 4 * nest.outputs, 0), 1)
+    stores = separate(300, 60, 300)
+    for (small,), (large,) in (
+        (pass_by(one, stores), pass_by(four, stores)),
+        (place(one, stores, DRAM, "energy")[0], place(four, stores, DRAM, "energy")[0]),
+    ):
+        assert large.crossing == small.crossing.times(4)
 
 
 def test_what_is_pinned_does_not_cross() -> None:

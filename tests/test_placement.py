@@ -14,7 +14,8 @@ from test_tiling import LAYERS, every, walked
 
 from addersim.errors import InputError
 from addersim.loops import LoopNest
-from addersim.placement import Layer, Objective, Placed, Store, Widths, levels, outside, place
+from addersim.placement import Layer, Objective, Placed, Widths, place
+from addersim.stores import Store, levels, outside
 from addersim.tiling import Crossing, Tiles, crossing, one_group, parts, room
 
 WIDTHS = Widths(inputs=8, weights=6, outputs=8, sums=20)
@@ -186,3 +187,11 @@ def test_a_larger_buffer_of_the_same_price_never_costs_more(nest: LoopNest, bits
             (placed,), _ = place(whole(nest), (store("all", size),), DRAM, objective)
             found.append(costs(nest, placed.tiles, 1)[objective])
         assert found[1] <= found[0] * (1 + 1e-12)
+
+
+def test_of_equal_tiles_the_largest_is_taken() -> None:
+    """Room for everything: any tile of a good order crosses once, but the levels inside profit from the whole layer."""
+    nest = LAYERS["padded"]
+    for objective in ("energy", "latency", "product", "traffic"):
+        (placed,), _ = place(whole(nest), (store("all", 1 << 20),), DRAM, objective)
+        assert (placed.tiles.K, placed.tiles.C, placed.tiles.P, placed.tiles.Q) == (nest.K, nest.C, nest.P, nest.Q)

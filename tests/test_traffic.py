@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,15 @@ from small_networks import small_network
 from test_residency import machine, network, pointwise, shared
 
 from addersim.charges import Cost
+from addersim.compare import compare
 from addersim.counts import count
 from addersim.errors import InputError
 from addersim.evaluate import evaluate
+from addersim.example import example_network
 from addersim.hardware import Hardware, load_hardware
 from addersim.hardware.machine import ROLES
 from addersim.network import Node
+from addersim.study import Study
 
 QNET = small_network().on("adder_16x16")
 TILINGS = (None, "energy", "latency", "product", "traffic")
@@ -82,6 +86,13 @@ def test_larger_buffers_never_let_more_cross_dram(sizes: tuple[int, int], more: 
             QNET, machine(sizes[0] + more[0], sizes[1] + more[1], sum(more) + sizes[0]), flow, tiling=tiling
         )
         assert dram_bits(large) <= dram_bits(small)
+
+
+@pytest.mark.parametrize("tiling", [None, "traffic", "energy"])
+def test_a_larger_shared_buffer_never_lets_more_cross_dram(tiling: str | None) -> None:
+    """Edges and weights that begin to stay take room from the tiles of others; over all these sizes that pays."""
+    bits = [dram_bits(evaluate(QNET, shared(size), tiling=tiling)) for size in range(150, 4000, 25)]
+    assert bits == sorted(bits, reverse=True) and bits[0] > bits[-1]
 
 
 @given(machines, st.sampled_from(FLOWS), st.booleans())
@@ -150,3 +161,16 @@ def renamed(kind: str, **attrs: object) -> tuple[int, int]:
 def test_renamed_edges_fetch_the_words_they_are_made_of() -> None:
     assert renamed("upsample", factors=(2, 2)) == (128, 32)
     assert renamed("concat") == (64, 64)
+
+
+def test_a_comparison_and_a_study_take_the_tiling(tmp_path: Path) -> None:
+    on = shared(3000)
+    pair = small_network(), small_network("conv2d", "twin")
+    adder, multiplier = compare(*pair, hardware=on, tables=["horowitz2014_45nm"], tiling="traffic").costs.popitem()[1]
+    assert all(run.tiles for cost in (adder, multiplier) for run in cost.layers if run.array)
+    example_network().save(tmp_path / "net.safetensors")
+    (tmp_path / "study.toml").write_text('network.file = "net.safetensors"\nevaluation.tiling = "energy"\n')
+    assert Study.read(tmp_path / "study.toml").evaluation.tiling == "energy"
+    (tmp_path / "bad.toml").write_text('network.file = "net.safetensors"\nevaluation.tiling = "area"\n')
+    with pytest.raises(InputError, match=r"evaluation\.tiling = 'area'"):
+        Study.read(tmp_path / "bad.toml")

@@ -7,6 +7,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import Field
+
 from addersim.costs import scaling
 from addersim.costs.arithmetic import arithmetic_price
 from addersim.costs.memory import dram_price, sram_price
@@ -35,8 +37,8 @@ class CostTable(Rows):
     0.04
     """
 
-    scaled_to: scaling.Point | None = None
-    dram_high: bool = False
+    scaled_to: scaling.Point | None = Field(default=None, exclude=True)
+    dram_high: bool = Field(default=False, exclude=True)
 
     def price(self, primitive: Primitive) -> Price:
         """Return what one execution of ``primitive`` costs.
@@ -114,6 +116,13 @@ class CostTable(Rows):
         table = self.model_copy(update={"name": name, "source": source, "scaled_to": target})
         scaling.energy_factor(table.point, target)
         return table
+
+    @property
+    def as_printed(self) -> CostTable:
+        """The table at its own node and voltage, at which ratios are formed."""
+        if self.scaled_to is None:
+            return self
+        return self.model_copy(update={"name": self.name.partition("@")[0], "scaled_to": None})
 
     @property
     def has_areas(self) -> bool:

@@ -94,9 +94,14 @@ def _taps(node: Node, path: Datapath, nest: LoopNest) -> list[Count]:
 
 
 def stage_counts(node: Node, stage: OutputStage, outputs: int, out_bits: int) -> list[Count]:
-    """Return what the output stage costs: bias, gain, offset, and, where it finishes, rounding and clamp."""
+    """Return what the output stage costs: bias, gain, offset, and, where it finishes, rounding and clamp.
+
+    A bias that the accumulator starts at costs no subtraction; the accumulator's sign is that of the gain.
+    """
     t, p = stage.centred.bits, stage.product.bits
-    rows = counts(node, "output", outputs if np.any(node.params["bias_k"]) else 0, ("subtract", t))
+    preloaded = node.datapath is not None and node.datapath.preload_bias
+    biased = bool(np.any(node.params["bias_k"])) and not preloaded
+    rows = counts(node, "output", outputs * biased, ("subtract", t))
     if stage.style == "multiplier_shift":
         rows += counts(node, "output", outputs, ("multiply", t, stage.multiplier_bits))
     else:

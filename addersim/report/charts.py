@@ -11,6 +11,7 @@ from markupsafe import Markup
 from addersim.charges import UNITS, Cost, LayerRun
 from addersim.outcome import Outcome, Side
 from addersim.report.bars import Bars, draw
+from addersim.validate import LayerError
 
 NAMES = {"arithmetic": "arithmetic", "buffers": "buffers", "dram": "DRAM"}  # leakage is drawn with arithmetic
 PARTS = {"tap": "taps", "output": "output stages", "other": "other"}
@@ -77,14 +78,37 @@ def utilisation_layers(outcome: Outcome) -> Markup:
 
 def sqnr_layers(outcome: Outcome) -> Markup | None:
     """Return the signal-to-noise ratio behind each layer, or nothing if no network has a float model."""
+    return _validated(outcome, "SQNR", "SQNR behind each layer in decibels", "dB", lambda layer: layer.sqnr_db)
+
+
+def input_layers(outcome: Outcome) -> Markup | None:
+    """Return which share of each layer's inputs its format clamps, or nothing as above."""
+    label = "Share of each layer's inputs beyond its format in per cent"
+    return _validated(outcome, "inputs", label, "% of the inputs", lambda layer: 100 * layer.saturated_inputs)
+
+
+def weight_layers(outcome: Outcome) -> Markup | None:
+    """Return which share of each layer's weights its format clamps, or nothing as above."""
+    label = "Share of each layer's weights beyond its format in per cent"
+    return _validated(outcome, "weights", label, "% of the weights", lambda layer: 100 * layer.saturated_weights)
+
+
+def range_layers(outcome: Outcome) -> Markup | None:
+    """Return which share of its format each layer's output spans, or nothing as above."""
+    label = "Share of the output format's range in use per layer in per cent"
+    return _validated(outcome, "range", label, "% of the range", lambda layer: 100 * layer.range_use, 100)
+
+
+def _validated(
+    outcome: Outcome, part: str, label: str, unit: str, value: Callable[[LayerError], float], limit: float | None = None
+) -> Markup | None:
+    """Return a figure of each layer's :class:`LayerError`, where it is finite."""
     groups: Groups = {}
     for side in outcome.sides:
         for layer in side.validation.layers if side.validation else ():
-            if math.isfinite(layer.sqnr_db):
-                groups.setdefault(layer.name, {})[side.label] = (layer.sqnr_db,)
-    if not groups:
-        return None
-    return draw(Bars("sqnr-layers", "SQNR behind each layer in decibels", ("SQNR",), groups, "dB"))
+            if math.isfinite(bar := value(layer)):
+                groups.setdefault(layer.name, {})[side.label] = (bar,)
+    return draw(Bars(f"{part.lower()}-layers", label, (part,), groups, unit, limit)) if groups else None
 
 
 def gathered(groups: Groups) -> Groups:

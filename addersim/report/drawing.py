@@ -132,7 +132,7 @@ def _own_identifiers(root: ElementTree.Element, name: str) -> None:
                 del element.attrib[key]
             elif key == "id":
                 element.set(key, f"{name}-{value}")
-            elif key == f"{{{XLINK}}}href":
+            elif key == f"{{{XLINK}}}href" and value.startswith("#"):
                 element.set(key, f"#{name}-{value[1:]}")
             elif "url(#" in value:
                 element.set(key, reference.sub(rf"url(#{name}-\1)", value))

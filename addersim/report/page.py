@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 import addersim
 from addersim import images as pictures
-from addersim.outcome import Outcome, tornadoes
+from addersim.outcome import Outcome, what_moves
 from addersim.report import charts, tables, words
 from addersim.report.cards import cards
 from addersim.report.headline import headline, integers, second_line
@@ -60,6 +60,7 @@ def _content(outcome: Outcome) -> dict[str, Any]:
         "tables_compared": len(comparison.costs) if comparison else 0,
         "adder": any(side.label == "adder" for side in outcome.sides),
         "assumptions": [said_without_folders(text, outcome.study) for text in assumptions(outcome)],
+        "validations": [(side.label, side.validation.summary) for side in outcome.sides if side.validation],
         "command": command(outcome.study),
         "study_file": Path(outcome.study.path).name,
         "version": addersim.__version__,
@@ -97,10 +98,13 @@ def _charts(outcome: Outcome) -> dict[str, Markup | None]:
         "sqnr_layers": charts.sqnr_layers(outcome),
         "machine": machine_chart(outcome.sides[0].machine),
         "roofline": roofline(outcome.sides[0].costs[outcome.table]),
+        "input_layers": charts.input_layers(outcome),
+        "weight_layers": charts.weight_layers(outcome),
+        "range_layers": charts.range_layers(outcome),
     }
     if outcome.comparison is not None:
         drawn["ratios"] = ratio_chart(outcome.comparison)
-        drawn |= {f"{one.metric}_tornado": tornado_chart(one) for one in tornadoes(outcome)}
+        drawn |= {f"{one.metric}_tornado": tornado_chart(one) for one in what_moves(outcome)}
     return drawn
 
 
@@ -108,6 +112,7 @@ def _grids(outcome: Outcome) -> dict[str, Any]:
     return {
         "accuracy": tables.accuracy_grid(outcome),
         "layers": [tables.layer_grid(side, outcome.table) for side in outcome.sides],
+        "formats": [tables.format_grid(side, outcome.table) for side in outcome.sides],
         "ratios": tables.ratio_grid(outcome, outcome.comparison) if outcome.comparison else None,
         "bills": tables.bill_grid(outcome),
     }

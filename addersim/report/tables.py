@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -83,6 +84,30 @@ def layer_grid(side: Side, table: str) -> Grid:
     rows = list(zip(*kept.values(), strict=True))
     caption = f"{side.qnet.name} on {side.machine.name}"
     return Grid(caption, list(kept), rows, text=sum(head in TEXT for head in kept), totals=1)
+
+
+def format_grid(side: Side, table: str) -> Grid:
+    """Return how well the formats of each layer fit the images."""
+    records = layer_table(side, table).to_dict("records")
+    needs = {layer.name: layer.accumulator_bits for layer in side.trace.layers}
+    heads = ["layer", "x/w/acc", "acc needs", "out", "step", "SQNR, dB", "inputs saturated, %", "weights saturated, %"]
+    rows = [
+        [
+            record["layer"],
+            record["x/w/acc"] or words.DASH,
+            f"{needed} bits" if (needed := needs.get(record["layer"])) else words.DASH,
+            record["out"],
+            words.number(record["step"], 3),
+            words.decibels(record["sqnr_db"]),
+            *(_hundredths(record[key]) for key in ("saturated_inputs", "saturated_weights", "range_use")),
+        ]
+        for record in records
+    ]
+    return Grid(f"{side.qnet.name}: formats and data", [*heads, "range used, %"], rows, text=4)
+
+
+def _hundredths(fraction: float) -> str:
+    return words.DASH if math.isnan(fraction) else words.percent(fraction, 2).removesuffix(" %")
 
 
 def _whole(column: Any) -> list[str]:
