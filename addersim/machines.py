@@ -111,9 +111,18 @@ def evaluate_machines(
     found = {name: np.empty((len(tables), *shape), int if name in COUNTED else float) for name in (*COUNTED, *PRICED)}
     for box in boxes(shape, BLOCK):
         for number, bill in enumerate(_bills(plan, prices, box)):
+            place: tuple[Any, ...] = number, *box
             for name, values in bill.items():
-                found[name][number][box] = values
+                found[name][place] = values
     return {name: np.moveaxis(values, 0, -1) for name, values in found.items()}
+
+
+def can_vary(key: str, values: Sequence[Any]) -> bool:
+    """Return whether ``key`` is a field of :func:`evaluate_machines` that can take all these values in one array."""
+    first, _, rest = key.partition(".")
+    buffer, _, field = rest.rpartition(".")
+    known = key in FIELDS or (first == "buffers" and bool(buffer) and field in BUFFER_FIELDS)
+    return known and not (key.startswith("multiplier_") and 0 in values)
 
 
 @dataclass(frozen=True)
@@ -140,12 +149,10 @@ def _plan(qnet: QuantizedNetwork, machine: Hardware, arrays: Mapping[str, NDArra
 
 def _checked(machine: Hardware, key: str, value: float) -> Hardware:
     """Return the machine with one number replaced, checked as a file's is."""
-    first, _, rest = key.partition(".")
-    buffer, _, field = rest.rpartition(".")
-    if key not in FIELDS and not (first == "buffers" and buffer and field in BUFFER_FIELDS):
+    if not can_vary(key, [1]):
         known = [*FIELDS, *(f"buffers.{one.name}.{field}" for one in machine.buffers for field in BUFFER_FIELDS)]
         raise InputError(f"fields: {key!r} is no number of {machine.name} that can vary{nearest(key, known)}")
-    if key.startswith("multiplier_") and not value:
+    if not can_vary(key, [value]):
         raise InputError(f"fields: {key} = 0, expected numbers for machines with a side array")
     nested: Any = value
     for name in reversed(key.split(".")):
