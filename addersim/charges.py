@@ -134,6 +134,11 @@ class Cost(Tabular):
         return sum(layer.cycles for layer in self.layers)
 
     @property
+    def stall_cycles(self) -> int:
+        """Cycles in which neither the array nor the vector lanes work."""
+        return sum(layer.stall_cycles for layer in self.layers)
+
+    @property
     def latency_us(self) -> float:
         """``cycles / clock_mhz``."""
         return self.cycles / self.hardware.clock_mhz

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from addersim.broadcast import occurs
 from addersim.datapath import Circuit, Datapath, Kind
 from addersim.hardware import Element, Hardware
 from addersim.primitives import Primitive
@@ -97,7 +98,7 @@ def _distance(primitive: Primitive, circuit: Circuit, difference_bits: int) -> t
 def tap_registers(path: Datapath, machine: Hardware) -> Iterator[Part]:
     """Yield the registers that latch once per tap: both operands, and a leaf per further pipeline stage."""
     yield Part("operands", Primitive("register", path.x.bits + path.w.bits), 1)
-    if machine.pipeline_stages > 1:
+    if occurs(machine.pipeline_stages > 1):
         yield Part("pipeline", Primitive("register", path.leaf.format.bits), machine.pipeline_stages - 1)
 
 
@@ -118,7 +119,7 @@ def array_parts(element: Element, elements: int, machine: Hardware) -> Iterator[
     bits = accumulator_bits(element, machine)
     yield Part("accumulator", Primitive("add", bits), sums)
     yield Part("operands", Primitive("register", x + w), elements)
-    if machine.pipeline_stages > 1:
+    if occurs(machine.pipeline_stages > 1):
         yield Part("pipeline", Primitive("register", leaf_bits), elements * (machine.pipeline_stages - 1))
     yield Part("accumulator", Primitive("register", bits), sums)
 
@@ -132,5 +133,5 @@ def arrays(machine: Hardware) -> Iterator[tuple[str, Element, int]]:
     """Yield name, kind and number of elements of the array and of the side array, if there is one."""
     yield "array", machine.pe, machine.rows * machine.cols
     side = machine.multiplier_rows * machine.multiplier_cols
-    if side:
+    if occurs(side):
         yield "side array", "multiplier", side

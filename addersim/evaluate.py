@@ -21,7 +21,7 @@ from addersim.network import Network, Node
 from addersim.ops import OPS
 from addersim.placement import Objective
 from addersim.scratchpads import scratchpad_charges, with_scratchpads
-from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, charge, moves, setting
+from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, access_prices, charge, moves, setting
 
 CIRCUITS = {
     "two_subtractors": "a distance is two subtractors and a multiplexer",
@@ -80,14 +80,14 @@ def evaluate(
     """
     machine, prices = load_hardware(hardware), load_table(table)
     name, function = load_dataflow(dataflow)
-    function = with_scratchpads(function, machine)
-    steps = [_step(qnet, node, machine, function) for node in qnet.nodes]
+    steps = steps_on(qnet, machine, function)
     counts = count(qnet).rows
-    on = setting(qnet, machine, prices, {row.layer for row in counts}, tiling)
-    charges, runs = arithmetic(counts, _taps(steps), machine, prices, activity), []
+    accesses = access_prices(machine, prices)
+    on = setting(qnet, machine, {row.layer for row in counts}, accesses, tiling)
+    charges, runs = arithmetic(counts, taps_of(steps), machine, prices, activity), []
     for step in steps:
         moved, tiles = moves(step, on)
-        charges += [charge(move, step.node.name, machine, prices) for move in moved]
+        charges += [charge(move, step.node.name, machine, accesses) for move in moved]
         charges += scratchpad_charges(step, machine, prices)
         runs.append(run(step, moved, machine, on, tiles))
     charges += leakage(machine, prices, runs)
@@ -96,7 +96,20 @@ def evaluate(
     return Cost(qnet.name, machine, name, prices.name, *bill)
 
 
-def _taps(steps: list[Step]) -> dict[str, Taps]:
+def steps_on(qnet: Network, machine: Hardware, dataflow: Dataflow) -> list[Step]:
+    """Return every node with its loops and schedule on the machine.
+
+    Raises
+    ------
+    InputError
+        If the network is not quantised, or wider than the machine.
+    """
+    scheduled = with_scratchpads(dataflow, machine)
+    return [_step(qnet, node, machine, scheduled) for node in qnet.nodes]
+
+
+def taps_of(steps: list[Step]) -> dict[str, Taps]:
+    """Return the layers on arrays by name, for :func:`addersim.arithmetic.arithmetic`."""
     return {
         step.node.name: Taps(step.kind, step.node.datapath, step.nest)
         for step in steps

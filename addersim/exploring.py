@@ -51,8 +51,8 @@ def sweep(
     Pareto front over the objectives, by default energy, latency and accuracy.
     """
     from addersim.explore import sweep as run_sweep
-    from addersim.explore.batch import figures
     from addersim.explore.front import check_objectives
+    from addersim.explore.pricing import figures
 
     chosen = read_study(study, settings)
     goals = _objectives(objective or [*GOALS, *(["accuracy_percent=max"] if accuracy else [])])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any, TypeAlias
 
+import numpy as np
+
+from addersim.broadcast import plain
 from addersim.charges import LayerRun
 from addersim.hardware import Hardware
 from addersim.ops import words
@@ -21,35 +24,59 @@ RULES = (
 )
 
 
+Cycles: TypeAlias = dict[str, Any]
+
+
 def run(step: Step, moves: Iterable[Move], machine: Hardware, on: Setting, tiles: str = "") -> LayerRun:
     """Return how long a layer takes with its moves."""
-    hidden, waiting = _port_cycles(moves, on)
-    node, vector = step.node, 0
-    if node.name in on.computing and step.schedule is None:
-        longest = max(words(on.qnet.tensors[edge].shape) for edge in (*node.inputs, node.name))
-        vector = -(-longest // machine.vector.lanes)
+    hidden, crossing = port_cycles(moves, on)
+    waiting = _booked(crossing)
+    array, vector = busy_cycles(step, machine, on)
     if step.schedule is None or step.nest is None:
-        return LayerRun(node.name, None, 0, vector, hidden, waiting, 0.0)
-    array = step.schedule.cycles + machine.pipeline_stages - 1
-    return LayerRun(node.name, step.kind, array, 0, hidden, waiting, step.schedule.utilisation, step.nest.taps, tiles)
+        return LayerRun(step.node.name, None, array, vector, hidden, waiting, 0.0)
+    used = step.schedule.utilisation
+    return LayerRun(step.node.name, step.kind, array, vector, hidden, waiting, used, step.nest.taps, tiles)
 
 
-def _port_cycles(moves: Iterable[Move], on: Setting) -> tuple[dict[str, int], dict[str, int]]:
+def busy_cycles(step: Step, machine: Hardware, on: Setting) -> tuple[Any, Any]:
+    """Return the cycles of a layer on the array and on the vector lanes."""
+    node = step.node
+    if step.schedule is not None:
+        return step.schedule.cycles + machine.pipeline_stages - 1, 0
+    if node.name not in on.computing:
+        return 0, 0
+    longest = max(words(on.qnet.tensors[edge].shape) for edge in (*node.inputs, node.name))
+    return 0, -(-longest // machine.vector.lanes)
+
+
+def port_cycles(moves: Iterable[Move], on: Setting) -> tuple[Cycles, dict[str, Cycles]]:
     """Return the cycles of each memory's port that run beside the array, and those that it waits for.
 
-    Waiting cycles are booked on the slower of the two memories of a transfer.
+    The latter by the buffer that a transfer fills or drains, which takes the longest of the ports there; not yet
+    rounded up.
     """
     stores = {store.name: store for store in (*on.stores, on.dram)}
-    hidden: dict[str, float] = defaultdict(float)
-    crossing: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    hidden: Cycles = defaultdict(float)
+    crossing: dict[str, Cycles] = defaultdict(lambda: defaultdict(float))
     for move in moves:
         cycles = stores[move.where].cycles(move.count, move.bits)
         if move.crosses_into is None or stores[move.crosses_into].overlaps:
-            hidden[move.where] += cycles
+            hidden[move.where] = hidden[move.where] + cycles
         else:
-            crossing[move.crosses_into][move.where] += cycles
+            ports = crossing[move.crosses_into]
+            ports[move.where] = ports[move.where] + cycles
+    return {name: whole(cycles) for name, cycles in hidden.items()}, crossing
+
+
+def whole(cycles: Any) -> Any:
+    """Return cycles rounded up, as integers."""
+    return plain(np.ceil(cycles).astype(np.int64))
+
+
+def _booked(crossing: dict[str, Cycles]) -> dict[str, int]:
+    """Return the waiting cycles by memory, those of a transfer with the slower of its two."""
     waiting: dict[str, int] = defaultdict(int)
     for ports in crossing.values():
         slowest = max(ports, key=lambda name: ports[name])
-        waiting[slowest] += math.ceil(ports[slowest])
-    return {name: math.ceil(cycles) for name, cycles in hidden.items()}, dict(waiting)
+        waiting[slowest] += whole(ports[slowest])
+    return dict(waiting)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from addersim.broadcast import plain
 from addersim.placement import Layer, Placed, without_pinned
 from addersim.stores import Store, levels
 from addersim.tiling import Crossing, Tiles, crossing, one_group
@@ -62,7 +63,7 @@ def pass_by(layer: Layer, stores: Sequence[Store]) -> tuple[Placed, ...]:
     for level in reversed(levels(stores)):
         held = {role: store.tile_bits // len(store.holds) for store in level for role in store.holds}
         room = (held.get("inputs", words[0] * bits[0]), held.get("weights", words[1] * bits[1]))
-        inputs, weights = crossing_words(words, bits, room, reads)
+        inputs, weights = map(plain, crossing_words(words, bits, room, reads))
         reads = inputs if "inputs" in held else reads[0], weights if "weights" in held else reads[1]
         found.append(Placed(level, None, Crossing(groups * inputs, groups * weights, layer.nest.outputs, 0)))
     return tuple(replace(one, crossing=without_pinned(layer, one.stores, stores, one.crossing)) for one in found[::-1])

@@ -20,6 +20,7 @@ from addersim.loops import LoopNest
 from addersim.stores import Level, Store, levels, outside
 from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
 
+FIELDS = ("inputs", "weights", "outputs", "sums")  # of a crossing
 Objective = Literal["energy", "latency", "product", "traffic"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
@@ -46,14 +47,14 @@ class Layer:
         Cycles that the layer takes if nothing has to be waited for.
     pinned
         Bits that an operand occupies for good in the outermost memory that holds it: whole edges that stay between
-        layers, weights that stay between images. Nothing crosses for them.
+        layers, weights that stay between images; 0 where it does not stay. Nothing crosses for what stays.
     """
 
     nest: LoopNest
     widths: Widths
     array: Crossing
     busy_cycles: int
-    pinned: tuple[tuple[Role, int], ...] = ()
+    pinned: tuple[tuple[Role, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,17 +113,17 @@ def _inside(pieces: Counter[LoopNest], tiles: Tiles) -> Counter[LoopNest]:
     return found
 
 
-def is_pinned(layer: Layer, role: Role, store: Store, stores: Sequence[Store]) -> bool:
+def is_pinned(layer: Layer, role: Role, store: Store, stores: Sequence[Store]) -> Any:
     """Return whether ``store`` is the outermost memory of an operand that stays there for good."""
-    further = stores[stores.index(store) + 1 :]
-    return role in dict(layer.pinned) and not any(role in other.holds for other in further)
+    outermost = next(other for other in reversed(stores) if role in other.holds)
+    return store is outermost and dict(layer.pinned).get(role, 0) > 0
 
 
 def without_pinned(layer: Layer, level: Level, stores: Sequence[Store], words: Crossing) -> Crossing:
     """Return ``words`` with zeros for the operands that the level does not hold, or that stay there for good."""
-    moving = [role for store in level for role in store.holds if not is_pinned(layer, role, store, stores)]
-    sums = words.sums if "outputs" in moving else 0
-    return Crossing(**{role: getattr(words, role) if role in moving else 0 for role in ROLES}, sums=sums)
+    moving = {role: 1 - is_pinned(layer, role, store, stores) for store in level for role in store.holds}
+    sums = words.sums * moving.get("outputs", 0)
+    return Crossing(**{role: getattr(words, role) * moving.get(role, 0) for role in ROLES}, sums=sums)
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,12 @@ class _Flow:
         return port.cycles(self.count, self.bits)
 
 
+def _stacked(crossings: Sequence[Crossing]) -> Crossing:
+    """Return the words of several orders as arrays with an axis of the orders in front, and numbers as they are."""
+    fields = [[getattr(one, name) for one in crossings] for name in FIELDS]
+    return Crossing(*(np.stack(np.broadcast_arrays(*of)) if np.ndim(of[0]) else of[0] for of in fields))
+
+
 @dataclass(frozen=True)
 class _Search:
     """All candidates of one level; ``pieces`` are the tiles of the level outside."""
@@ -158,18 +165,27 @@ class _Search:
         largest = max(self.pieces, key=lambda nest: (nest.taps, nest.inputs))
         tiles = candidates(largest)
         fits, volume = self._fits(tiles), tiles.K * tiles.C * tiles.P * tiles.Q
-        found = []
-        for order in ORDERS.values():
-            energy, cycles, bits = self.cost(replace(tiles, order=order))
-            first = {"energy": energy, "latency": cycles, "product": energy * cycles, "traffic": bits}[objective]
-            second = cycles if objective == "energy" else energy
-            first = np.where(fits, first, np.inf)
-            second = np.where(first == first.min(), second, np.inf)
-            index = np.unravel_index(np.argmax(np.where(second == second.min(), volume, 0)), fits.shape)
-            found.append(((first[index], second[index], -volume[index]), order, index))
-        _, order, index = min(found, key=lambda entry: entry[0])
-        chosen = {axis: int(np.broadcast_to(getattr(tiles, axis), fits.shape)[index]) for axis in "KCPQ"}
-        return Tiles(**chosen, order=order)
+        words = _stacked([self.crossing(replace(tiles, order=order)) for order in ORDERS.values()])
+        sums_pj = np.broadcast_to(self._array_sums(tiles), fits.shape)
+        first = np.where(fits, self.figure(objective, words, sums_pj), np.inf)
+        ties = np.nonzero(first == first.min())
+        tied = Crossing(*(np.broadcast_to(getattr(words, name), first.shape)[ties] for name in FIELDS))
+        second = self.figure("latency" if objective == "energy" else "energy", tied, sums_pj[ties[1:]])
+        best = np.argmax(np.where(second == np.min(second), volume[ties[1:]], 0))
+        order, *index = (int(axis[best]) for axis in ties)
+        K, C, P, Q = (int(np.broadcast_to(getattr(tiles, axis), fits.shape)[tuple(index)]) for axis in "KCPQ")
+        return Tiles(K, C, P, Q, tuple(ORDERS.values())[order])
+
+    def figure(self, objective: Objective, words: Crossing, sums_pj: Any) -> Any:
+        """Return what is minimised; ``sums_pj`` is the energy of the array's partial sums."""
+        if objective == "product":
+            return self.figure("energy", words, sums_pj) * self.figure("latency", words, sums_pj)
+        flows = self.flows(words)
+        if objective == "latency":
+            return self._cycles(flows)
+        if objective == "traffic":
+            return sum(flow.count * flow.bits for flow in flows)
+        return sum(flow.energy_pj for flow in flows) + sums_pj
 
     def crossing(self, tiles: Tiles) -> Crossing:
         """Return what crosses for all pieces together; zero for operands not held, or pinned."""
@@ -181,10 +197,9 @@ class _Search:
         words = Crossing(total.inputs, total.weights, self.layer.nest.outputs, total.sums + again)
         return without_pinned(self.layer, self.level, self.stores, words)
 
-    def cost(self, tiles: Tiles) -> tuple[Any, Any, Any]:
-        """Return energy, cycles and bits outside that the level's boundary costs, for every candidate."""
-        words, widths = self.crossing(tiles), self.layer.widths
-        flows: list[_Flow] = []
+    def flows(self, words: Crossing) -> list[_Flow]:
+        """Return the words that cross the level's boundary, from memory to memory."""
+        widths, flows = self.layer.widths, []
         for store in self.level:
             for role in store.holds:
                 out = outside(role, self.level, self.stores, self.dram)
@@ -192,9 +207,7 @@ class _Search:
                 flows.append(_Flow(store, *ends, getattr(words, role), getattr(widths, role)))
                 if role == "outputs":
                     flows += [_Flow(store, *way, words.sums, widths.sums) for way in ((store, out), (out, store))]
-        bits = sum(flow.count * flow.bits for flow in flows)
-        energy = sum(flow.energy_pj for flow in flows)
-        return energy + self._array_sums(tiles), self._cycles(flows), bits
+        return flows
 
     def _array_sums(self, tiles: Tiles) -> Any:
         """Return the energy of partial sums that leave the array and come back because C is cut."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ def accesses(bits: Any, word_bits: Any) -> Any:
 
     Examples
     --------
-    >>> float(accesses(8, 64)), float(accesses(24, 64)), float(accesses(24, 16))
+    >>> accesses(8, 64), accesses(24, 64), accesses(24, 16)
     (0.125, 0.5, 2.0)
     """
-    packed = np.maximum(word_bits // np.asarray(bits), 1)
-    return -(-np.asarray(bits) // word_bits) / packed
+    packed = word_bits // bits + (bits > word_bits)
+    return -(-bits // word_bits) / packed
 
 
 def layer_cycles(busy: Any, hidden: Sequence[Any], waiting: Sequence[Any]) -> Any:
@@ -41,4 +42,4 @@ def layer_cycles(busy: Any, hidden: Sequence[Any], waiting: Sequence[Any]) -> An
     >>> int(layer_cycles(100, [80, 120], [7])), layer_cycles(100, [np.array([80, 120])], [7]).tolist()
     (127, [107, 127])
     """
-    return np.maximum.reduce(np.broadcast_arrays(busy, *hidden)) + sum(waiting)
+    return reduce(np.maximum, sorted(hidden, key=np.size), busy) + sum(waiting)

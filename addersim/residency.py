@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
+from typing import Any, TypeAlias
 
 from addersim.errors import InputError
 from addersim.hardware import Hardware
@@ -26,16 +29,19 @@ RULES = (
 )
 
 
+Group: TypeAlias = tuple[str, ...]  # stored edges that are read together
+
+
 @dataclass(frozen=True)
 class Residency:
-    """What of a network stays on chip on one machine.
+    """What of a network stays on chip; on a machine whose sizes are arrays, where it stays.
 
     Attributes
     ----------
     sources
         Edge to the stored edges that it is made of: itself, or those that a chain of flatten, concat, ... renames.
-    kept
-        Stored edges that stay on chip.
+    stays
+        Stored edge that is read to whether it stays on chip.
     in_flight
         Edges that go from the output stage into a residual addition without being stored.
     weight_bits
@@ -43,9 +49,14 @@ class Residency:
     """
 
     sources: Mapping[str, tuple[str, ...]]
-    kept: frozenset[str]
+    stays: Mapping[str, Any]
     in_flight: frozenset[str]
-    weight_bits: int
+    weight_bits: Any
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """The edges that stay on chip."""
+        return frozenset(edge for edge, stays in self.stays.items() if stays)
 
 
 def residency(qnet: Network, machine: Hardware, computing: Iterable[str]) -> Residency:
@@ -60,13 +71,22 @@ def residency(qnet: Network, machine: Hardware, computing: Iterable[str]) -> Res
     in_flight = frozenset(node.name for node in qnet.nodes if _in_flight(node, qnet))
     read = {sources[edge] for node in qnet.nodes if node.name in computing for edge in node.inputs}
     groups = [group for edges in read if (group := tuple(edge for edge in edges if edge not in in_flight))]
-    spilled = set(sources[qnet.nodes[-1].name]) | {
-        e for group in groups if not _fits(group, qnet, machine) for e in group
-    }
-    while more := {edge for group in groups if spilled & set(group) for edge in group} - spilled:
-        spilled |= more
-    kept = frozenset(edge for group in groups for edge in group) - spilled
-    return Residency(sources, kept, in_flight, _kept_weights(qnet, machine))
+    stays: dict[str, Any] = {}
+    for together in _connected(groups):
+        edges = {edge for group in together for edge in group}
+        inside = not edges & set(sources[qnet.nodes[-1].name])
+        stays |= dict.fromkeys(edges, reduce(and_, (_fits(group, qnet, machine) for group in together), inside))
+    return Residency(sources, stays, in_flight, _kept_weights(qnet, machine))
+
+
+def _connected(groups: Sequence[Group]) -> list[list[Group]]:
+    """Return the groups that hang together by edges they share: these stay together or not at all."""
+    found: list[list[Group]] = []
+    for group in groups:
+        touched = [other for other in found if any(set(group) & set(one) for one in other)]
+        rest = [other for other in found if other not in touched]
+        found = [*rest, [group, *(one for other in touched for one in other)]]
+    return found
 
 
 def _sources(qnet: Network, stored: set[str]) -> dict[str, tuple[str, ...]]:
@@ -77,15 +97,16 @@ def _sources(qnet: Network, stored: set[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def share_bits(machine: Hardware, role: Role) -> int:
+def share_bits(machine: Hardware, role: Role) -> Any:
     """Return the bits that an operand may take in the outermost buffer that holds it, 0 if there is none."""
     levels = machine.levels(role)
     return 8 * levels[-1].tile_bytes // len(levels[-1].holds) if levels else 0
 
 
-def _fits(group: tuple[str, ...], qnet: Network, machine: Hardware) -> bool:
+def _fits(group: Group, qnet: Network, machine: Hardware) -> Any:
     roles: tuple[Role, ...] = ("inputs",) if group == (qnet.nodes[0].name,) else ("inputs", "outputs")
-    return stored_bits(group, qnet) <= min(share_bits(machine, role) for role in roles)
+    bits = stored_bits(group, qnet)
+    return reduce(and_, (bits <= share_bits(machine, role) for role in roles))
 
 
 def stored_bits(edges: Iterable[str], qnet: Network) -> int:
@@ -93,9 +114,9 @@ def stored_bits(edges: Iterable[str], qnet: Network) -> int:
     return sum(words(qnet.tensors[edge].shape) * edge_bits(qnet, edge) for edge in edges)
 
 
-def _kept_weights(qnet: Network, machine: Hardware) -> int:
+def _kept_weights(qnet: Network, machine: Hardware) -> Any:
     bits = sum(n.params["w_krsc"].size * n.datapath.w.bits for n in qnet.nodes if n.datapath is not None)
-    return bits if bits <= share_bits(machine, "weights") else 0
+    return bits * (bits <= share_bits(machine, "weights"))
 
 
 def _in_flight(node: Node, qnet: Network) -> bool:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from addersim.broadcast import occurs
 from addersim.charges import Charge
 from addersim.costs import CostTable
 from addersim.dataflows import Dataflow
@@ -25,25 +29,46 @@ def with_scratchpads(dataflow: Dataflow, machine: Hardware) -> Dataflow:
 
 
 def scratchpad_charges(step: Step, machine: Hardware, table: CostTable) -> list[Charge]:
-    """Return a charge per operand and direction: accesses times the price of a memory of the scratchpad's size.
+    """Return a charge per operand and direction: accesses times the price of a memory of the scratchpad's size."""
+    found = []
+    for one in pad_accesses(step, machine):
+        price = table.memory(one.pad.size_bytes, one.pad.word_bits)
+        said, source = f"{one.pad.name}: {one.action} {one.bits} b", f"{price.source}{one.remark}"
+        found.append(Charge(step.node.name, "buffers", said, one.words, one.count * price.energy_pj, source))
+    return found
 
-    A word narrower than an access costs a whole one. Where the machine's elements have no such scratchpad, they are
-    charged those of the Eyeriss chip, which the dataflow then counts on too.
+
+@dataclass(frozen=True)
+class PadAccess:
+    """``words`` of ``bits`` bits to or from the scratchpads of all elements."""
+
+    pad: Scratchpad
+    remark: str
+    action: str
+    bits: int
+    words: Any
+
+    @property
+    def count(self) -> Any:
+        """Accesses; a word narrower than one costs a whole one."""
+        return self.words * -(-self.bits // self.pad.word_bits)
+
+
+def pad_accesses(step: Step, machine: Hardware) -> Iterator[PadAccess]:
+    """Yield what a layer reads and writes in scratchpads, per operand and direction.
+
+    Where the machine's elements have no such scratchpad, they get those of the Eyeriss chip, which the dataflow then
+    counts on too.
     """
-    datapath, found = step.node.datapath, []
+    datapath = step.node.datapath
     if step.schedule is None or datapath is None:
-        return []
+        return
     for role in ROLES:
         bits = {"inputs": datapath.x, "weights": datapath.w, "outputs": datapath.accumulator.format}[role].bits
-        pad, remark = _pad(machine, role, bits)
-        price = table.memory(pad.size_bytes, pad.word_bits)
-        for action in ("reads", "writes"):
-            words = getattr(step.schedule, f"{FIELDS[role]}_{action}")
-            energy_pj = words * -(-bits // pad.word_bits) * price.energy_pj
-            said = f"{pad.name}: {action[:-1]} {bits} b"
-            if words:
-                found.append(Charge(step.node.name, "buffers", said, words, energy_pj, f"{price.source}{remark}"))
-    return found
+        for action in ("read", "write"):
+            words = getattr(step.schedule, f"{FIELDS[role]}_{action}s")
+            if occurs(words):
+                yield PadAccess(*_pad(machine, role, bits), action, bits, words)
 
 
 def _pad(machine: Hardware, role: Role, bits: int) -> tuple[Scratchpad, str]:

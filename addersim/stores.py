@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 from addersim.hardware.machine import Role
@@ -29,16 +28,16 @@ class Store:
 
     name: str
     holds: tuple[Role, ...]
-    tile_bits: int
-    word_bits: int
+    tile_bits: Any
+    word_bits: Any
     read_pj: float
     write_pj: float
-    bits_per_cycle: float
+    bits_per_cycle: Any
     overlaps: bool
 
-    def accesses(self, bits: int) -> float:
+    def accesses(self, bits: int) -> Any:
         """Return :func:`addersim.ports.accesses` of one word of ``bits`` bits."""
-        return _accesses(bits, self.word_bits)
+        return accesses(bits, self.word_bits)
 
     def cycles(self, count: Any, bits: int) -> Any:
         """Return the cycles in which ``count`` words of ``bits`` bits pass its ports."""
@@ -46,11 +45,6 @@ class Store:
 
 
 Level: TypeAlias = tuple[Store, ...]
-
-
-@lru_cache(maxsize=4096)
-def _accesses(bits: int, word_bits: int) -> float:
-    return float(accesses(bits, word_bits))
 
 
 def levels(stores: Sequence[Store]) -> tuple[Level, ...]:

@@ -6,11 +6,17 @@ out as moves and adds the vector unit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
+from typing import Any, TypeAlias
 
+import numpy as np
+
+from addersim.broadcast import occurs, plain
 from addersim.charges import Charge
-from addersim.costs import CostTable
+from addersim.costs import CostTable, Price
 from addersim.dataflows import Schedule
 from addersim.errors import InputError
 from addersim.hardware import Element, Hardware
@@ -20,10 +26,12 @@ from addersim.network import Network, Node
 from addersim.ops import words
 from addersim.passes import pass_by
 from addersim.placement import Layer, Objective, Placed, Widths, place
+from addersim.ports import accesses
 from addersim.residency import Residency, edge_bits, residency, stored_bits
 from addersim.stores import Store, outside
 from addersim.tiling import Crossing
 
+AccessPrices: TypeAlias = Mapping[tuple[str, bool], Price]
 FIXED_RULES = (
     "fixed tiling: inputs and weights cross into a memory once if one of them fits its share; if neither does, one "
     "stays part by part and the other passes by for each part, whichever lets fewer bits cross; rows that parts of the "
@@ -66,9 +74,19 @@ class Move:
 
     where: str
     action: str
-    count: int
+    count: Any
     bits: int
     crosses_into: str | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether the memory is written."""
+        return self.action.startswith(("write", "fill"))
+
+    @property
+    def any(self) -> bool:
+        """Whether a word moves, on any machine."""
+        return occurs(self.count)
 
 
 @dataclass(frozen=True)
@@ -94,9 +112,9 @@ class Setting:
         """Return the stored edges that an edge is made of."""
         return tuple(one for one in self.residency.sources[edge] if one not in self.residency.in_flight)
 
-    def stays(self, edge: str) -> bool:
+    def stays(self, edge: str) -> Any:
         """Return whether all that an edge is made of stays on chip."""
-        return set(self.sources(edge)) <= self.residency.kept
+        return reduce(and_, (self.residency.stays.get(one, False) for one in self.sources(edge)), True)
 
     def stored_words(self, edge: str) -> int:
         """Return the words that have to be fetched for an edge: those it is made of, or its own if they are fewer."""
@@ -105,24 +123,39 @@ class Setting:
 
 
 def setting(
-    qnet: Network, machine: Hardware, table: CostTable, computing: Iterable[str], tiling: Objective | None
+    qnet: Network,
+    machine: Hardware,
+    computing: Iterable[str],
+    prices: AccessPrices | None = None,
+    tiling: Objective | None = None,
 ) -> Setting:
-    """Return the memories of ``machine`` at the prices of ``table``, and what of ``qnet`` stays in them."""
+    """Return the memories of ``machine``, and what of ``qnet`` stays in them.
+
+    Parameters
+    ----------
+    machine
+        Its numbers may be arrays that broadcast against each other.
+    prices
+        Of accesses, which a searched tiling weighs.
+    """
+
+    def pj(name: str, write: bool) -> float:
+        return prices[name, write].energy_pj if prices else 0.0
+
     stores = tuple(
         Store(
             buffer.name,
             buffer.holds,
             8 * buffer.tile_bytes,
             buffer.word_bits,
-            table.memory(buffer.size_bytes, buffer.word_bits).energy_pj,
-            table.memory(buffer.size_bytes, buffer.word_bits, write=True).energy_pj,
+            pj(buffer.name, False),
+            pj(buffer.name, True),
             buffer.bits_per_cycle,
             buffer.double_buffered,
         )
         for buffer in machine.buffers
     )
-    pj_per_bit = machine.dram.pj_per_bit or table.dram(1).energy_pj
-    dram = Store("dram", ROLES, 0, 1, pj_per_bit, pj_per_bit, machine.dram.bits_per_cycle, True)
+    dram = Store("dram", ROLES, 0, 1, pj("dram", False), pj("dram", True), machine.dram.bits_per_cycle, True)
     names = frozenset(computing)
     return Setting(qnet, stores, dram, names, residency(qnet, machine, names), tiling)
 
@@ -157,14 +190,12 @@ def placement(step: Step, on: Setting) -> tuple[tuple[Placed, ...], int]:
     edge = node.inputs[0]
     widths = Widths(edge_bits(on.qnet, edge), path.w.bits, edge_bits(on.qnet, node.name), path.accumulator.format.bits)
     array = Crossing(schedule.input_reads, schedule.weight_reads, nest.outputs, schedule.output_reads)
-    pinned: dict[Role, int] = {}
-    if on.stays(edge):
-        pinned["inputs"] = stored_bits(on.sources(edge), on.qnet)
-    if on.residency.weight_bits:
-        pinned["weights"] = on.residency.weight_bits
-    if node.name in on.residency.kept:
-        pinned["outputs"] = nest.outputs * widths.outputs
-    layer = Layer(nest, widths, array, schedule.cycles, tuple(pinned.items()))
+    pinned: tuple[tuple[Role, Any], ...] = (
+        ("inputs", stored_bits(on.sources(edge), on.qnet) * on.stays(edge)),
+        ("weights", on.residency.weight_bits),
+        ("outputs", nest.outputs * widths.outputs * on.residency.stays.get(node.name, False)),
+    )
+    layer = Layer(nest, widths, array, schedule.cycles, pinned)
     if on.tiling is None:
         return pass_by(layer, on.stores), 1
     return place(layer, on.stores, on.dram, on.tiling)
@@ -174,7 +205,7 @@ def array_moves(step: Step, on: Setting, placed: tuple[Placed, ...], channel_par
     """Return everything that a layer on the array moves."""
     assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
     nest, schedule, path = step.nest, step.schedule, step.node.datapath
-    sums = max(schedule.output_writes, channel_parts * nest.outputs) - nest.outputs
+    sums = plain(np.maximum(schedule.output_writes, channel_parts * nest.outputs)) - nest.outputs
     out, wide = on.near("outputs").name, path.accumulator.format.bits
     found = [
         Move(on.near("inputs").name, "read inputs", schedule.input_reads, path.x.bits),
@@ -187,7 +218,7 @@ def array_moves(step: Step, on: Setting, placed: tuple[Placed, ...], channel_par
         for store in level.stores:
             found += _crossing_moves(step, on, level, store)
     in_flight = step.node.name in on.residency.in_flight
-    return [move for move in found if move.count and not (in_flight and move.action.endswith(" outputs"))]
+    return [move for move in found if move.any and not (in_flight and move.action.endswith(" outputs"))]
 
 
 def _crossing_moves(step: Step, on: Setting, level: Placed, store: Store) -> Iterator[Move]:
@@ -199,17 +230,17 @@ def _crossing_moves(step: Step, on: Setting, level: Placed, store: Store) -> Ite
         if role == "inputs":
             own = words(on.qnet.tensors[edge].shape)
             count = -(-level.crossing.inputs * on.stored_words(edge) // own)
-            yield from _transfer(beyond, store, "inputs", int(count), edge_bits(on.qnet, edge))
+            yield from _transfer(beyond, store, "inputs", plain(count), edge_bits(on.qnet, edge))
         if role == "weights":
-            yield from _transfer(beyond, store, "weights", int(level.crossing.weights), path.w.bits)
+            yield from _transfer(beyond, store, "weights", plain(level.crossing.weights), path.w.bits)
         if role == "outputs":
             yield from _transfer(store, beyond, "outputs", level.crossing.outputs, edge_bits(on.qnet, node.name), store)
-            sums, wide = int(level.crossing.sums), path.accumulator.format.bits
+            sums, wide = plain(level.crossing.sums), path.accumulator.format.bits
             yield from _transfer(store, beyond, "partial sums", sums, wide, store)
             yield from _transfer(beyond, store, "partial sums", sums, wide)
 
 
-def _transfer(source: Store, target: Store, what: str, count: int, bits: int, into: Store | None = None) -> list[Move]:
+def _transfer(source: Store, target: Store, what: str, count: Any, bits: int, into: Store | None = None) -> list[Move]:
     into = into or target
     reading, writing = ("drain", "write") if into is source else ("read", "fill")
     return [
@@ -222,38 +253,49 @@ def vector_moves(node: Node, on: Setting) -> list[Move]:
     """Return what the input or a layer on the vector unit moves."""
     own, bits = words(on.qnet.tensors[node.name].shape), edge_bits(on.qnet, node.name)
     source, target = on.far("inputs"), on.far("outputs")
+    stays = on.residency.stays.get(node.name, False)
     if node.name == on.qnet.nodes[0].name:
-        found = _transfer(on.dram, source, "inputs", own, bits) if node.name in on.residency.kept else []
-        return [move for move in found if move.count]
+        found = _transfer(on.dram, source, "inputs", own * stays, bits)
+        return [move for move in found if move.any]
     found = []
     if node.name not in on.computing:
         return found
     for edge in node.inputs:
         if edge in on.residency.in_flight:
             continue
-        if not on.stays(edge) and source is not on.dram:
-            found += _transfer(on.dram, source, "inputs", on.stored_words(edge), edge_bits(on.qnet, edge))
+        if source is not on.dram:
+            fetched = on.stored_words(edge) * (1 - on.stays(edge))
+            found += _transfer(on.dram, source, "inputs", fetched, edge_bits(on.qnet, edge))
         found.append(Move(source.name, "read inputs", words(on.qnet.tensors[edge].shape), edge_bits(on.qnet, edge)))
     if node.name not in on.residency.in_flight:
         found.append(Move(target.name, "write outputs", own, bits))
-        if node.name not in on.residency.kept and target is not on.dram:
-            found += _transfer(target, on.dram, "outputs", own, bits, target)
-    return [move for move in found if move.count]
+        if target is not on.dram:
+            found += _transfer(target, on.dram, "outputs", own * (1 - stays), bits, target)
+    return [move for move in found if move.any]
 
 
-def charge(move: Move, layer: str, machine: Hardware, table: CostTable) -> Charge:
+def access_prices(machine: Hardware, table: CostTable) -> AccessPrices:
+    """Return the prices of an access by memory and whether it writes, of ``"dram"`` per bit."""
+    dram = table.dram(1)
+    if machine.dram.pj_per_bit is not None:
+        said = f"{machine.name}: DRAM {machine.dram.pj_per_bit:g} pJ per bit"
+        dram = Price(machine.dram.pj_per_bit, None, said)
+    found = {("dram", write): dram for write in (False, True)}
+    for buffer in machine.buffers:
+        for write in (False, True):
+            found[buffer.name, write] = table.memory(buffer.size_bytes, buffer.word_bits, write)
+    return found
+
+
+def charge(move: Move, layer: str, machine: Hardware, prices: AccessPrices) -> Charge:
     """Return the charge of a move; buffers are priced per packed word, DRAM per bit."""
+    price = prices[move.where, move.writes]
     if move.where == "dram":
-        price = table.dram(1)
-        bits, pj_per_bit, source = move.count * move.bits, price.energy_pj, price.source
-        if machine.dram.pj_per_bit is not None:
-            pj_per_bit, source = machine.dram.pj_per_bit, f"{machine.name}: DRAM {machine.dram.pj_per_bit:g} pJ per bit"
-        return Charge(layer, "dram", move.action, bits, bits * pj_per_bit, source)
+        bits = move.count * move.bits
+        return Charge(layer, "dram", move.action, bits, bits * price.energy_pj, price.source)
     buffer = next(buffer for buffer in machine.buffers if buffer.name == move.where)
-    price = table.memory(buffer.size_bytes, buffer.word_bits, write=move.action.startswith(("write", "fill")))
-    per_access = buffer.word_bits // move.bits
-    share = 1 / per_access if per_access else -(-move.bits // buffer.word_bits)
-    packed = f"{per_access} words of {move.bits} b per access" if per_access else f"{share} accesses per word"
+    per_access, per_word = buffer.word_bits // move.bits, accesses(move.bits, buffer.word_bits)
+    packed = f"{per_access} words of {move.bits} b per access" if per_access else f"{per_word:g} accesses per word"
     action = f"{move.where}: {move.action} {move.bits} b"
-    energy_pj = move.count * share * price.energy_pj
+    energy_pj = move.count * per_word * price.energy_pj
     return Charge(layer, "buffers", action, move.count, energy_pj, f"{price.source}; {packed}")

@@ -23,6 +23,7 @@ for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import emulation
 import layers
+import machines
 import networks
 import numpy as np
 import roofline
@@ -102,6 +103,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "emulation": emulation.race,
     "networks": simulation,
     "training": training,
+    "machines": machines.race,
     "sweep": sweep,
     "help": help_time,
 }

@@ -12,7 +12,7 @@ import addersim
 PACKAGE = Path(addersim.__file__).parent
 FLOORS = [
     {"errors"},
-    {"shelf", "ports", "fixed", "primitives", "toml", "tabular", "threads"},
+    {"shelf", "broadcast", "ports", "fixed", "primitives", "toml", "tabular", "threads"},
     {"loops", "datapath"},
     {"network"},
     {"kernels", "hardware", "costs"},
@@ -51,7 +51,7 @@ FLOORS = [
     {"charges"},
     {"topology", "scratchpads", "traffic", "residency", "latency", "arithmetic", "area"},
     {"validate", "dump", "evaluate", "accumulators", "widths"},
-    {"compare", "arrays", "study"},
+    {"compare", "arrays", "machines", "study"},
     {"tornado"},
     {"outcome"},
     {"figures"},

@@ -74,7 +74,9 @@ def test_a_shared_buffer_gives_each_operand_its_share(size_bytes: int, double: b
 
 def test_without_a_buffer_nothing_stays() -> None:
     on = load_hardware("adder_16x16", buffers=[])
-    assert found(CHAIN, on) == Residency(found(CHAIN, on).sources, frozenset(), frozenset(), 0)
+    never = dict.fromkeys(("x", "a", "b"), False)
+    assert found(CHAIN, on) == Residency(found(CHAIN, on).sources, never, frozenset(), 0)
+    assert found(CHAIN, on).kept == set()
 
 
 @pytest.mark.parametrize(("size_bytes", "stays"), [(24, True), (23, False)])

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 
 from addersim.errors import InputError
-from addersim.explore.batch import Columns, make_batch, rows
+from addersim.explore.batch import make_batch, rows
 from addersim.explore.identity import identity
+from addersim.explore.pricing import Columns
 from addersim.explore.results import Results
 from addersim.explore.space import Indices, Space, make_space
 from addersim.explore.workers import ADDRESS, check_pool, completed
 from addersim.outcome import Progress
 from addersim.study import Study
 
-PART = 256  # points of a part: what a sweep that is killed may lose of each worker's
+PART = 1 << 14  # points of a part: what a sweep that is killed may lose of each worker's
+SLOW = 64  # fewer points in a part where each is simulated, or its tiling searched
 
 
 def sweep(
@@ -49,7 +51,8 @@ def sweep(
     progress
         Called with the step and the fraction of it that is done.
     out
-        Folder for the rows, as Parquet parts of up to 256 points (extra ``explore``). A part is there whole or
+        Folder for the rows, as Parquet parts (extra ``explore``) of up to 16,384 points, or 256 where each is
+        simulated or its tiling searched. A part is there whole or
         not at all: a sweep that was killed and is called again goes on with the missing ones.
     shard
         ``"i/N"`` evaluates and returns only every N-th part, from the i-th of 1 to N, into ``out``. Once all
@@ -62,8 +65,8 @@ def sweep(
     -------
     pandas.DataFrame
         The space's keys, then per table ``energy_pj``, ``arithmetic_pj``, ``buffers_pj``, ``dram_pj``,
-        ``cycles``, ``latency_us`` and ``area_um2`` of one image; NaN where a table prints no area. Rows do
-        not depend on pool, shards, or how often the sweep was stopped.
+        ``leakage_pj``, ``cycles``, ``stall_cycles``, ``latency_us`` and ``area_um2`` of one image; NaN where a
+        table prints no area. Rows do not depend on pool, shards, or how often the sweep was stopped.
 
     Raises
     ------
@@ -84,7 +87,8 @@ def sweep(
     study = study if isinstance(study, Study) else Study.read(study)
     check_pool(pool)
     grid = make_space(study, space, accuracy)
-    batches = _shard(grid.batches(PART), shard, out)
+    slow = accuracy or study.evaluation.tiling is not None or "evaluation.tiling" in grid.axes
+    batches = _shard(grid.batches(max(1, PART // SLOW) if slow else PART), shard, out)
     own = identity(study, grid, accuracy)
     results = None if out is None else Results(Path(out), own)
     found = {} if results is None else _finished(results, batches)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from addersim.errors import InputError
-from addersim.explore.batch import Columns
 from addersim.explore.identity import difference
+from addersim.explore.pricing import Columns
 from addersim.explore.space import Indices
 from addersim.network import make_folder, write_atomically
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from addersim.broadcast import Box, boxes
 from addersim.errors import InputError
 from addersim.study import Study, changed, check_key
 
@@ -74,15 +75,21 @@ class Space:
     def batches(self, size: int) -> list[Indices]:
         """Return the points in batches of up to ``size`` that share one quantised network.
 
-        The first batch of every network comes before the second of any, so that workers side by side have
-        different networks to quantise and simulate.
+        The machines of a batch are a grid of their own. The first batch of every network comes before the second
+        of any, so that workers side by side have different networks to quantise and simulate.
         """
-        machines = np.arange(len(self) // self.networks, dtype=np.int64)
-        chunks = [machines[start : start + size] for start in range(0, len(machines), size)]
+        shape = tuple(self.shape[i] for i in self._axes_of(network=False))
+        chunks = [_numbers_in(box, shape) for box in boxes(shape, size)]
         return [self.numbers(network, chunk) for chunk in chunks for network in range(self.networks)]
 
     def _axes_of(self, *, network: bool) -> list[int]:
         return [i for i, key in enumerate(self.axes) if (key.split(".")[0] not in COST_KEYS) == network]
+
+
+def _numbers_in(box: Box, shape: tuple[int, ...]) -> Indices:
+    """Return the row-major numbers of the points of a grid that are in ``box``."""
+    sides = np.ix_(*(np.arange(side.start, side.stop) for side in box))
+    return np.ravel_multi_index(sides, shape).ravel().astype(np.int64) if shape else np.zeros(1, np.int64)
 
 
 def make_space(study: Study, axes: Mapping[str, Sequence[Any]] | None, accuracy: bool) -> Space:

@@ -12,9 +12,10 @@ import numpy as np
 
 from addersim.errors import InputError
 from addersim.explore.accuracy import measure
-from addersim.explore.batch import Accuracy, Columns, figures, priced, quantised
+from addersim.explore.batch import quantised
 from addersim.explore.front import Sense, check_objectives, pareto
 from addersim.explore.identity import identity
+from addersim.explore.pricing import Accuracy, Columns, figures, priced
 from addersim.explore.proposals import Proposals
 from addersim.explore.results import Results
 from addersim.explore.space import Indices, Space, make_space

@@ -7,6 +7,7 @@ modules, save and load.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -170,7 +171,7 @@ def pair(value: Any) -> tuple[int, int]:
 
 def words(shape: Shape) -> int:
     """Return the number of words of one image's tensor."""
-    return int(np.prod(shape))
+    return math.prod(shape)
 
 
 OPS: Shelf[Op] = Shelf("operation", "addersim.ops")

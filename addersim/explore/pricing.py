@@ -1,0 +1,139 @@
+"""Pricing: the rows of points that share a network; those that differ in numbers of the machine only, at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from addersim.charges import UNITS
+from addersim.costs import load_table
+from addersim.evaluate import evaluate
+from addersim.explore.space import Indices, Space
+from addersim.hardware import Hardware, multiplier_twin
+from addersim.machines import can_vary, evaluate_machines
+from addersim.ops import OPS
+from addersim.quantized import QuantizedNetwork
+from addersim.study import Study, changed
+
+Columns: TypeAlias = dict[str, NDArray[Any]]
+Accuracy: TypeAlias = Callable[[QuantizedNetwork], float]
+SPARSE = 4  # a grid with more points than this for each that is wanted is not filled: its points are listed
+
+
+def figures(accuracy: bool) -> list[str]:
+    """Return the columns of numbers behind the space's keys and the table."""
+    names = ["energy_pj", *(f"{unit}_pj" for unit in UNITS), "cycles", "stall_cycles", "latency_us", "area_um2"]
+    return [*names, *(["accuracy_percent"] if accuracy else [])]
+
+
+def priced(
+    study: Study, qnet: QuantizedNetwork, space: Space, indices: Indices, accuracy: Accuracy | None = None
+) -> Columns:
+    """Return the rows of points that share ``qnet``: per point one of each table, in the order of ``indices``.
+
+    Parameters
+    ----------
+    study
+        What the points change.
+    accuracy
+        Returns the accuracy in per cent of a network on its machine; without it there is no such column.
+
+    Returns
+    -------
+    Columns
+        ``point`` (its number in the space), the space's keys, ``table`` and :func:`figures`.
+    """
+    tables = study.evaluation.tables
+    found: Columns = {}
+    for places, one in _alike(study, space, indices):
+        machine = _machine(one, qnet)
+        if one.evaluation.tiling is None:
+            part = _at_once(one, qnet, machine, space, indices[places])
+        else:
+            part = _one_by_one(study, qnet, space, indices[places])
+        if accuracy is not None:
+            part["accuracy_percent"] = _accuracies(study, qnet, space, indices[places], accuracy)
+        for name, values in part.items():
+            found.setdefault(name, np.empty((len(indices), len(tables)), values.dtype))[places] = values
+    repeated = np.repeat(indices, len(tables))
+    names = np.tile(np.array([load_table(table).name for table in tables]), len(indices))
+    order = figures(accuracy is not None)
+    return {
+        "point": repeated,
+        **space.columns(repeated),
+        "table": names,
+        **{name: found[name].ravel() for name in order},
+    }
+
+
+def _alike(study: Study, space: Space, indices: Indices) -> Iterator[tuple[NDArray[np.intp], Study]]:
+    """Yield places in ``indices`` whose points differ in numbers of the machine only, and the first one's study."""
+    codes = space.codes(indices)
+    others = [codes[key] for key in space.axes if key not in _numbers(space)]
+    _, groups = np.unique(np.stack([np.zeros_like(indices), *others]), axis=1, return_inverse=True)
+    for group in range(groups.max() + 1):
+        places = np.flatnonzero(groups.ravel() == group)
+        yield places, changed(study, space.points(indices[places[:1]])[0])
+
+
+def _numbers(space: Space) -> list[str]:
+    """Return the keys of a space whose values evaluate_machines takes as one array."""
+    return [
+        key
+        for key, values in space.axes.items()
+        if key.startswith("hardware.") and can_vary(key.removeprefix("hardware."), values)
+    ]
+
+
+def _at_once(study: Study, qnet: QuantizedNetwork, machine: Hardware, space: Space, indices: Indices) -> Columns:
+    """Return the figures of points that differ in numbers only, with an axis of the tables behind theirs."""
+    keys = _numbers(space)
+    codes = [space.codes(indices)[key] for key in keys]
+    sides = [np.unique(code) for code in codes]
+    shape, place = tuple(map(len, sides)), tuple(map(np.searchsorted, sides, codes))
+    if math.prod(shape) > SPARSE * len(indices):
+        sides, place = codes, (np.arange(len(indices)),)
+    else:
+        sides = list(np.ix_(*sides))
+    fields = {
+        key.removeprefix("hardware."): np.asarray(space.axes[key])[side] for key, side in zip(keys, sides, strict=True)
+    }
+    found = evaluate_machines(qnet, machine, fields, study.evaluation.dataflow, study.evaluation.tables)
+    return {name: values[place] for name, values in found.items()}
+
+
+def _machine(study: Study, qnet: QuantizedNetwork) -> Hardware:
+    machine = study.machine()
+    if machine.pe == "adder" and not any(OPS[node.kind].array == "adder" for node in qnet.nodes):
+        return multiplier_twin(machine)
+    return machine
+
+
+def _one_by_one(study: Study, qnet: QuantizedNetwork, space: Space, indices: Indices) -> Columns:
+    of_points = [_bills(changed(study, point), qnet) for point in space.points(indices)]
+    return {name: np.array([[bill[name] for bill in bills] for bills in of_points]) for name in of_points[0][0]}
+
+
+def _bills(study: Study, qnet: QuantizedNetwork) -> list[dict[str, Any]]:
+    """Return the figures of one point by each table."""
+    machine, on = _machine(study, qnet), study.evaluation
+    placed, bills = qnet.on(machine), []
+    for table in on.tables:
+        cost = evaluate(placed, machine, on.dataflow, table, on.tiling)
+        energies = {f"{unit}_pj": energy for unit, energy in cost.energy_by_unit.items()}
+        cycles = {"cycles": cost.cycles, "stall_cycles": cost.stall_cycles, "latency_us": cost.latency_us}
+        area_um2 = math.nan if cost.area_um2 is None else cost.area_um2
+        bills.append({"energy_pj": cost.energy_pj, **energies, **cycles, "area_um2": area_um2})
+    return bills
+
+
+def _accuracies(
+    study: Study, qnet: QuantizedNetwork, space: Space, indices: Indices, accuracy: Accuracy
+) -> NDArray[np.float64]:
+    """Return the accuracy of every point, in per cent, on an axis in front of that of the tables."""
+    machines = [_machine(changed(study, point), qnet) for point in space.points(indices)]
+    return np.array([[accuracy(qnet.on(machine))] for machine in machines])

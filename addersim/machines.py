@@ -1,0 +1,301 @@
+"""evaluate_machines: what one image costs on many machines at once.
+
+The numbers of one machine become arrays, each with an axis of its own, and the formulas of the one-by-one evaluation
+run on them unchanged: a term is computed once per combination of the fields it depends on, and broadcasting combines
+the terms, block by block so that arrays stay in a cache. Layers that move and compute the same are evaluated once, and
+what depends on no cost table once for all tables.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from addersim.area import areas, leakage_uw
+from addersim.arithmetic import arithmetic
+from addersim.broadcast import Box, boxes, cut, each
+from addersim.charges import UNITS, Unit
+from addersim.costs import CostTable, load_table
+from addersim.counts import count
+from addersim.dataflows import Dataflow, load_dataflow
+from addersim.errors import InputError, nearest
+from addersim.evaluate import steps_on, taps_of
+from addersim.hardware import Hardware, load_hardware
+from addersim.hardware.machine import Scratchpad
+from addersim.latency import busy_cycles, port_cycles, whole
+from addersim.network import Network
+from addersim.ops import words
+from addersim.ports import accesses, layer_cycles
+from addersim.quantized import QuantizedNetwork
+from addersim.residency import edge_bits, stored_bits
+from addersim.scratchpads import pad_accesses, with_scratchpads
+from addersim.traffic import Setting, Step, moves, setting
+
+Columns: TypeAlias = dict[str, NDArray[Any]]
+FIELDS = (
+    "rows",
+    "cols",
+    "pipeline_stages",
+    "multiplier_rows",
+    "multiplier_cols",
+    "clock_mhz",
+    "dram.bits_per_cycle",
+    "dram.pj_per_bit",
+    "vector.lanes",
+)
+BUFFER_FIELDS = ("size_bytes", "word_bits", "ports")
+COUNTED = ("cycles", "stall_cycles")
+PRICED = ("energy_pj", *(f"{unit}_pj" for unit in UNITS), "latency_us", "area_um2")
+BLOCK = 1 << 16  # points: arrays of 512 KB
+
+
+def evaluate_machines(
+    qnet: QuantizedNetwork,
+    hardware: str | Hardware,
+    fields: Mapping[str, ArrayLike],
+    dataflow: str | Dataflow = "output_stationary",
+    tables: Sequence[str | CostTable] = ("horowitz2014_45nm",),
+) -> Columns:
+    """Return the cost of one image on every machine that ``fields`` describe, with the fixed tiling.
+
+    Integers equal those of ``evaluate(qnet.on(machine), machine, dataflow, table)`` exactly; energies and areas but
+    for the order of their sums, less than 1e-12 of the value.
+
+    Parameters
+    ----------
+    qnet
+        The network; it is placed on the machines as by ``qnet.on(hardware)``.
+    hardware
+        Gives every field that does not vary.
+    fields
+        Numbers of a machine, :data:`FIELDS` or ``buffers.NAME.`` and one of :data:`BUFFER_FIELDS`, to arrays
+        that broadcast against each other: with an axis each, as from ``np.ix_``, they span a grid.
+    dataflow
+        As in :func:`addersim.evaluate`; a function must broadcast.
+
+    Returns
+    -------
+    dict
+        ``energy_pj``, ``arithmetic_pj``, ``buffers_pj``, ``dram_pj``, ``leakage_pj``, ``cycles``, ``stall_cycles``,
+        ``latency_us`` and ``area_um2`` (NaN where a table prints no area); the last axis of each is that of the
+        tables, the others are those of the fields.
+
+    Raises
+    ------
+    InputError
+        If a field is unknown or no number, a value is out of range, or as :func:`addersim.evaluate`.
+
+    Examples
+    --------
+    >>> import addersim
+    >>> import numpy as np
+    >>> images, _ = addersim.sample("fashion_sample", limit=4)
+    >>> qnet = addersim.quantize(addersim.example_network(), images)
+    >>> fields = dict(zip(("rows", "cols"), np.ix_([8, 16, 32], [8, 16]), strict=True))
+    >>> found = evaluate_machines(qnet, "adder_16x16", fields)
+    >>> found["cycles"].shape, found["cycles"][1, 1, 0] == addersim.evaluate(qnet.on("adder_16x16")).cycles
+    ((3, 2, 1), np.True_)
+    """
+    machine, name_and_flow = load_hardware(hardware), load_dataflow(dataflow)
+    shape = np.broadcast_shapes(*(np.shape(values) for values in fields.values()))
+    arrays = {key: np.asarray(v).reshape((1,) * (len(shape) - np.ndim(v)) + np.shape(v)) for key, v in fields.items()}
+    plan = _plan(qnet, machine, arrays, name_and_flow[1])
+    prices = [_prices(load_table(table), plan) for table in tables]
+    found = {name: np.empty((len(tables), *shape), int if name in COUNTED else float) for name in (*COUNTED, *PRICED)}
+    for box in boxes(shape, BLOCK):
+        for number, bill in enumerate(_bills(plan, prices, box)):
+            place: tuple[Any, ...] = number, *box
+            for name, values in bill.items():
+                found[name][place] = values
+    return {name: np.moveaxis(values, 0, -1) for name, values in found.items()}
+
+
+def can_vary(key: str, values: Sequence[Any]) -> bool:
+    """Return whether ``key`` is a field of :func:`evaluate_machines` that can take all these values in one array."""
+    first, _, rest = key.partition(".")
+    buffer, _, field = rest.rpartition(".")
+    known = key in FIELDS or (first == "buffers" and bool(buffer) and field in BUFFER_FIELDS)
+    return known and not (key.startswith("multiplier_") and 0 in values)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A network on machines that differ in ``arrays``; ``machine`` has the arrays in place of its numbers."""
+
+    qnet: Network
+    machine: Hardware
+    arrays: Mapping[str, NDArray[Any]]
+    dataflow: Dataflow
+    steps: list[Step]
+    computing: frozenset[str]
+
+
+def _plan(qnet: QuantizedNetwork, machine: Hardware, arrays: Mapping[str, NDArray[Any]], dataflow: Dataflow) -> _Plan:
+    for key, values in arrays.items():
+        for value in np.unique(values).tolist():
+            machine = _checked(machine, key, value)
+    placed = qnet.on(machine)
+    steps, flow = steps_on(placed, machine, dataflow), with_scratchpads(dataflow, machine)
+    computing = frozenset(row.layer for row in count(placed).rows)
+    return _Plan(placed, _with_arrays(machine, arrays), arrays, flow, steps, computing)
+
+
+def _checked(machine: Hardware, key: str, value: float) -> Hardware:
+    """Return the machine with one number replaced, checked as a file's is."""
+    if not can_vary(key, [1]):
+        known = [*FIELDS, *(f"buffers.{one.name}.{field}" for one in machine.buffers for field in BUFFER_FIELDS)]
+        raise InputError(f"fields: {key!r} is no number of {machine.name} that can vary{nearest(key, known)}")
+    if not can_vary(key, [value]):
+        raise InputError(f"fields: {key} = 0, expected numbers for machines with a side array")
+    nested: Any = value
+    for name in reversed(key.split(".")):
+        nested = {name: nested}
+    return load_hardware(machine, **nested)
+
+
+def _with_arrays(machine: Hardware, arrays: Mapping[str, Any]) -> Hardware:
+    """Return the machine with arrays in place of numbers, unchecked."""
+    parts: dict[str, dict[str, Any]] = defaultdict(dict)
+    for key, values in arrays.items():
+        part, _, name = key.rpartition(".")
+        parts[part][name] = values
+    return machine.model_copy(
+        update={
+            **parts[""],
+            "dram": machine.dram.model_copy(update=parts["dram"]),
+            "vector": machine.vector.model_copy(update=parts["vector"]),
+            "buffers": tuple(one.model_copy(update=parts[f"buffers.{one.name}"]) for one in machine.buffers),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class _Prices:
+    """What a table says of all machines of a plan.
+
+    Attributes
+    ----------
+    access_pj
+        Energy of an access of a buffer, by its name and whether it is a write; of a bit of ``"dram"``.
+    """
+
+    table: CostTable
+    arithmetic_pj: Any
+    access_pj: Mapping[tuple[str, bool], Any]
+    leakage_uw: Any
+    area_um2: Any
+
+
+def _prices(table: CostTable, plan: _Plan) -> _Prices:
+    machine = plan.machine
+    charges = arithmetic(count(plan.qnet).rows, taps_of(plan.steps), machine, table)
+    dram_pj = table.dram(1).energy_pj if machine.dram.pj_per_bit is None else machine.dram.pj_per_bit
+    access_pj: dict[tuple[str, bool], Any] = {("dram", write): dram_pj for write in (False, True)}
+    for one in machine.buffers:
+        for write in (False, True):
+            law = each(lambda size, word, w=write: table.memory(size, word, w).energy_pj, one.size_bytes, one.word_bits)
+            access_pj[one.name, write] = law
+    power_uw: Any = sum(leakage_uw(machine, table))
+    return _Prices(table, sum(c.energy_pj for c in charges), access_pj, power_uw, _area_um2(machine, table))
+
+
+def _area_um2(machine: Hardware, table: CostTable) -> Any:
+    """Return the area of all components that have one in the table, NaN if none has."""
+    arrays = areas(machine.model_copy(update={"buffers": (), "scratchpads": ()}), table)
+    priced: list[Any] = [area.area_um2 for area in arrays if area.area_um2 is not None]
+    for one in machine.buffers:
+        law = each(lambda size, word: table.memory(size, word).area_um2 or math.nan, one.size_bytes, one.word_bits)
+        priced += [] if np.isnan(law).any() else [law]
+    return sum(priced) if priced else math.nan
+
+
+def _bills(plan: _Plan, prices: Sequence[_Prices], box: Box) -> Iterator[dict[str, Any]]:
+    """Yield the columns of a block by each table."""
+    machine = _with_arrays(plan.machine, {key: cut(values, box) for key, values in plan.arrays.items()})
+    total = _totals(plan, machine)
+    stall_cycles, latency_us = total.cycles - total.busy_cycles, total.cycles / machine.clock_mhz
+    for one in prices:
+        counted = {"cycles": total.cycles, "stall_cycles": stall_cycles, "latency_us": latency_us}
+        yield {**counted, **_bill(total, one, machine, box)}
+
+
+@dataclass
+class _Totals:
+    """Cycles of all layers; accesses by memory and direction, and of scratchpads."""
+
+    cycles: Any
+    busy_cycles: Any
+    accesses: dict[tuple[str, bool], Any]
+    pads: dict[Scratchpad, Any]
+
+
+def _bill(total: _Totals, prices: _Prices, machine: Hardware, box: Box) -> dict[str, Any]:
+    """Return energy by unit, and area, by one table."""
+    found: dict[Unit, Any] = dict.fromkeys(UNITS, 0.0)
+    found["arithmetic"] = cut(prices.arithmetic_pj, box)
+    for (where, write), number in total.accesses.items():
+        unit: Unit = "dram" if where == "dram" else "buffers"
+        found[unit] = found[unit] + number * cut(prices.access_pj[where, write], box)
+    for pad, number in total.pads.items():
+        price = prices.table.memory(pad.size_bytes, pad.word_bits).energy_pj
+        found["buffers"] = found["buffers"] + number * price
+    found["leakage"] = cut(prices.leakage_uw, box) / machine.clock_mhz * total.cycles
+    return {
+        "energy_pj": sum(found.values()),
+        **{f"{unit}_pj": energy_pj for unit, energy_pj in found.items()},
+        "area_um2": cut(prices.area_um2, box),
+    }
+
+
+def _totals(plan: _Plan, machine: Hardware) -> _Totals:
+    """Return the sums over all layers, equal ones evaluated once."""
+    on = setting(plan.qnet, machine, plan.computing)
+    times = Counter(keys := [_key(step, on) for step in plan.steps])
+    words_of: dict[tuple[str, bool, int], Any] = defaultdict(int)
+    total = _Totals(0, 0, defaultdict(int), defaultdict(int))
+    for key, step in dict(zip(keys, plan.steps, strict=True)).items():
+        if step.nest is not None and step.kind is not None:
+            step = replace(step, schedule=plan.dataflow(step.nest, *machine.array(step.kind)))
+        moved, _ = moves(step, on)
+        for move in moved:
+            place = move.where, move.writes, move.bits
+            words_of[place] = words_of[place] + times[key] * move.count
+        for one in pad_accesses(step, machine):
+            total.pads[one.pad] = total.pads[one.pad] + times[key] * one.count
+        busy = sum(busy_cycles(step, machine, on))
+        hidden, crossing = port_cycles(moved, on)
+        waiting = [whole(reduce(np.maximum, ports.values())) for ports in crossing.values()]
+        total.busy_cycles = total.busy_cycles + times[key] * busy
+        total.cycles = total.cycles + times[key] * layer_cycles(busy, list(hidden.values()), waiting)
+    word_bits = {"dram": 1, **{one.name: one.word_bits for one in machine.buffers}}
+    for (where, write, bits), number in words_of.items():
+        total.accesses[where, write] = total.accesses[where, write] + number * accesses(bits, word_bits[where])
+    return total
+
+
+def _key(step: Step, on: Setting) -> tuple[Any, ...]:
+    """Return what decides a layer's moves and cycles: layers of one key are equal."""
+    node, path, name = step.node, step.node.datapath, step.node.name
+    widths = path and (path.x.bits, path.w.bits, path.accumulator.format.bits)
+    edges = [
+        (_size(edge, on), edge in on.residency.in_flight, on.stored_words(edge), _mask(on.stays(edge)))
+        for edge in node.inputs
+    ]
+    made_of = stored_bits(on.sources(node.inputs[0]), on.qnet) if node.inputs else 0
+    own = _size(name, on), name in on.residency.in_flight, _mask(on.residency.stays.get(name, False))
+    return step.kind, step.nest, widths, name in on.computing, tuple(edges), made_of, own
+
+
+def _size(edge: str, on: Setting) -> tuple[int, int]:
+    return words(on.qnet.tensors[edge].shape), edge_bits(on.qnet, edge)
+
+
+def _mask(stays: Any) -> Any:
+    return (stays.shape, stays.tobytes()) if isinstance(stays, np.ndarray) else stays
