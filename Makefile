@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 $(VENV)/ready: pyproject.toml setup.py constraints.txt $(wildcard ext/*)
 	$(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --index-url $(TORCH_INDEX) -c constraints.txt torch)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet -c constraints.txt -e ".[torch,data,test,lint]"
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet -c constraints.txt -e ".[torch,data,explore,cluster,test,lint]"
 	touch $@
 
 demo: $(VENV)/ready
@@ -33,6 +33,7 @@ bench: $(VENV)/ready
 
 reports: $(VENV)/ready
 	$(BIN)/addersim report lenet5-fashion --out reports/lenet5-fashion --threads 2
+	$(BIN)/python reports/validation/run.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info addersim/kernels/_native*.so

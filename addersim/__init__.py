@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Accumulators": "accumulators",
     "Activity": "activity",
+    "ArrayComparison": "arrays",
     "Comparison": "compare",
     "Cost": "evaluate",
     "InputError": "errors",
@@ -23,24 +25,33 @@ _HOMES = {
     "OpCounts": "counts",
     "QuantizedNetwork": "quantized",
     "Study": "study",
+    "Tornado": "tornado",
     "Trace": "simulate",
     "Validation": "validate",
+    "accumulators": "accumulators",
     "activity": "activity",
     "compare": "compare",
+    "compare_arrays": "arrays",
     "count": "counts",
     "dump": "dump",
     "evaluate": "evaluate",
     "example_network": "example",
     "from_torch": "importer",
     "load_checkpoint": "nn",
+    "narrowed": "accumulators",
+    "pareto": "explore",
     "quantize": "quantize",
     "sample": "images",
+    "search": "explore",
     "simulate": "simulate",
     "sweep": "explore",
+    "tornado": "tornado",
     "validate": "validate",
 }
 __all__ = [
+    "Accumulators",
     "Activity",
+    "ArrayComparison",
     "Comparison",
     "Cost",
     "InputError",
@@ -48,32 +59,41 @@ __all__ = [
     "OpCounts",
     "QuantizedNetwork",
     "Study",
+    "Tornado",
     "Trace",
     "Validation",
+    "accumulators",
     "activity",
     "compare",
+    "compare_arrays",
     "count",
     "dump",
     "evaluate",
     "example_network",
     "from_torch",
     "load_checkpoint",
+    "narrowed",
+    "pareto",
     "quantize",
     "sample",
+    "search",
     "simulate",
     "sweep",
+    "tornado",
     "validate",
 ]
 
 if TYPE_CHECKING:
+    from addersim.accumulators import Accumulators, accumulators, narrowed
     from addersim.activity import Activity, activity
+    from addersim.arrays import ArrayComparison, compare_arrays
     from addersim.compare import Comparison, compare
     from addersim.counts import OpCounts, count
     from addersim.dump import dump
     from addersim.errors import InputError
     from addersim.evaluate import Cost, evaluate
     from addersim.example import example_network
-    from addersim.explore import sweep
+    from addersim.explore import pareto, search, sweep
     from addersim.images import sample
     from addersim.importer import from_torch
     from addersim.network import Network
@@ -82,6 +102,7 @@ if TYPE_CHECKING:
     from addersim.quantized import QuantizedNetwork
     from addersim.simulate import Trace, simulate
     from addersim.study import Study
+    from addersim.tornado import Tornado, tornado
     from addersim.validate import Validation, validate
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 import addersim
 from addersim.errors import InputError
+from addersim.exploring import search, sweep
+from addersim.options import Json, Settings, StudyFile, Threads, print_json, read_study, steps
 
 if TYPE_CHECKING:
-    from addersim.outcome import Outcome, Progress
+    from addersim.outcome import Outcome
     from addersim.study import Study
 
 app = typer.Typer(
@@ -25,13 +26,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
-Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")]
-Threads = Annotated[int, typer.Option(min=1, help="Threads of a simulation.")]
-SKIPPED_TWIN = "; [twin] is left out, `addersim compare` prices it"
 DEMO = "lenet5-fashion"
-EXTRAS = {"torch": "torch", "pooch": "data", "PIL": "data"}  # packages that are not always there, and what brings them
+EXTRAS = {  # packages that are not always there, and what brings them
+    "torch": "torch",
+    "pooch": "data",
+    "PIL": "data",
+    "pyarrow": "explore",
+    "optuna": "explore",
+    "distributed": "cluster",
+}
 
 
 @app.callback()
@@ -99,7 +102,7 @@ def train(
         return
     merit = result.metric.removesuffix("_percent")
     if json_:
-        _print_json({merit: result.accuracy_percent / 100, "weights": str(result.weights)})
+        print_json({merit: result.accuracy_percent / 100, "weights": str(result.weights)})
     else:
         print(f"{merit.replace('_', ' ')} {result.accuracy_percent:.2f} %; weights in {result.weights}")
 
@@ -128,7 +131,7 @@ def simulate(
     from addersim.figures import with_layers
     from addersim.terminal import print_paths, print_sides
 
-    chosen = _study(study, settings)
+    chosen = read_study(study, settings)
     if dump is not None:
         from addersim.dump import require_free
 
@@ -139,7 +142,7 @@ def simulate(
 
         dump_sides(outcome, dump, dump_images, overwrite=overwrite)
     if json_:
-        _print_json(with_layers(outcome))
+        print_json(with_layers(outcome))
     else:
         print_sides(outcome)
         if explain:
@@ -149,22 +152,37 @@ def simulate(
 
 
 @app.command()
-def compare(study: StudyFile, settings: Settings = [], threads: Threads = 1, json_: Json = False) -> None:  # noqa: B006
+def compare(
+    study: StudyFile,
+    settings: Settings = [],  # noqa: B006
+    threads: Threads = 1,
+    arrays: Annotated[
+        bool,
+        typer.Option("--arrays", help="Price arrays of shifters and XNOR gates too, at equal elements, area, power."),
+    ] = False,
+    json_: Json = False,
+) -> None:
     """Compare a study's network with its twin.
 
-    Multiplier / adder by every cost table, everything else equal; with --json both sides' figures too.
+    Multiplier / adder by every cost table, everything else equal, and what each assumption makes of it; with --json
+    both sides' figures too.
     """
-    from addersim.figures import with_tables
-    from addersim.terminal import print_comparison
+    from addersim import outcome as outcomes
+    from addersim.figures import array_rows, with_tables
+    from addersim.terminal import print_arrays, print_comparison, print_tornadoes
 
-    chosen = _study(study, settings)
+    chosen = read_study(study, settings)
     if chosen.twin is None:
         raise InputError(f"{study}: compare needs a [twin], the multiplier network")
     outcome = _run(chosen, threads, json_)
+    four = outcomes.arrays(outcome) if arrays else None
     if json_:
-        _print_json(with_tables(outcome))
-    else:
-        print_comparison(outcome)
+        print_json({**with_tables(outcome), **({"arrays": array_rows(four)} if four else {})})
+        return
+    print_comparison(outcome)
+    print_tornadoes(outcomes.what_moves(outcome))
+    if four is not None:
+        print_arrays(four)
 
 
 @app.command()
@@ -184,16 +202,16 @@ def report(
     from addersim.report import write_report
     from addersim.terminal import print_comparison, print_sides
 
-    chosen = _study(study, settings)
+    chosen = read_study(study, settings)
     make_folder(out)
-    with _steps(json_) as progress:
+    with steps(json_) as progress:
         from addersim.outcome import run
 
         outcome = run(chosen, threads=threads, progress=progress)
         progress("write the report", 0)
         page = write_report(outcome, out)
     if json_:
-        _print_json({**with_layers(outcome), "report": str(page)})
+        print_json({**with_layers(outcome), "report": str(page)})
         return
     print_sides(outcome)
     if outcome.comparison is not None:
@@ -201,33 +219,8 @@ def report(
     print(f"report: {page}")
 
 
-@app.command()
-def sweep(
-    study: StudyFile,
-    settings: Settings = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(help="Write the rows to this CSV file.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Points at a time, each in a process of its own.")] = 2,
-    json_: Json = False,
-) -> None:
-    """Price a study over its [space], simulating nothing.
-
-    Energy, latency and area of [network] at every point of the grid. There is no accuracy and no overflow
-    here, and a [twin] is left out: `addersim compare` prices it.
-    """
-    from addersim.explore import sweep as run_sweep
-    from addersim.network import write_atomically
-    from addersim.terminal import print_frame
-
-    chosen = _study(study, settings)
-    with _steps(json_) as progress:
-        frame = run_sweep(chosen, pool=f"local:{threads}", progress=progress)
-    if out is not None:
-        write_atomically(out, frame.to_csv(index=False))
-    if json_:
-        _print_json(json.loads(frame.to_json(orient="records")))
-    else:
-        print_frame(frame)
-        print("nothing is simulated: energy, latency and area only" + (SKIPPED_TWIN if chosen.twin else ""))
+app.command()(sweep)
+app.command()(search)
 
 
 @app.command("list")
@@ -248,23 +241,17 @@ def list_(
 
     if shelf is not None and name is not None:
         full = entry(shelf, name)
-        _print_json(full) if json_ else print_entry(full)
+        print_json(full) if json_ else print_entry(full)
         return
     found = shelves() if shelf is None else entries(shelf)
     if json_:
-        _print_json(found)
+        print_json(found)
     else:
         print_entries(found, "addersim list SHELF [NAME]" if shelf is None else f"{shelf}: {SHELVES[shelf]}")
 
 
-def _study(study: str, settings: list[str]) -> Study:
-    from addersim.study import Study
-
-    return Study.read(study, settings)
-
-
 def _run(study: Study, threads: int, quiet: bool) -> Outcome:
-    with _steps(quiet) as progress:
+    with steps(quiet) as progress:
         from addersim.outcome import run
 
         return run(study, threads=threads, progress=progress)
@@ -278,23 +265,6 @@ def _resumable(checkpoint: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         kept = "; --resume goes on after the last whole epoch" if checkpoint.exists() else " in the first epoch"
         _fail(f"stopped{kept}", 130)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))
-
-
-@contextmanager
-def _steps(quiet: bool) -> Iterator[Progress]:
-    """Yield a function that shows the step at work, with a spinner and the time, on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    screen = Console(stderr=True)
-    with Progress(*columns, console=screen, transient=True, disable=quiet or not screen.is_terminal) as bar:
-        task = bar.add_task("load", total=None)
-        yield lambda step, done: bar.update(task, description=step, completed=done, total=1 if done else None)
 
 
 def main() -> None:

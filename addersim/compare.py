@@ -5,19 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from addersim.charges import Cost
-from addersim.costs import COSTS, CostTable, load_table
+from addersim.costs import CostTable, arithmetic_tables, load_table
 from addersim.dataflows import Dataflow
 from addersim.errors import InputError, nearest
 from addersim.evaluate import evaluate
 from addersim.hardware import Hardware, load_hardware, multiplier_twin
+from addersim.placement import Objective
 from addersim.quantized import QuantizedNetwork
 from addersim.tabular import Tabular
 
 Metric = Literal["energy", "arithmetic", "taps", "latency", "area"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+
+
+class OwnClock(NamedTuple):
+    """Both arrays' fastest clocks, and multiplier / adder latency with each at its own."""
+
+    adder_mhz: float
+    multiplier_mhz: float
+    ratio: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,6 +70,25 @@ class Comparison(Tabular):
         ratios = [ratio for ratio in self.ratio(metric).values() if ratio is not None]
         return (min(ratios), max(ratios)) if ratios else None
 
+    def own_clock(self) -> dict[str, OwnClock | None]:
+        """Return both clocks by the arrays' critical paths, and the ratio of latencies at them, per table.
+
+        ``None`` where a table has no delays. :meth:`ratio` of ``latency`` has both sides at the machine's clock.
+        """
+        return {name: _own_clock(*pair) for name, pair in self.costs.items()}
+
+    def explain(self, table: str) -> str:
+        """Return both bills by one table, each figure with its source; see :meth:`addersim.charges.Cost.explain`.
+
+        Raises
+        ------
+        InputError
+            If the table is not compared.
+        """
+        if table not in self.costs:
+            raise InputError(f"no comparison by {table!r}{nearest(table, self.costs)}")
+        return "\n\n".join(cost.explain() for cost in self.costs[table])
+
     def to_pandas(self) -> Any:
         """Return one row per table and metric: adder, multiplier, ratio, unit; NaN where a table has no price."""
         import pandas as pd
@@ -82,6 +110,7 @@ def compare(
     hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
     dataflow: str | Dataflow = "output_stationary",
     tables: Literal["all"] | Iterable[str | os.PathLike[str] | CostTable] = "all",
+    tiling: Objective | None = None,
 ) -> Comparison:
     """Return what both networks cost on the same machine with adders and with multipliers.
 
@@ -93,7 +122,10 @@ def compare(
     hardware
         An adder machine: name, path or value.
     tables
-        Cost tables by name, path or value; ``"all"`` takes the whole shelf.
+        Cost tables by name, path or value; ``"all"`` takes every one on the shelf that prices arithmetic.
+        Ratios are formed at a table's own node: a scaled table counts as printed.
+    tiling
+        As for :func:`addersim.evaluate`; the tiles of the two networks may differ.
 
     Raises
     ------
@@ -115,11 +147,11 @@ def compare(
         raise InputError(f"{machine.name} has pe = {machine.pe!r}; compare starts from an adder machine")
     twin = multiplier_twin(machine)
     ours, theirs = adder_qnet.on(machine), multiplier_qnet.on(twin)
-    chosen = list(COSTS) if tables == "all" else [tables] if isinstance(tables, str) else list(tables)
+    chosen = arithmetic_tables() if tables == "all" else [tables] if isinstance(tables, str) else list(tables)
     costs: dict[str, tuple[Cost, Cost]] = {}
-    for table in map(load_table, chosen):
-        adder = evaluate(ours, machine, dataflow, table)
-        costs[table.name] = (adder, evaluate(theirs, twin, dataflow, table))
+    for table in (load_table(one).as_printed for one in chosen):
+        adder = evaluate(ours, machine, dataflow, table, tiling)
+        costs[table.name] = (adder, evaluate(theirs, twin, dataflow, table, tiling))
     if not costs:
         raise InputError("tables: expected at least one cost table")
     return Comparison(costs, _assumptions(costs, machine, twin))
@@ -138,6 +170,13 @@ def _values(metric: Metric, adder: Cost, multiplier: Cost) -> tuple[float | None
     if not layers <= {run.layer for run in multiplier.layers if run.array is not None}:
         return adder.tap_energy_pj(layers), None
     return adder.tap_energy_pj(layers), multiplier.tap_energy_pj(layers)
+
+
+def _own_clock(adder: Cost, multiplier: Cost) -> OwnClock | None:
+    ours, theirs = adder.clock.mhz, multiplier.clock.mhz
+    if ours is None or theirs is None:
+        return None
+    return OwnClock(ours, theirs, (multiplier.cycles / theirs) / (adder.cycles / ours))
 
 
 def _ratio(metric: Metric, adder: Cost, multiplier: Cost) -> float | None:

@@ -230,31 +230,44 @@ def exact_datapath(
     >>> exact_datapath("adder", u8, u8, depth=144).accumulator.format.bits
     16
     """
-    low, high = leaf_range(kind, x, w, weight_shift)
-    if kind == "adder" and sign == "negative":
-        low, high = -high, 0
-    width = min(tree_inputs, depth)
-    levels = (tree_inputs - 1).bit_length()
-    signed = low < 0
+    low, high = _leaf_limits(kind, x, w, weight_shift, sign)
     difference = None
     if kind == "adder":
         difference = Stage(format_for(x.min - (w.max << weight_shift), x.max - (w.min << weight_shift), signed=True))
-
-    def stage(terms: int) -> Stage:
-        return Stage(format_for(low * terms, high * terms, signed=signed))
-
     return Datapath(
         kind=kind,
         x=x,
         w=w,
         difference=difference,
-        leaf=stage(1),
-        accumulator=stage(depth),
+        leaf=_sum_of(1, low, high),
+        accumulator=_sum_of(depth, low, high),
         tree_inputs=tree_inputs,
-        tree=tuple(stage(min(1 << (level + 1), width)) for level in range(levels)),
+        tree=_tree(tree_inputs, min(tree_inputs, depth), low, high),
         sign=sign,
         weight_shift=weight_shift,
     )
+
+
+def _leaf_limits(kind: Kind, x: IntFormat, w: IntFormat, weight_shift: int, sign: str) -> tuple[int, int]:
+    """Return the least and the largest word that travels from a leaf."""
+    low, high = leaf_range(kind, x, w, weight_shift)
+    return (-high, 0) if kind == "adder" and sign == "negative" else (low, high)
+
+
+def _sum_of(terms: int, low: int, high: int) -> Stage:
+    return Stage(format_for(low * terms, high * terms, signed=low < 0))
+
+
+def _tree(inputs: int, terms: int, low: int, high: int) -> tuple[Stage, ...]:
+    """Return exact registers for every level of a tree over ``inputs`` leaves, ``terms`` of them not 0."""
+    levels = (inputs - 1).bit_length()
+    return tuple(_sum_of(min(1 << (level + 1), terms), low, high) for level in range(levels))
+
+
+def with_tree(datapath: Datapath, tree_inputs: int) -> Datapath:
+    """Return ``datapath`` with an adder tree over ``tree_inputs`` channels whose registers lose nothing."""
+    limits = _leaf_limits(datapath.kind, datapath.x, datapath.w, datapath.weight_shift, datapath.sign)
+    return replace(datapath, tree_inputs=tree_inputs, tree=_tree(tree_inputs, tree_inputs, *limits))
 
 
 def with_accumulator(datapath: Datapath, bits: int, overflow: Overflow = Overflow.SATURATE) -> Datapath:

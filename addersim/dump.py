@@ -50,7 +50,7 @@ CONVENTIONS = {
     "accumulation": "loops of the letters of `order`, the first outermost; c steps by tree_inputs channels, whose "
     "leaves meet in a tree: level l adds nodes 2i and 2i+1 into tree[l], an odd last node passes on, missing leaves "
     "are 0; with `cut` the tree's sum is shifted right and rounded; every sum is fitted into its register by its "
-    "overflow. The accumulator starts at `accumulator_start`",
+    "overflow, and so is `accumulator_start`, which the accumulator starts at",
     "output stage": "t = wrap(sign * acc - B_k, centred), sign = acc_sign; p = wrap(t * M_k + A_k, product); "
     "y = clamp(round(p / 2**n_k), low, high); B bias_k, M multiplier_k, A offset_k, n shift_k. B_k is 0 where the "
     "accumulator starts at it. Without `finish` the edge is p. `scale` is an output stage on its input's codes",

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import os
 
+from addersim import latency, residency
+from addersim.activity import Activity
+from addersim.area import areas, clock, leakage
+from addersim.arithmetic import Taps, arithmetic
 from addersim.charges import Area, Charge, Cost, LayerRun
 from addersim.costs import CostTable, load_table
 from addersim.counts import count
 from addersim.dataflows import Dataflow, load_dataflow
 from addersim.datapath import Datapath, Kind
+from addersim.elements import element_of, operand_bits
 from addersim.errors import InputError
 from addersim.hardware import Hardware, load_hardware
+from addersim.latency import run
 from addersim.network import Network, Node
-from addersim.ops import OPS, words
-from addersim.primitives import Count, Primitive
-from addersim.traffic import RULES, Move, Step, charge, moves
+from addersim.ops import OPS
+from addersim.placement import Objective
+from addersim.scratchpads import scratchpad_charges, with_scratchpads
+from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, charge, moves, setting
 
+CIRCUITS = {
+    "two_subtractors": "a distance is two subtractors and a multiplexer",
+    "xor_carry": "a distance is one subtractor and an XOR with its sign, whose carry-in the next adder takes",
+    "comparator": "a distance is a comparator, two multiplexers and one subtractor",
+}
 __all__ = ["Area", "Charge", "Cost", "LayerRun", "evaluate"]
 
 
@@ -24,12 +36,15 @@ def evaluate(
     hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
     dataflow: str | Dataflow = "output_stationary",
     table: str | os.PathLike[str] | CostTable = "horowitz2014_45nm",
+    tiling: Objective | None = None,
+    *,
+    activity: Activity | None = None,
 ) -> Cost:
     """Return energy, cycles and area of one image.
 
     ``energy_pj`` is the sum over all charges of ``times * price``: operations as counted by
-    :func:`addersim.counts.count`, buffer words by the dataflow, DRAM bits by the rules in
-    :attr:`Cost.assumptions`.
+    :func:`addersim.counts.count`, words at the array's edge by the dataflow, words between the memories by the
+    tiling, all by the rules in :attr:`Cost.assumptions`.
 
     Parameters
     ----------
@@ -39,11 +54,20 @@ def evaluate(
         Name on the shelf, path of a TOML file, or the value.
     dataflow
         Name on the shelf, or a function ``f(loops, rows, cols) -> Schedule``.
+    tiling
+        ``None``: the fixed tiling of :mod:`addersim.passes`. ``"energy"``, ``"latency"``, ``"product"`` of both or
+        ``"traffic"``: for every layer the tile sizes and order that minimise it, level by level
+        (:func:`addersim.placement.place`).
+    activity
+        What :func:`addersim.activity.activity` counted on this very network: the prices of a tap's circuits and
+        registers are then multiplied by observed over random activity, bit changes per bit and cycle over 1/2.
+        For a register that is its toggles times an energy per toggle, twice the price of a bit.
 
     Raises
     ------
     InputError
-        If the network is not quantised, or wider than the machine.
+        If the network is not quantised, or wider than the machine, or a buffer is too small for one tile of a
+        searched tiling, or the activity is another network's.
 
     Examples
     --------
@@ -56,16 +80,28 @@ def evaluate(
     """
     machine, prices = load_hardware(hardware), load_table(table)
     name, function = load_dataflow(dataflow)
+    function = with_scratchpads(function, machine)
     steps = [_step(qnet, node, machine, function) for node in qnet.nodes]
     counts = count(qnet).rows
-    computing = {row.layer for row in counts}
-    charges, runs = _arithmetic(counts, prices), []
+    on = setting(qnet, machine, prices, {row.layer for row in counts}, tiling)
+    charges, runs = arithmetic(counts, _taps(steps), machine, prices, activity), []
     for step in steps:
-        moved = moves(step, qnet, machine, step.node.name in computing)
+        moved, tiles = moves(step, on)
         charges += [charge(move, step.node.name, machine, prices) for move in moved]
-        runs.append(_run(step, qnet, machine, moved, step.node.name in computing))
-    areas, assumptions = _areas(machine, prices), _assumptions(machine, prices)
-    return Cost(qnet.name, machine, name, prices.name, tuple(charges), tuple(runs), areas, assumptions)
+        charges += scratchpad_charges(step, machine, prices)
+        runs.append(run(step, moved, machine, on, tiles))
+    charges += leakage(machine, prices, runs)
+    said = *_assumptions(machine, prices, tiling, activity), *_misfit(name, machine)
+    bill = tuple(charges), tuple(runs), areas(machine, prices), said, clock(machine, prices)
+    return Cost(qnet.name, machine, name, prices.name, *bill)
+
+
+def _taps(steps: list[Step]) -> dict[str, Taps]:
+    return {
+        step.node.name: Taps(step.kind, step.node.datapath, step.nest)
+        for step in steps
+        if step.kind is not None and step.nest is not None and step.node.datapath is not None
+    }
 
 
 def _step(qnet: Network, node: Node, machine: Hardware, dataflow: Dataflow) -> Step:
@@ -75,8 +111,14 @@ def _step(qnet: Network, node: Node, machine: Hardware, dataflow: Dataflow) -> S
         return Step(node)
     if node.datapath is None:
         raise InputError(f"layer {node.name!r} has no datapath: quantise the network before evaluating it")
-    _check_width(node.name, op.array, node.datapath, machine)
-    return Step(node, op.array, nest, dataflow(nest, *machine.array(op.array)))
+    element = element_of(op.array, machine)
+    if element == op.array:
+        _check_width(node.name, op.array, node.datapath, machine)
+    elif node.datapath.x.bits > operand_bits(element, machine.operand_bits)[0]:
+        raise InputError(
+            f"layer {node.name!r} has {node.datapath.x.bits}-bit inputs; compare_arrays prices {machine.name}"
+        )
+    return Step(node, element, nest, dataflow(nest, *machine.array(element)))
 
 
 def _check_width(layer: str, kind: Kind, datapath: Datapath, machine: Hardware) -> None:
@@ -90,80 +132,54 @@ def _check_width(layer: str, kind: Kind, datapath: Datapath, machine: Hardware) 
             f"layer {layer!r} accumulates in {want} bits, {machine.name} in {have}; "
             "call .on(hardware) first, which gives the network the machine's accumulator"
         )
-
-
-def _arithmetic(counts: tuple[Count, ...], table: CostTable) -> list[Charge]:
-    prices = {primitive: table.price(primitive) for primitive in {row.primitive for row in counts}}
-    return [
-        Charge(
-            row.layer,
-            "arithmetic",
-            f"{row.part} {_said(row.primitive)}",
-            row.times,
-            row.times * prices[row.primitive].energy_pj,
-            prices[row.primitive].source,
+    if fitted.tree_inputs != datapath.tree_inputs:
+        raise InputError(
+            f"layer {layer!r} has no adder tree, {machine.name} sums {fitted.tree_inputs} channels by one; "
+            "call .on(hardware) first, which gives the network the machine's tree"
         )
-        for row in counts
-    ]
 
 
-def _said(primitive: Primitive) -> str:
-    other = f" x {primitive.other_bits}" if primitive.other_bits else ""
-    return f"{primitive.name} {primitive.bits}{other} b"
-
-
-def _run(step: Step, qnet: Network, machine: Hardware, moved: list[Move], computes: bool) -> LayerRun:
-    dram_bits = sum(move.count * move.bits for move in moved if move.where == "dram")
-    dram_cycles = -(-dram_bits // machine.dram_bits_per_cycle)
-    if step.nest is not None and step.schedule is not None:
-        cycles, utilisation = step.schedule.cycles, step.schedule.utilisation
-        return LayerRun(step.node.name, step.kind, cycles, 0, dram_cycles, utilisation, step.nest.taps)
-    edges = [*step.node.inputs, step.node.name] if computes else []
-    longest = max((words(qnet.tensors[edge].shape) for edge in edges), default=0)
-    return LayerRun(step.node.name, None, 0, -(-longest // machine.vector_lanes), dram_cycles, 0.0)
-
-
-def _areas(machine: Hardware, table: CostTable) -> tuple[Area, ...]:
-    found = _array_areas("array", machine.pe, machine.rows * machine.cols, machine, table)
-    side = machine.multiplier_rows * machine.multiplier_cols
-    if side:
-        found += _array_areas("side array", "multiplier", side, machine, table)
-    for buffer in machine.buffers:
-        source = f"{table.source.short}: no areas of SRAM"
-        found.append(Area(f"{buffer.name} buffer, bytes", buffer.size_bytes, None, source))
-    remark = "not priced: widths differ from layer to layer"
-    return (*found, Area("output stages and vector lanes", machine.vector_lanes, None, remark))
-
-
-def _array_areas(name: str, kind: Kind, elements: int, machine: Hardware, table: CostTable) -> list[Area]:
-    bits = machine.operand_bits
-    leaf = {
-        "adder": [Primitive("subtract", bits + 1), Primitive("absolute", bits)],
-        "multiplier": [Primitive("multiply", bits, bits)],
-    }[kind]
-    found = []
-    for primitive in [*leaf, Primitive("add", machine.accumulator_bits)]:
-        price = table.price(primitive)
-        area_um2 = None if price.area_um2 is None else elements * price.area_um2
-        unpriced = f"{table.source.short}: no areas"
-        source = unpriced if price.area_um2 is None else f"{price.source}; {price.area_um2:.4g} um2 each"
-        found.append(Area(f"{name}: {_said(primitive)}", elements, area_um2, source))
-    return found
-
-
-def _assumptions(machine: Hardware, table: CostTable) -> tuple[str, ...]:
+def _assumptions(
+    machine: Hardware, table: CostTable, tiling: Objective | None, activity: Activity | None
+) -> tuple[str, ...]:
     note = (f"{table.name}: {' '.join(table.source.note.split())}",) if table.source.note else ()
+    end = "upper" if table.dram_high else "lower"
+    made_of = CIRCUITS[machine.circuit] if machine.pe == "adder" else f"{machine.pe} elements"
     return (
-        "arithmetic is priced at the widths of the network's datapath, whatever the data: no toggle counts",
-        "leakage, clock tree, wires and control are not modelled",
-        "pipeline and operand registers are not charged, in energy or area",
-        f"a distance ({machine.circuit} here) costs a subtraction and an addition, whatever its circuit",
-        "area holds the arithmetic of the arrays only; components without a price are listed as such",
-        "output stages overlap the array; pooling and residual additions follow on the vector lanes, one "
-        "word per lane and cycle",
-        "DRAM transfers overlap computation: a layer takes the longer of both",
-        "DRAM is charged at the lower end of the printed range",
+        "arithmetic is priced at the widths of the network's datapath, whatever the data: no toggle counts"
+        if activity is None
+        else f"taps are priced by their toggles on {activity.images} images, {activity.schedule}; operand registers, "
+        "output stages, buffers and DRAM whatever the data",
+        *_unpriced(table),
+        "clock tree, wires (words that hop from element to element among them) and control are not modelled",
+        f"{machine.name}: {made_of}",
+        "area holds arrays, and buffers where the table has them; components without a price are listed as such",
+        *latency.RULES,
+        f"DRAM is charged at the {end} end of the printed range",
+        *residency.RULES,
+        *(FIXED_RULES if tiling is None else SEARCHED_RULES),
         *RULES,
         f"{machine.name}: {machine.source}",
         *note,
     )
+
+
+def _misfit(dataflow: str, machine: Hardware) -> tuple[str, ...]:
+    """Say where an adder tree is priced that the dataflow does not use, or used that the machine does not have."""
+    if dataflow == "channel_parallel" and machine.tree_inputs == 1:
+        return (f"{machine.name} has no adder tree: the sum over its rows is charged as accumulations",)
+    if dataflow != "channel_parallel" and machine.tree_inputs > 1:
+        return (f"{dataflow} has no use for the adder tree of {machine.name}, which is charged all the same",)
+    return ()
+
+
+def _unpriced(table: CostTable) -> tuple[str, ...]:
+    """Say which of registers and leakage the table does not print, or how they are charged."""
+    registers = (
+        "registers latch once per tap: both operands, a leaf per further pipeline stage, the accumulator"
+        if table.has("register")
+        else f"{table.name} has no registers, they are not charged, in energy or area"
+    )
+    leaks = any(row.leakage_uw for row in table.primitive) and table.scaled_to is None
+    leaking = "leakage is that of the arrays" if leaks else f"{table.name} has no leakage, it is not charged"
+    return registers, leaking

@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from addersim.arrays import ArrayComparison
 from addersim.compare import METRICS, Comparison, Metric
 from addersim.hardware import Hardware
 from addersim.network import Node
-from addersim.outcome import Outcome, Side
+from addersim.outcome import Outcome, Side, what_moves
 from addersim.simulate import LayerTrace
+from addersim.tornado import Tornado
+from addersim.validate import Validation
 
-BILLED = ("cycles", "utilisation", "arithmetic_pj", "buffers_pj", "dram_pj")
+FIT = ("sqnr_db", "saturated_inputs", "saturated_weights", "range_use")
+BILLED = ("cycles", "utilisation", "arithmetic_pj", "buffers_pj", "dram_pj", "leakage_pj")
 
 
 def layer_table(side: Side, table: str) -> Any:
-    """Return a DataFrame with one row per layer, the input first: shape, taps, widths, overflows, SQNR, array, costs.
+    """Return a DataFrame with one row per layer, the input first: shape, taps, widths, overflows, fit, array, costs.
 
     Energy columns are in pJ per image and sum to the network's bill. SQNR is in dB, on the layer's edge
-    behind its output stage.
+    behind its output stage; saturated inputs and weights and range use are the fractions of
+    :class:`~addersim.validate.LayerError`, NaN without a float model. ``accumulator_bits_needed`` is what the images
+    made of the accumulator, missing where it overflowed.
     """
     import pandas as pd
 
     bill = {row["layer"]: row for row in side.costs[table].by_layer().to_dict("records")}
     layers = {layer.name: layer for layer in side.trace.layers}
-    sqnr = {layer.name: layer.sqnr_db for layer in side.validation.layers} if side.validation else {}
+    errors = {layer.name: layer for layer in side.validation.layers} if side.validation else {}
     rows = []
     for node in side.qnet.nodes:
         row = _described(side, node)
         layer = layers.get(node.name)
         row["overflows"] = layer.overflows if layer else 0
         row["saturated"] = layer.facts.saturated if layer else side.trace.saturated_inputs
-        row["sqnr_db"] = sqnr.get(node.name, float("nan"))
+        row["accumulator_bits_needed"] = layer.accumulator_bits if layer else None
+        row |= {key: getattr(errors.get(node.name), key, float("nan")) for key in FIT}
         row["array"] = _array(side.machine, bill[node.name]["array"])
         rows.append(row | {key: bill[node.name][key] for key in BILLED})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"accumulator_bits_needed": "Int64"})
 
 
 def _array(machine: Hardware, kind: Any) -> str:
@@ -54,6 +62,7 @@ def _described(side: Side, node: Node) -> dict[str, Any]:
         "multiplier_taps": side.counts.multiplier_taps.get(node.name, 0),
         "x/w/acc": f"{path.x}/{path.w}/{path.accumulator.format}" if path else "",
         "out": str(tensor.format.format),
+        "step": tensor.format.step,
     }
 
 
@@ -86,8 +95,8 @@ def with_layers(outcome: Outcome) -> dict[str, Any]:
 
 
 def _traced(layer: LayerTrace | None) -> dict[str, Any]:
-    """Return what the simulation found out about a layer; the input has no trace."""
-    return {"accumulator_bits_needed": layer.accumulator_bits, "path": layer.facts.path} if layer else {}
+    """Return which loop ran a layer; the input has no trace."""
+    return {"path": layer.facts.path} if layer else {}
 
 
 def with_tables(outcome: Outcome) -> dict[str, Any]:
@@ -96,12 +105,43 @@ def with_tables(outcome: Outcome) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     for row in json.loads(outcome.comparison.to_pandas().to_json(orient="records")):
         tables.setdefault(row.pop("table"), {})[row.pop("metric")] = row
-    return {**summary(outcome), "tables": tables, "assumptions": outcome.comparison.assumptions}
+    found = outcome.comparison.own_clock()
+    clocks = {table: clock._asdict() if clock else None for table, clock in found.items()}
+    moved = {one.metric: _moved(one) for one in what_moves(outcome)}
+    return {
+        **summary(outcome),
+        "tables": tables,
+        "own_clock": clocks,
+        "tornado": moved,
+        "assumptions": outcome.comparison.assumptions,
+    }
+
+
+def array_rows(found: ArrayComparison) -> dict[str, Any]:
+    """Return one row per table, kind of array and thing held equal, and what they rest on."""
+    rows = json.loads(found.to_pandas().to_json(orient="records", double_precision=15))
+    return {"rows": rows, "assumptions": list(found.assumptions)}
+
+
+def _moved(one: Tornado) -> dict[str, Any]:
+    """Return the ratio, and from where to where each assumption moves it, the widest first."""
+    return {"ratio": one.ratio, "table": one.table, "assumptions": one.to_pandas().to_dict("records")}
 
 
 def _range(comparison: Comparison, metric: Metric) -> list[float] | None:
     limits = comparison.range(metric)
     return list(limits) if limits else None
+
+
+def _validated(validation: Validation) -> dict[str, Any]:
+    """Return on how many images the classes differ from the float model's, and where the networks part."""
+    worst, parting = validation.worst, validation.parting
+    return {
+        "images_of_another_class": len(validation.disagreements),
+        "worst_layer": worst.name,
+        "worst_layer_sqnr_db": worst.sqnr_db if isfinite(worst.sqnr_db) else None,
+        "parting_layer": parting.name if parting else None,
+    }
 
 
 def _side_summary(side: Side, table: str) -> dict[str, Any]:
@@ -115,6 +155,7 @@ def _side_summary(side: Side, table: str) -> dict[str, Any]:
         "multiplier_taps": sum(side.counts.multiplier_taps.values()),
         "overflows": sum(layer.overflows for layer in side.trace.layers),
         "saturated_inputs": side.trace.saturated_inputs,
+        **(_validated(side.validation) if side.validation else {}),
         "energy_pj": cost.energy_pj,
         **{f"{unit}_pj": energy for unit, energy in cost.energy_by_unit.items()},
         "cycles": cost.cycles,

@@ -12,6 +12,7 @@ from addersim.costs import COSTS, load_table
 from addersim.dataflows import DATAFLOWS
 from addersim.errors import InputError, nearest
 from addersim.hardware import HARDWARE, load_hardware
+from addersim.hardware.diagram import diagram
 from addersim.nn.catalogue import CATALOGUE, model_card, weights_by_dataset
 from addersim.ops import OPS
 from addersim.study import shipped_studies
@@ -54,7 +55,7 @@ def _shelf(shelf: str) -> tuple[Callable[[], list[Entry]], Callable[[str], Entry
         raise InputError(f"no shelf {shelf!r}{nearest(shelf, SHELVES)}")
     found: dict[str, tuple[Callable[[], list[Entry]], Callable[[str], Entry]]] = {
         "costs": (_costs, _cost),
-        "hardware": (_machines, lambda name: load_hardware(name).model_dump(mode="json")),
+        "hardware": (_machines, _machine),
         "dataflows": (_dataflows, lambda name: {"name": name, "text": _text(DATAFLOWS[name])}),
         "ops": (_ops, _op),
         "models": (_models, _model),
@@ -82,6 +83,11 @@ def _plain(value: Any) -> Entry:
 
 def _machines() -> list[Entry]:
     return [{"name": n, "description": m.description, "source": m.source} for n, m in HARDWARE.items()]
+
+
+def _machine(name: str) -> Entry:
+    machine = load_hardware(name)
+    return {**machine.model_dump(mode="json"), "text": diagram(machine)}
 
 
 def _text(thing: Any) -> str:

@@ -10,7 +10,8 @@ class LoopNest:
     """The loops of a convolution or linear layer over one image.
 
     ``K`` and ``C`` are all output and input channels; with ``groups`` an output reads only ``C / groups``
-    of them. ``H`` and ``W`` are the input's size without padding. A linear layer has P = Q = R = S = 1.
+    of them. ``H`` and ``W`` are the input's size without padding; pairs are (vertical, horizontal). A linear
+    layer has P = Q = R = S = 1.
 
     Examples
     --------
@@ -29,6 +30,8 @@ class LoopNest:
     N: int = 1
     groups: int = 1
     stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
 
     @property
     def pixels(self) -> int:

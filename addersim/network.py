@@ -168,9 +168,13 @@ class Network(Tabular):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network as safetensors, first under a temporary name; same network, same bytes."""
+        write_atomically(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Return what :meth:`save` writes."""
         params = {f"{n.name}/{key}": np.ascontiguousarray(value) for n in self.nodes for key, value in n.params.items()}
         graph = json.dumps(_graph(self), sort_keys=True, separators=(",", ":"))
-        write_atomically(Path(path), safetensors_bytes(params, metadata={"addersim": graph}))
+        return bytes(safetensors_bytes(params, metadata={"addersim": graph}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

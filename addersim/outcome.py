@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from addersim import images as pictures
+from addersim.arrays import ArrayComparison, compare_arrays
 from addersim.charges import Cost
 from addersim.compare import Comparison, compare
-from addersim.costs import COSTS
+from addersim.costs import arithmetic_tables
 from addersim.counts import OpCounts, count
 from addersim.dump import dump
 from addersim.errors import InputError
@@ -28,6 +29,7 @@ from addersim.quantize import quantize
 from addersim.quantized import QuantizedNetwork
 from addersim.simulate import Trace, simulate
 from addersim.study import Data, NetworkSource, Study
+from addersim.tornado import Tornado, tornadoes
 from addersim.validate import Validation, validate
 
 CALIBRATION = ("calibration", "calibration_limit")  # keys of [data] that only a float network needs
@@ -117,6 +119,29 @@ def run(study: Study, *, threads: int = 1, progress: Progress = lambda step, don
     return Outcome(study, len(images), said, tuple(sides), *_compared(study, machine, sides))
 
 
+def what_moves(outcome: Outcome) -> list[Tornado]:
+    """Return how far each assumption moves whole energy and arithmetic, by the study's first table; no twin, none."""
+    if outcome.comparison is None:
+        return []
+    return tornadoes(*_networks(outcome), **_where(outcome), table=outcome.table, metrics=["energy", "arithmetic"])
+
+
+def arrays(outcome: Outcome) -> ArrayComparison:
+    """Return the study's network on arrays of adders, multipliers, shifters and XNOR gates, by every table compared."""
+    assert outcome.comparison is not None
+    tables = dict.fromkeys([*arithmetic_tables(), *outcome.study.evaluation.tables])
+    return compare_arrays(*_networks(outcome), **_where(outcome), tables=tables)
+
+
+def _networks(outcome: Outcome) -> tuple[QuantizedNetwork, QuantizedNetwork]:
+    adder, multiplier = outcome.sides
+    return adder.qnet, multiplier.qnet
+
+
+def _where(outcome: Outcome) -> dict[str, Any]:
+    return {"hardware": outcome.sides[0].machine, "dataflow": outcome.study.evaluation.dataflow}
+
+
 def on_integers(
     study: Study, source: NetworkSource, calibration: NDArray[np.float32]
 ) -> tuple[Network | None, QuantizedNetwork]:
@@ -195,9 +220,10 @@ def _compared(study: Study, machine: Hardware, sides: list[Side]) -> tuple[Compa
     """Return the comparison, and the one with a full side array where that is another machine."""
     if [side.label for side in sides] != ["adder", "multiplier"]:
         raise InputError(f"{study.path}: [network] has to have adder layers and [twin] none, to be compared")
-    tables = dict.fromkeys([*COSTS, *study.evaluation.tables])
+    tables = dict.fromkeys([*arithmetic_tables(), *study.evaluation.tables])
     adder, multiplier = (side.qnet for side in sides)
-    on = partial(compare, adder, multiplier, dataflow=study.evaluation.dataflow, tables=tables)
+    flow, tiling = study.evaluation.dataflow, study.evaluation.tiling
+    on = partial(compare, adder, multiplier, dataflow=flow, tables=tables, tiling=tiling)
     full = with_full_side_array(machine)
     return on(hardware=machine), None if full == machine else on(hardware=full)
 
@@ -220,15 +246,23 @@ def _side(
     validation, float_accuracy = None, None
     if network is not None:
         validation = validate(network, placed, images, partial(progress, f"validate {qnet.name}"))
-        float_accuracy = _accuracy(validation.float_logits, labels)
+        float_accuracy = accuracy(validation.float_logits, labels)
     tables = study.evaluation.tables
-    costs = {table: evaluate(placed, own, study.evaluation.dataflow, table) for table in tables}
+    flow, tiling = study.evaluation.dataflow, study.evaluation.tiling
+    costs = {table: evaluate(placed, own, flow, table, tiling) for table in tables}
     counts = count(placed)
-    accuracy = _accuracy(trace.logits_int, labels)
-    return Side(label, network, placed, own, trace, validation, float_accuracy, accuracy, counts, costs)
+    on_codes = accuracy(trace.logits_int, labels)
+    return Side(label, network, placed, own, trace, validation, float_accuracy, on_codes, counts, costs)
 
 
-def _accuracy(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
+def accuracy(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
+    """Return the fraction of rows whose largest logit, the first of equal ones, is the label's.
+
+    Raises
+    ------
+    InputError
+        If the logits are not one row per image.
+    """
     if logits.ndim != 2:
         raise InputError(f"the network's output has shape {logits.shape[1:]}, expected one logit per class")
     return float(np.mean(logits.argmax(1) == labels))

@@ -5,9 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Name = Literal["subtract", "absolute", "add", "multiply", "compare", "shift"]
+Name = Literal["subtract", "absolute", "add", "multiply", "compare", "shift", "xor", "select", "register"]
 Part = Literal["tap", "output", "other"]
-NAMES: tuple[Name, ...] = ("subtract", "absolute", "add", "multiply", "compare", "shift")
+NAMES: tuple[Name, ...] = (
+    "subtract",
+    "absolute",
+    "add",
+    "multiply",
+    "compare",
+    "shift",
+    "xor",
+    "select",
+    "register",
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -17,7 +27,9 @@ class Primitive:
     Attributes
     ----------
     name
-        ``subtract``, ``absolute``, ``add``, ``multiply``, ``compare`` or ``shift``.
+        Counted: ``subtract``, ``absolute``, ``add``, ``multiply``, ``compare``, ``shift``. What circuits are
+        made of besides, and only priced: ``xor`` (or XNOR) of a word, ``select`` of one of two words by a
+        multiplexer, ``register`` that latches a word.
     bits
         Width of the result for additions and subtractions, of the word that goes in for the others.
     other_bits
@@ -30,6 +42,11 @@ class Primitive:
     bits: int
     other_bits: int = 0
     floating: bool = False
+
+    def __str__(self) -> str:
+        """Return name and width, as a bill words it."""
+        other = f" x {self.other_bits}" if self.other_bits else ""
+        return f"{self.name} {self.bits}{other} b"
 
 
 @dataclass(frozen=True)

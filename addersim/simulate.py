@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,11 +21,14 @@ from addersim.kernels.plan import split_bias
 from addersim.network import EdgeFormat, Network, Node
 from addersim.ops import OPS, Facts, Runner
 from addersim.quantized import QuantizedNetwork
+from addersim.replay import Numbers, Prepared, Replay
 from addersim.tabular import Tabular
 from addersim.threads import spread
 
 BATCH = 32
-_PREPARED: WeakKeyDictionary[Network, dict[tuple[str, str | None], Mapping[str, Runner]]] = WeakKeyDictionary()
+
+
+_PREPARED: WeakKeyDictionary[Network, dict[tuple[str, str | None], Prepared]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -143,23 +146,22 @@ def simulate(
     array = _checked(qnet, images)
     size = min(BATCH, max(1, -(-len(array) // threads)))
     batches = [array[i : i + size] for i in range(0, len(array), size)] or [array]
-    runners = _prepared(qnet, kernels)
-    parts: list[tuple[dict[str, Ints], dict[str, Facts]]] = []
-    saturated = 0
-    run = partial(_run, qnet, runners, kernels, kept)
-    for edges_, facts, outside in spread(run, batches, threads):
-        parts.append((edges_, facts))
-        saturated += outside
+    parts: list[_Part] = []
+    run = partial(_run, qnet, _prepared(qnet, kernels), kernels, kept)
+    for part in spread(run, batches, threads):
+        parts.append(part)
         progress(len(parts) / len(batches))
-    layers = [_layer(qnet, n, reduce(Facts.merged, (facts[n.name] for _, facts in parts))) for n in qnet.nodes[1:]]
-    last = qnet.nodes[-1].name
+    facts = _merged(parts)
+    layers = tuple(_layer(qnet, node, facts[node.name]) for node in qnet.nodes[1:])
     edges = {
-        name: channels_first(np.concatenate([part[name] for part, _ in parts]).astype(np.int64)) for name in parts[0][0]
+        name: channels_first(np.concatenate([part.edges[name] for part in parts]).astype(np.int64))
+        for name in parts[0].edges
     }
     form = qnet.output.format
     assert form is not None
     kept_edges = {name: edge for name, edge in edges.items() if name in kept}
-    return Trace(edges[last], form, tuple(layers), kept_edges, saturated, explain)
+    outside = sum(part.outside for part in parts)
+    return Trace(edges[qnet.nodes[-1].name], form, layers, kept_edges, outside, explain)
 
 
 def _checked(qnet: Network, images: Any) -> NDArray[Any]:
@@ -183,22 +185,41 @@ def _codes(qnet: Network, batch: NDArray[Any], kernels: ModuleType) -> tuple[Int
     return codes, outside
 
 
-def _prepared(qnet: Network, kernels: ModuleType) -> Mapping[str, Runner]:
+def _prepared(qnet: Network, kernels: ModuleType) -> Prepared:
     """Return the layers of a network ready to run; packed weights are kept for as long as the network lives."""
     known = _PREPARED.setdefault(qnet, {})
     key = kernels.__name__, os.environ.get("ADDERSIM_ISA")
     if key not in known:
         nodes = qnet.nodes[1:]
-        known[key] = {n.name: OPS[n.kind].prepared(n, _formats(qnet, n), kernels) for n in nodes}
+        known[key] = Prepared(qnet, {n.name: OPS[n.kind].prepared(n, _formats(qnet, n), kernels) for n in nodes})
     return known[key]
 
 
-def _run(
-    qnet: Network, runners: Mapping[str, Runner], kernels: ModuleType, keep: Collection[str], batch: NDArray[Any]
-) -> tuple[dict[str, Ints], dict[str, Facts], int]:
-    """Return the kept edges (and the output) of one batch, channels last, every layer's facts, clamped inputs."""
-    wanted = {*keep, qnet.nodes[-1].name}
+class _Part(NamedTuple):
+    """What became of one batch: kept edges (and the output), channels last, its layers' facts, clamped inputs.
+
+    Facts of a replay are still numbers, to be merged with those of other batches.
+    """
+
+    edges: dict[str, Ints]
+    facts: dict[str, Facts] | tuple[Replay, Numbers]
+    outside: int
+
+
+def _run(qnet: Network, prepared: Prepared, kernels: ModuleType, keep: Collection[str], batch: NDArray[Any]) -> _Part:
     codes, outside = _codes(qnet, batch, kernels)
+    if kernels is native and not keep and (replay := prepared.take(codes.shape)) is not None:
+        output, numbers = replay(codes)
+        prepared.give(replay)
+        return _Part({qnet.nodes[-1].name: output}, (replay, numbers), outside)
+    edges, facts = _one_by_one(qnet, prepared.runners, {*keep, qnet.nodes[-1].name}, codes)
+    return _Part(edges, facts, outside)
+
+
+def _one_by_one(
+    qnet: Network, runners: Mapping[str, Runner], wanted: Collection[str], codes: Ints
+) -> tuple[dict[str, Ints], dict[str, Facts]]:
+    """Return the wanted edges and every layer's facts, layer after layer."""
     edges: dict[str, Ints] = {qnet.nodes[0].name: codes}
     facts: dict[str, Facts] = {}
     last_reader = {name: node.name for node in qnet.nodes for name in node.inputs}
@@ -207,7 +228,16 @@ def _run(
         for name in node.inputs:
             if name not in wanted and last_reader[name] == node.name:
                 edges.pop(name, None)
-    return {node.name: edges[node.name] for node in qnet.nodes if node.name in wanted}, facts, outside
+    return {node.name: edges[node.name] for node in qnet.nodes if node.name in wanted}, facts
+
+
+def _merged(parts: Sequence[_Part]) -> Mapping[str, Facts]:
+    """Return every layer's facts over all batches."""
+    found = [part.facts for part in parts if isinstance(part.facts, dict)]
+    replayed = [part.facts for part in parts if not isinstance(part.facts, dict)]
+    if replayed:
+        found.append(replayed[0][0].merged([numbers for _, numbers in replayed]))
+    return {name: reduce(Facts.merged, (facts[name] for facts in found)) for name in found[0]}
 
 
 def _formats(qnet: Network, node: Node) -> tuple[EdgeFormat, ...]:

@@ -17,8 +17,9 @@ from addersim.costs import load_table
 from addersim.dataflows import load_dataflow
 from addersim.datapath import Style
 from addersim.errors import InputError, nearest
-from addersim.hardware import Hardware, load_hardware
+from addersim.hardware import Hardware, hardware_keys, load_hardware
 from addersim.nn.catalogue import model_card, shipped_weights
+from addersim.placement import Objective
 from addersim.ranges import RangeRule
 from addersim.toml import Record, build
 
@@ -94,9 +95,10 @@ class Quantization(Record):
 
 
 class Evaluation(Record):
-    """Dataflow and cost tables of a network's bill, the first for headlines; comparisons add every shipped table."""
+    """Dataflow, tiling and cost tables of a bill, the first table for headlines; comparisons add every shipped one."""
 
     dataflow: str = "output_stationary"
+    tiling: Objective | None = None
     tables: Annotated[tuple[str, ...], Field(min_length=1)] = ("horowitz2014_45nm",)
 
 
@@ -204,7 +206,6 @@ def shipped_studies() -> dict[str, Path]:
 
 def check_key(key: str, where: str) -> None:
     """Raise InputError unless ``key`` is a dotted key of a study."""
-    section, _, name = key.partition(".")
     known = {
         f"{s}.{n}"
         for s, model in (
@@ -212,12 +213,12 @@ def check_key(key: str, where: str) -> None:
             ("twin", NetworkSource),
             ("data", Data),
             ("quantization", Quantization),
-            ("hardware", Hardware),
             ("evaluation", Evaluation),
         )
         for n in model.model_fields
     }
-    if f"{section}.{name}" not in known:
+    known |= {f"hardware.{name}" for name in hardware_keys(key.removeprefix("hardware."))}
+    if key not in known:
         raise InputError(f"{where}: no key {key!r}{nearest(key, known)}")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from math import isfinite
 from typing import Any
 
@@ -11,9 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from addersim.arrays import HELD, KINDS, ArrayComparison, Figure
 from addersim.compare import METRICS, Comparison
 from addersim.figures import layer_table
+from addersim.hardware.diagram import ASCII
 from addersim.outcome import Outcome, Side
+from addersim.tornado import Tornado
+
+FIGURES: tuple[Figure, ...] = ("arithmetic", "energy", "latency")
+UNMOVED = 1.0005  # high / low of an assumption that is not worth a line
 
 
 def print_sides(outcome: Outcome) -> None:
@@ -21,7 +28,7 @@ def print_sides(outcome: Outcome) -> None:
     screen = Console()
     for side in outcome.sides:
         rows = layer_table(side, outcome.table).to_dict("records")
-        screen.print(_integers(side, rows), _costs(side, rows))
+        screen.print(_integers(side, rows), _fit(side, rows), _costs(side, rows))
     screen.print(_totals(outcome))
     for line in _remarks(outcome):
         screen.print(line, style="dim", highlight=False, markup=False)
@@ -38,9 +45,9 @@ def _grid(title: str, left: list[str], right: list[str]) -> Table:
 
 
 def _integers(side: Side, rows: list[dict[str, Any]]) -> Table:
-    """Shape, taps, widths, overflows, saturations, SQNR; the last row sums what can be summed."""
+    """Shape, taps, widths, overflows, saturations; the last row sums what can be summed."""
     title = f"{side.qnet.name} on {side.machine.name}"
-    grid = _grid(title, ["layer"], ["shape", "taps", "x/w/acc", "out", "overflow", "satur.", "SQNR dB"])
+    grid = _grid(title, ["layer"], ["shape", "taps", "x/w/acc", "out", "overflow", "satur."])
     for row in rows:
         taps = row["adder_taps"] + row["multiplier_taps"]
         grid.add_row(
@@ -51,17 +58,35 @@ def _integers(side: Side, rows: list[dict[str, Any]]) -> Table:
             row["out"],
             f"{row['overflows']:,}",
             f"{row['saturated']:,}",
-            f"{row['sqnr_db']:.1f}" if isfinite(row["sqnr_db"]) else "",
         )
     taps = _sum(rows, "adder_taps") + _sum(rows, "multiplier_taps")
     _total(grid, "", f"{taps:,}  ", "", "", f"{_sum(rows, 'overflows'):,}", f"{_sum(rows, 'saturated'):,}")
     return grid
 
 
+def _fit(side: Side, rows: list[dict[str, Any]]) -> Table:
+    """How well the formats fit the images: error, step, what is clamped, the codes in use, the accumulator's need."""
+    needs = {layer.name: layer.accumulator_bits for layer in side.trace.layers}
+    grid = _grid("", ["layer"], ["SQNR dB", "step", "in satur. %", "w satur. %", "range %", "acc needs"])
+    for row in rows:
+        shares = (row[key] for key in ("saturated_inputs", "saturated_weights", "range_use"))
+        cells = [
+            f"{row['sqnr_db']:.1f}" if isfinite(row["sqnr_db"]) else "",
+            f"{row['step']:.4g}",
+            *(f"{100 * share:.2f}" if isfinite(share) else "" for share in shares),
+            f"{needed} b" if (needed := needs.get(row["layer"])) else "",
+        ]
+        grid.add_row(row["layer"], *cells)
+    return grid
+
+
 def _costs(side: Side, rows: list[dict[str, Any]]) -> Table:
     """Which array ran a layer, how long, and what it cost."""
     units = ["arithmetic_pj", "buffers_pj", "dram_pj"]
-    grid = _grid("", ["layer"], ["array", "cycles", "used %", "arithmetic nJ", "buffers nJ", "DRAM nJ"])
+    heads = ["arithmetic nJ", "buffers nJ", "DRAM nJ"]
+    if any(row["leakage_pj"] for row in rows):
+        units, heads = [*units, "leakage_pj"], [*heads, "leakage nJ"]
+    grid = _grid("", ["layer"], ["array", "cycles", "used %", *heads])
     for row in rows:
         if row["cycles"] or any(row[unit] for unit in units):
             size, _, kind = row["array"].partition(" ")
@@ -94,6 +119,7 @@ def _totals(outcome: Outcome) -> Table:
         *(
             (f"  {unit}", [f"{c.energy_by_unit[unit] / 1000:,.1f} nJ" for c in costs])
             for unit in costs[0].energy_by_unit
+            if unit != "leakage" or any(c.energy_by_unit[unit] for c in costs)
         ),
         ("latency", [f"{c.latency_us:,.2f} us" for c in costs]),
         ("cycles", [f"{c.cycles:,}" for c in costs]),
@@ -118,6 +144,10 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
     yield f"energies of one image by {outcome.table}, the first of [evaluation].tables"
     yield "taps, array: a adders, m multipliers; x/w/acc: input, weight, accumulator; u unsigned, s signed, then bits"
     yield "overflow, satur.: over all images; used: taps per element and array cycle"
+    yield "in, w satur.: the float model's inputs and weights beyond the format; range: codes in use at the output"
+    for side in outcome.sides:
+        if side.validation is not None:
+            yield f"{side.label}, against its float model: {side.validation.summary}"
     if all(cost.area_um2 is None for cost in outcome.sides[0].costs.values()):
         yield "array area: none of [evaluation].tables prints areas; `addersim list costs` has others"
 
@@ -143,12 +173,59 @@ def print_comparison(outcome: Outcome) -> None:
     screen = Console()
     screen.print(grid)
     screen.print(said, style="dim", highlight=False, markup=False)
+    screen.print(_own_clocks(comparison), style="dim", highlight=False, markup=False)
+
+
+def _own_clocks(comparison: Comparison) -> str:
+    """Say how latencies compare with each array at the clock of its critical path."""
+    known = {name: clock for name, clock in comparison.own_clock().items() if clock is not None}
+    if not known:
+        return "own clocks: no table gives delays"
+    clocks = (f"{name} {c.ratio:.2f} ({c.adder_mhz:.0f}, {c.multiplier_mhz:.0f} MHz)" for name, c in known.items())
+    return f"latency with each array at its own clock (adders, multipliers): {'; '.join(clocks)}; no delays elsewhere"
 
 
 def _ranges(comparison: Comparison) -> Iterator[str]:
     for limits in map(comparison.range, METRICS):
-        low, high = ("-", "-") if limits is None else (f"{limit:.2f}" for limit in limits)
-        yield low if low == high else f"{low}-{high}"
+        yield "-" if limits is None else _between(*limits)
+
+
+def _between(low: float, high: float) -> str:
+    ends = dict.fromkeys([f"{low:.2f}", f"{high:.2f}"])
+    return "-".join(ends)
+
+
+def print_tornadoes(found: Iterable[Tornado]) -> None:
+    """Print, per metric, the range that each assumption leads to, the widest first."""
+    for one in found:
+        what = "whole energy" if one.metric == "energy" else one.metric
+        title = f"what moves {what}, {one.ratio:.2f} by {one.table}"
+        grid = _grid(title, ["assumption"], ["from", "to"])
+        grid.add_column("")
+        for swing in one.swings:
+            if swing.factor > UNMOVED:
+                low, high = f"{swing.low:.2f}", f"{swing.high:.2f}"
+                grid.add_row(swing.assumption, low, high, f"{swing.low_case} .. {swing.high_case}")
+        Console().print(grid)
+
+
+def print_arrays(found: ArrayComparison) -> None:
+    """Print array / adder over all tables for each kind of array and each thing held equal."""
+    grid = _grid("array / adder, range over tables: above 1 the adders win", ["equal", "array"], ["size", *FIGURES])
+    for held in HELD:
+        for kind in KINDS[1:]:
+            rows = [row for row in found.rows if (row.held, row.kind) == (held, kind)]
+            sizes = sorted({(row.cost.hardware.rows, row.cost.hardware.cols) for row in rows})
+            ratios = [sorted(found.ratio(kind, held, figure).values()) for figure in FIGURES]
+            if rows:
+                ends = dict.fromkeys([sizes[0], sizes[-1]])
+                size = " - ".join(f"{a}x{b}" for a, b in ends)
+                grid.add_row(held, kind, size, *(_between(r[0], r[-1]) for r in ratios))
+        grid.add_section()
+    screen = Console()
+    screen.print(grid)
+    for text in found.assumptions:
+        screen.print(text, style="dim", highlight=False, markup=False)
 
 
 def print_paths(outcome: Outcome) -> None:
@@ -181,17 +258,24 @@ def print_entry(full: dict[str, Any]) -> None:
     for line in _lines({key: value for key, value in full.items() if key != "text"}, ""):
         print(line)
     if "text" in full:
-        print(full["text"])
+        wide = (sys.stdout.encoding or "").lower().startswith("utf")
+        print(full["text"] if wide else full["text"].translate(ASCII))
 
 
 def _lines(fields: dict[str, Any], indent: str) -> Iterator[str]:
     for key, value in fields.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield f"{indent}{key}:"
             yield from _lines(value, indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             yield f"{indent}{key}:"
             for one in value:
-                yield indent + "  " + ", ".join(f"{k} {v}" for k, v in one.items() if v not in (None, "", False))
-        elif value not in (None, "", []):
+                yield (
+                    indent + "  " + ", ".join(f"{k} {_short(v)}" for k, v in one.items() if v not in (None, "", False))
+                )
+        elif value not in (None, "", [], {}):
             yield f"{indent}{key}: {value}"
+
+
+def _short(value: Any) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)

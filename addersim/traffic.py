@@ -1,36 +1,49 @@
 """Words that one layer moves between the array, the buffers and DRAM, and what they cost.
 
-Dataflows say what the array reads and writes; this file adds the vector lanes and a thin model of DRAM.
+The dataflow says what the array reads and writes, the tiling what crosses between the memories; this file lays both
+out as moves and adds the vector unit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from addersim.charges import Charge
 from addersim.costs import CostTable
 from addersim.dataflows import Schedule
-from addersim.datapath import Kind
 from addersim.errors import InputError
-from addersim.hardware import Hardware
-from addersim.hardware.machine import Role
+from addersim.hardware import Element, Hardware
+from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
 from addersim.network import Network, Node
-from addersim.ops import OPS, words
+from addersim.ops import words
+from addersim.passes import pass_by
+from addersim.placement import Layer, Objective, Placed, Widths, place
+from addersim.residency import Residency, edge_bits, residency, stored_bits
+from addersim.stores import Store, outside
+from addersim.tiling import Crossing
 
+FIXED_RULES = (
+    "fixed tiling: inputs and weights cross into a memory once if one of them fits its share; if neither does, one "
+    "stays part by part and the other passes by for each part, whichever lets fewer bits cross; rows that parts of the "
+    "input share are not fetched twice; partial sums stay in the buffer next to the array",
+)
+SEARCHED_RULES = (
+    "searched tiling: each memory holds tiles, tile sizes and order by exhaustive search, one level after the other "
+    "from DRAM inward; a level inside is filled anew for every tile of the level outside; shared rows of input tiles "
+    "are fetched again, padding is not",
+    "cycles and operand reads of the array are those of the whole layer, whatever the tiles: a tile narrower than the "
+    "array is not charged for the elements it leaves idle; where tiles cut the input channels, the partial sums leave "
+    "the array after every part",
+)
 RULES = (
-    "weights stay in the weight buffer from image to image if those of all layers fit it together; otherwise "
-    "they come from DRAM once per image, or as often as the dataflow reads them where one layer's exceed it",
-    "the input image and the output cross DRAM once",
-    "an activation edge stays on chip if it fits both the input and the output buffer, whose roles then "
-    "swap; otherwise it is written to DRAM and read back once",
-    "the unrounded product that a residual addition takes is added as it leaves the array and not stored, "
-    "but for the earlier of two layers that run on the array",
-    "a word from DRAM is written into its buffer, a word to DRAM is read from it; both are charged",
+    "every word crosses all buffers that hold its operand; a word that crosses is read on one side and written on the "
+    "other, and both are charged",
+    "pooling and residual additions read the outermost buffer of inputs and write the outermost buffer of outputs",
+    "edges that wait for a later layer take no room meanwhile",
     "buffer words are packed: an access of word_bits carries word_bits // bits words, all of them used",
-    "padded pixels are read like others; constants of output stages are not counted as traffic",
-    "layers that compute nothing (flatten, concat, pad, slice, upsample) move nothing",
+    "padded pixels are read by the array like others; constants of output stages are not counted as traffic",
 )
 
 
@@ -39,109 +52,205 @@ class Step:
     """A node and, for a layer on the array, its kind, loops and schedule."""
 
     node: Node
-    kind: Kind | None = None
+    kind: Element | None = None
     nest: LoopNest | None = None
     schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)
 class Move:
-    """``count`` words of ``bits`` bits to or from a buffer or DRAM."""
+    """``count`` words of ``bits`` bits to or from a buffer or ``"dram"``.
 
-    where: Role | Literal["dram"]
+    ``crosses_into`` names the buffer inside that the transfer fills or drains, ``None`` if it serves the array.
+    """
+
+    where: str
     action: str
     count: int
     bits: int
+    crosses_into: str | None = None
 
 
-def moves(step: Step, qnet: Network, machine: Hardware, computes: bool) -> list[Move]:
-    """Return everything that ``step`` moves; ``computes`` is false for layers that only rename words."""
-    out = (words(qnet.tensors[step.node.name].shape), edge_bits(qnet, step.node.name))
-    found: list[Move] = []
-    if step.nest is not None and step.schedule is not None:
-        found += _array_moves(step, step.nest, step.schedule, out)
-        if not weights_stay(qnet, machine):
-            found += _weight_moves(step, step.nest, step.schedule, machine)
-    elif computes:
-        for edge in step.node.inputs:
-            if not _in_flight(qnet.node(edge), qnet):
-                found.append(Move("inputs", "read", words(qnet.tensors[edge].shape), edge_bits(qnet, edge)))
-        found.append(Move("outputs", "write", *out))
-    if _in_flight(step.node, qnet):
-        return [move for move in found if move.count and (move.where, move.action) != ("outputs", "write")]
-    return [move for move in found + _edge_moves(step.node, qnet, machine, out, computes) if move.count]
+@dataclass(frozen=True)
+class Setting:
+    """A network on a machine: its memories from the array outwards, what stays in them, and how layers are tiled."""
+
+    qnet: Network
+    stores: tuple[Store, ...]
+    dram: Store
+    computing: frozenset[str]
+    residency: Residency
+    tiling: Objective | None
+
+    def near(self, role: Role) -> Store:
+        """Return the memory from which the array takes an operand."""
+        return next((store for store in self.stores if role in store.holds), self.dram)
+
+    def far(self, role: Role) -> Store:
+        """Return the outermost memory of an operand."""
+        return next((store for store in reversed(self.stores) if role in store.holds), self.dram)
+
+    def sources(self, edge: str) -> tuple[str, ...]:
+        """Return the stored edges that an edge is made of."""
+        return tuple(one for one in self.residency.sources[edge] if one not in self.residency.in_flight)
+
+    def stays(self, edge: str) -> bool:
+        """Return whether all that an edge is made of stays on chip."""
+        return set(self.sources(edge)) <= self.residency.kept
+
+    def stored_words(self, edge: str) -> int:
+        """Return the words that have to be fetched for an edge: those it is made of, or its own if they are fewer."""
+        own, made_of = (sum(words(self.qnet.tensors[e].shape) for e in es) for es in ([edge], self.sources(edge)))
+        return min(own, made_of)
 
 
-def _array_moves(step: Step, nest: LoopNest, schedule: Schedule, out: tuple[int, int]) -> list[Move]:
-    path = step.node.datapath
-    assert path is not None
-    wide = path.accumulator.format.bits
-    return [
-        Move("inputs", "read", schedule.input_reads, path.x.bits),
-        Move("weights", "read", schedule.weight_reads, path.w.bits),
-        Move("outputs", "write", *out),
-        Move("outputs", "write partial sum", schedule.output_writes - nest.outputs, wide),
-        Move("outputs", "read partial sum", schedule.output_reads, wide),
-    ]
+def setting(
+    qnet: Network, machine: Hardware, table: CostTable, computing: Iterable[str], tiling: Objective | None
+) -> Setting:
+    """Return the memories of ``machine`` at the prices of ``table``, and what of ``qnet`` stays in them."""
+    stores = tuple(
+        Store(
+            buffer.name,
+            buffer.holds,
+            8 * buffer.tile_bytes,
+            buffer.word_bits,
+            table.memory(buffer.size_bytes, buffer.word_bits).energy_pj,
+            table.memory(buffer.size_bytes, buffer.word_bits, write=True).energy_pj,
+            buffer.bits_per_cycle,
+            buffer.double_buffered,
+        )
+        for buffer in machine.buffers
+    )
+    pj_per_bit = machine.dram.pj_per_bit or table.dram(1).energy_pj
+    dram = Store("dram", ROLES, 0, 1, pj_per_bit, pj_per_bit, machine.dram.bits_per_cycle, True)
+    names = frozenset(computing)
+    return Setting(qnet, stores, dram, names, residency(qnet, machine, names), tiling)
 
 
-def weights_stay(qnet: Network, machine: Hardware) -> bool:
-    """Return whether the weights of all layers together fit the weight buffer, so that no image pays for them."""
-    bits = sum(n.params["w_krsc"].size * n.datapath.w.bits for n in qnet.nodes if n.datapath is not None)
-    return bits <= 8 * machine.buffer("weights").size_bytes
-
-
-def _weight_moves(step: Step, nest: LoopNest, schedule: Schedule, machine: Hardware) -> list[Move]:
-    assert step.node.datapath is not None
-    bits = step.node.datapath.w.bits
-    fits = nest.weights * bits <= 8 * machine.buffer("weights").size_bytes
-    fetched = nest.weights if fits else schedule.weight_reads
-    return [Move("dram", "read weights", fetched, bits), Move("weights", "fill", fetched, bits)]
-
-
-def _edge_moves(node: Node, qnet: Network, machine: Hardware, out: tuple[int, int], computes: bool) -> list[Move]:
-    if node.name == qnet.nodes[0].name:
-        return [Move("dram", "read image", *out), Move("inputs", "fill", *out)]
-    write = [Move("outputs", "drain", *out), Move("dram", "write activations", *out)]
-    if node.name == qnet.nodes[-1].name:
-        return write
-    room = min(machine.buffer("inputs").size_bytes, machine.buffer("outputs").size_bytes)
-    if not computes or out[0] * out[1] <= 8 * room:
-        return []
-    return [*write, Move("dram", "read activations", *out), Move("inputs", "fill", *out)]
-
-
-def _in_flight(node: Node, qnet: Network) -> bool:
-    """Whether the node's edge goes from the output stage into a residual addition without being stored."""
-    readers = qnet.consumers(node.name)
-    if node.stage is None or node.stage.finish or len(readers) != 1:
-        return False
-    on_array = [n.name for n in qnet.nodes if n.name in readers[0].inputs and OPS[n.kind].array is not None]
-    return node.name not in on_array[:-1]
-
-
-def edge_bits(qnet: Network, edge: str) -> int:
-    """Return the width of an edge's words.
+def moves(step: Step, on: Setting) -> tuple[list[Move], str]:
+    """Return everything that a layer moves, and the tiles it was cut into if they were searched.
 
     Raises
     ------
     InputError
-        If the network is not quantised.
+        If a buffer is too small for one tile.
     """
-    form = qnet.tensors[edge].format
-    if form is None:
-        raise InputError(f"edge {edge!r} has no integer format: quantise the network before evaluating it")
-    return form.bits
+    if step.nest is None:
+        return vector_moves(step.node, on), ""
+    try:
+        placed, channel_parts = placement(step, on)
+    except InputError as error:
+        raise InputError(f"layer {step.node.name!r}: {error}") from None
+    return array_moves(step, on, placed, channel_parts), "; ".join(str(one) for one in placed if one.tiles)
+
+
+def placement(step: Step, on: Setting) -> tuple[tuple[Placed, ...], int]:
+    """Return what crosses between the memories for a layer on the array, and the parts of its input channels.
+
+    Raises
+    ------
+    InputError
+        If a tiling is searched and a buffer is too small for one tile.
+    """
+    assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
+    node, nest, schedule, path = step.node, step.nest, step.schedule, step.node.datapath
+    edge = node.inputs[0]
+    widths = Widths(edge_bits(on.qnet, edge), path.w.bits, edge_bits(on.qnet, node.name), path.accumulator.format.bits)
+    array = Crossing(schedule.input_reads, schedule.weight_reads, nest.outputs, schedule.output_reads)
+    pinned: dict[Role, int] = {}
+    if on.stays(edge):
+        pinned["inputs"] = stored_bits(on.sources(edge), on.qnet)
+    if on.residency.weight_bits:
+        pinned["weights"] = on.residency.weight_bits
+    if node.name in on.residency.kept:
+        pinned["outputs"] = nest.outputs * widths.outputs
+    layer = Layer(nest, widths, array, schedule.cycles, tuple(pinned.items()))
+    if on.tiling is None:
+        return pass_by(layer, on.stores), 1
+    return place(layer, on.stores, on.dram, on.tiling)
+
+
+def array_moves(step: Step, on: Setting, placed: tuple[Placed, ...], channel_parts: int) -> list[Move]:
+    """Return everything that a layer on the array moves."""
+    assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
+    nest, schedule, path = step.nest, step.schedule, step.node.datapath
+    sums = max(schedule.output_writes, channel_parts * nest.outputs) - nest.outputs
+    out, wide = on.near("outputs").name, path.accumulator.format.bits
+    found = [
+        Move(on.near("inputs").name, "read inputs", schedule.input_reads, path.x.bits),
+        Move(on.near("weights").name, "read weights", schedule.weight_reads, path.w.bits),
+        Move(out, "write outputs", nest.outputs, edge_bits(on.qnet, step.node.name)),
+        Move(out, "write partial sums", sums, wide),
+        Move(out, "read partial sums", sums, wide),
+    ]
+    for level in placed:
+        for store in level.stores:
+            found += _crossing_moves(step, on, level, store)
+    in_flight = step.node.name in on.residency.in_flight
+    return [move for move in found if move.count and not (in_flight and move.action.endswith(" outputs"))]
+
+
+def _crossing_moves(step: Step, on: Setting, level: Placed, store: Store) -> Iterator[Move]:
+    """Yield the moves across a memory's outer boundary, on both sides of it."""
+    assert step.nest is not None and step.node.datapath is not None
+    node, path, edge = step.node, step.node.datapath, step.node.inputs[0]
+    for role in store.holds:
+        beyond = outside(role, level.stores, on.stores, on.dram)
+        if role == "inputs":
+            own = words(on.qnet.tensors[edge].shape)
+            count = -(-level.crossing.inputs * on.stored_words(edge) // own)
+            yield from _transfer(beyond, store, "inputs", int(count), edge_bits(on.qnet, edge))
+        if role == "weights":
+            yield from _transfer(beyond, store, "weights", int(level.crossing.weights), path.w.bits)
+        if role == "outputs":
+            yield from _transfer(store, beyond, "outputs", level.crossing.outputs, edge_bits(on.qnet, node.name), store)
+            sums, wide = int(level.crossing.sums), path.accumulator.format.bits
+            yield from _transfer(store, beyond, "partial sums", sums, wide, store)
+            yield from _transfer(beyond, store, "partial sums", sums, wide)
+
+
+def _transfer(source: Store, target: Store, what: str, count: int, bits: int, into: Store | None = None) -> list[Move]:
+    into = into or target
+    reading, writing = ("drain", "write") if into is source else ("read", "fill")
+    return [
+        Move(source.name, f"{reading} {what}", count, bits, into.name),
+        Move(target.name, f"{writing} {what}", count, bits, into.name),
+    ]
+
+
+def vector_moves(node: Node, on: Setting) -> list[Move]:
+    """Return what the input or a layer on the vector unit moves."""
+    own, bits = words(on.qnet.tensors[node.name].shape), edge_bits(on.qnet, node.name)
+    source, target = on.far("inputs"), on.far("outputs")
+    if node.name == on.qnet.nodes[0].name:
+        found = _transfer(on.dram, source, "inputs", own, bits) if node.name in on.residency.kept else []
+        return [move for move in found if move.count]
+    found = []
+    if node.name not in on.computing:
+        return found
+    for edge in node.inputs:
+        if edge in on.residency.in_flight:
+            continue
+        if not on.stays(edge) and source is not on.dram:
+            found += _transfer(on.dram, source, "inputs", on.stored_words(edge), edge_bits(on.qnet, edge))
+        found.append(Move(source.name, "read inputs", words(on.qnet.tensors[edge].shape), edge_bits(on.qnet, edge)))
+    if node.name not in on.residency.in_flight:
+        found.append(Move(target.name, "write outputs", own, bits))
+        if node.name not in on.residency.kept and target is not on.dram:
+            found += _transfer(target, on.dram, "outputs", own, bits, target)
+    return [move for move in found if move.count]
 
 
 def charge(move: Move, layer: str, machine: Hardware, table: CostTable) -> Charge:
     """Return the charge of a move; buffers are priced per packed word, DRAM per bit."""
     if move.where == "dram":
         price = table.dram(1)
-        bits = move.count * move.bits
-        return Charge(layer, "dram", move.action, bits, bits * price.energy_pj, price.source)
-    buffer = machine.buffer(move.where)
-    price = table.memory(buffer.size_bytes, buffer.word_bits)
+        bits, pj_per_bit, source = move.count * move.bits, price.energy_pj, price.source
+        if machine.dram.pj_per_bit is not None:
+            pj_per_bit, source = machine.dram.pj_per_bit, f"{machine.name}: DRAM {machine.dram.pj_per_bit:g} pJ per bit"
+        return Charge(layer, "dram", move.action, bits, bits * pj_per_bit, source)
+    buffer = next(buffer for buffer in machine.buffers if buffer.name == move.where)
+    price = table.memory(buffer.size_bytes, buffer.word_bits, write=move.action.startswith(("write", "fill")))
     per_access = buffer.word_bits // move.bits
     share = 1 / per_access if per_access else -(-move.bits // buffer.word_bits)
     packed = f"{per_access} words of {move.bits} b per access" if per_access else f"{share} accesses per word"

@@ -2,7 +2,8 @@
 
 cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport strchr
 
 cdef extern from "float_adder.h" nogil:
@@ -116,10 +117,30 @@ cdef extern from "layer.h" nogil:
     ctypedef struct isa:
         const char *name
         int bytes
-        int (*run)(const layer *, const layer_images *, const void *, void *, layer_facts *) noexcept nogil
-        int (*stage)(const layer *, int64_t, const void *, int, void *, int, layer_facts *) noexcept nogil
-        int64_t (*residual)(int64_t, int64_t, const int *, const int *, const int *, int, int, int, void *, int) noexcept nogil
     const isa *isa_select(const char *)
+
+cdef extern from "images.h" nogil:
+    ctypedef struct pool_shape:
+        pass
+    int64_t images_quantise(const void *, int, int64_t, int64_t, int64_t, double, int64_t, int64_t, int64_t, void *, int)
+
+cdef extern from "steps.h" nogil:
+    cdef enum: STEP_LAYER, STEP_STAGE, STEP_RESIDUAL, STEP_MAX_POOL, STEP_SUM_POOL, STEP_FLATTEN
+    ctypedef struct step:
+        int kind, x_type, y_type
+        const void *x
+        void *y
+        const isa *isa
+        const layer *layer
+        layer_images images
+        int64_t pixels, K
+        const int *other
+        const int *numbers
+        int low, high, relu
+        const pool_shape *pool
+        const int64_t *factor
+        int64_t padding
+    int steps_run(const step *, int64_t, layer_facts *)
 
 PLAN_WORDS = sizeof(layer_plan) // sizeof(int64_t)
 
@@ -176,60 +197,112 @@ cdef class Layer:
         self.c.initial, self.c.numbers = &initial[0], &numbers[0]
 
     def run(self, x, y):
-        """Fill y_npqk from x_nhwc and return (saturated, overflows, (least, most), events or None)."""
-        cdef Words from_ = Words(x), to = Words(y, True)
-        cdef const Py_ssize_t *s = from_.view.shape
-        cdef layer_images n = layer_images(s[0], s[1], s[2], to.view.shape[1], to.view.shape[2], from_.type, to.type)
-        cdef layer_facts facts = no_facts()
-        cdef int failed
-        with nogil:
-            failed = self.isa.run(&self.c, &n, from_.view.buf, to.view.buf, &facts)
-        return read_facts(&facts, failed)
+        """Return the step that fills y_npqk from x_nhwc."""
+        cdef Step found = new_step(STEP_LAYER, self.isa, x, y)
+        cdef const Py_ssize_t *s = found.from_.view.shape
+        cdef const Py_ssize_t *t = found.to.view.shape
+        found.c.images = layer_images(s[0], s[1], s[2], t[1], t[2], found.c.x_type, found.c.y_type)
+        found.c.layer, found.kept = &self.c, (self,)
+        return found
 
     def stage(self, x, y, int64_t pixels):
-        """Fill y with the output stage of x and return what `run` does."""
-        cdef Words from_ = Words(x), to = Words(y, True)
-        cdef layer_facts facts = no_facts()
+        """Return the step that fills y with the output stage of x."""
+        cdef Step found = new_step(STEP_STAGE, self.isa, x, y)
+        found.c.pixels, found.c.layer, found.kept = pixels, &self.c, (self,)
+        return found
+
+
+@cython.freelist(8)
+cdef class Step:
+    """One call of the core, ready to be made: where it reads and writes. It keeps the arrays that C needs."""
+
+    cdef step c
+    cdef Words from_, to
+    cdef tuple kept
+
+    def run(self):
+        """Make the call and return (saturated, overflows, (least, most), events or None)."""
+        cdef layer_facts f
         cdef int failed
         with nogil:
-            failed = self.isa.stage(&self.c, pixels, from_.view.buf, from_.type, to.view.buf, to.type, &facts)
-        return read_facts(&facts, failed)
+            failed = steps_run(&self.c, 1, &f)
+        if failed:
+            raise MemoryError("layer")
+        cdef tuple events = None
+        if f.events[0] | f.events[1] | f.events[2] | f.events[3] | f.events[4]:
+            events = (f.events[0], f.events[1], f.events[2], f.events[3], f.events[4])
+        return f.saturated, f.overflows, (f.least, f.most), events
 
 
-cdef layer_facts no_facts() noexcept:
-    cdef layer_facts facts
-    facts.saturated, facts.overflows, facts.least, facts.most = 0, 0, INT64_MAX, INT64_MIN
-    facts.events[0] = facts.events[1] = facts.events[2] = facts.events[3] = facts.events[4] = 0
-    return facts
+cdef Step new_step(int kind, const isa *set_, x, y):
+    cdef Step found = Step()
+    found.from_, found.to = Words(x), Words(y, True)
+    found.c.kind, found.c.isa, found.c.x, found.c.y = kind, set_, found.from_.view.buf, found.to.view.buf
+    found.c.x_type, found.c.y_type = found.from_.type, found.to.type
+    return found
 
 
-cdef tuple read_facts(const layer_facts *f, int failed):
-    if failed:
-        raise MemoryError("layer")
-    cdef tuple events = None
-    if f.events[0] | f.events[1] | f.events[2] | f.events[3] | f.events[4]:
-        events = (f.events[0], f.events[1], f.events[2], f.events[3], f.events[4])
-    return f.saturated, f.overflows, (f.least, f.most), events
+FACTS_WORDS = sizeof(layer_facts) // sizeof(int64_t)  # saturated, overflows, least, most, events
+
+
+cdef class Program:
+    """Steps that run one after another in one call."""
+
+    cdef step *steps
+    cdef int64_t count
+    cdef tuple kept
+
+    def __cinit__(self, steps):
+        self.kept, self.count = tuple(steps), len(steps)
+        self.steps = <step *>malloc(max(self.count, 1) * sizeof(step))
+        if self.steps == NULL:
+            raise MemoryError("program")
+        for i in range(self.count):
+            self.steps[i] = (<Step?>self.kept[i]).c
+
+    def __dealloc__(self):
+        free(self.steps)
+
+    def run(self, int64_t[:, ::1] facts):
+        """Run all steps; row i of facts is filled with those of step i."""
+        cdef int failed
+        with nogil:
+            failed = steps_run(self.steps, self.count, <layer_facts *>&facts[0, 0])
+        if failed:
+            raise MemoryError("layer")
 
 
 def residual(str name, int64_t pixels, int64_t K, const int[::1] p, const int[::1] q, const int[::1] numbers,
              int low, int high, bint relu, y):
-    """Fill y with the end of a residual addition and return how many values saturated."""
+    """Return the step that fills y with the end of a residual addition."""
     cdef bytes wanted = name.encode()
-    cdef const isa *found = isa_select(wanted)
-    cdef Words to = Words(y, True)
-    cdef int64_t saturated
-    with nogil:
-        saturated = found.residual(pixels, K, &p[0], &q[0], &numbers[0], low, high, relu, to.view.buf, to.type)
-    return saturated
+    cdef Step found = new_step(STEP_RESIDUAL, isa_select(wanted), p, y)
+    found.c.pixels, found.c.K, found.c.other, found.c.numbers = pixels, K, &q[0], &numbers[0]
+    found.c.low, found.c.high, found.c.relu, found.kept = low, high, relu, (q, numbers)
+    return found
 
 
-cdef extern from "images.h" nogil:
-    ctypedef struct pool_shape:
-        pass
-    int64_t images_quantise(const void *, int, int64_t, int64_t, int64_t, double, int64_t, int64_t, int64_t, void *, int)
-    void pool_max(const pool_shape *, const void *, int, void *)
-    void pool_sum(const pool_shape *, const void *, int, int64_t, const int64_t *, void *, int)
+def max_pool(const int64_t[::1] shape, x_nhwc, y_npqc):
+    """Return the step that fills y with the largest word of every window."""
+    cdef Step found = new_step(STEP_MAX_POOL, NULL, x_nhwc, y_npqc)
+    found.c.pool, found.kept = <const pool_shape *>&shape[0], (shape,)
+    return found
+
+
+def flatten(x_nhwc, y_nchw):
+    """Return the step that fills y with the words of x, channels outermost."""
+    cdef Step found = new_step(STEP_FLATTEN, NULL, x_nhwc, y_nchw)
+    cdef const Py_ssize_t *s = found.from_.view.shape
+    found.c.images.N, found.c.pixels, found.c.K = s[0], s[1] * s[2], s[3]
+    return found
+
+
+def sum_pool(const int64_t[::1] shape, x_nhwc, int64_t padding, const int64_t[:, ::1] factor_pq, y_npqc):
+    """Return the step that fills y with the sum of every window times its factor."""
+    cdef Step found = new_step(STEP_SUM_POOL, NULL, x_nhwc, y_npqc)
+    found.c.pool, found.c.factor, found.c.padding = <const pool_shape *>&shape[0], &factor_pq[0, 0], padding
+    found.kept = shape, factor_pq
+    return found
 
 
 def quantise(x_nchw, int64_t pixels, double step, int64_t zero, int64_t low, int64_t high, y_nhwc):
@@ -239,20 +312,6 @@ def quantise(x_nchw, int64_t pixels, double step, int64_t zero, int64_t low, int
     with nogil:
         outside = images_quantise(x.view.buf, x.view.itemsize == 8, N, C, pixels, step, zero, low, high, y.view.buf, y.type)
     return outside
-
-
-def max_pool(const int64_t[::1] shape, x_nhwc, y_npqc):
-    """Fill y with the largest word of every window."""
-    cdef Words x = Words(x_nhwc), y = Words(y_npqc, True)
-    with nogil:
-        pool_max(<const pool_shape *>&shape[0], x.view.buf, x.type, y.view.buf)
-
-
-def sum_pool(const int64_t[::1] shape, x_nhwc, int64_t padding, const int64_t[:, ::1] factor_pq, y_npqc):
-    """Fill y with the sum of every window times its factor."""
-    cdef Words x = Words(x_nhwc), y = Words(y_npqc, True)
-    with nogil:
-        pool_sum(<const pool_shape *>&shape[0], x.view.buf, x.type, padding, &factor_pq[0, 0], y.view.buf, y.type)
 
 
 cdef extern from "toggles.h" nogil:

@@ -154,3 +154,12 @@ void pool_sum(const pool_shape *s, const void *x, int type, int64_t padding, con
                 out += s->C * word_bytes(y_type);
             }
 }
+
+void images_flatten(int64_t N, int64_t pixels, int64_t C, const void *x, int type, void *y) {
+    const int64_t size = word_bytes(type);
+    const char *in = x;
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t i = 0; i < pixels; i++)
+            for (int64_t c = 0; c < C; c++, in += size)
+                memcpy((char *)y + ((n * C + c) * pixels + i) * size, in, (size_t)size);
+}

@@ -20,4 +20,7 @@ void pool_max(const pool_shape *s, const void *x, int type, void *y);
 void pool_sum(const pool_shape *s, const void *x, int type, int64_t padding, const int64_t *factor, void *y,
               int y_type);
 
+/* y_nchw = x_nhwc, words of any type */
+void images_flatten(int64_t N, int64_t pixels, int64_t C, const void *x, int type, void *y);
+
 #endif

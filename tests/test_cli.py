@@ -1,5 +1,6 @@
 """The command line, in this process and as users start it."""
 
+import io
 import json
 import os
 import re
@@ -29,7 +30,7 @@ def addersim(*arguments, expect=0):
 def test_help_names_every_command(capsys):
     addersim("--help")
     out = capsys.readouterr().out
-    assert all(name in out for name in ("demo", "train", "simulate", "compare", "report", "sweep", "list"))
+    assert all(name in out for name in ("demo", "train", "simulate", "compare", "report", "sweep", "search", "list"))
 
 
 def test_no_command_prints_the_help(capsys):
@@ -72,10 +73,16 @@ def test_simulate_prints_a_table_and_json(study_file, capsys):
     assert "a adders, m multipliers" in out and "16x16 a" in out and "8x8 m" in out
     assert re.search(r"array area +- +-", out) and "none of [evaluation].tables prints areas" in out
     assert len(re.findall("^ all ", out, re.MULTILINE)) == 4
+    assert all(head in out for head in ("step", "in satur. %", "w satur. %", "range %", "acc needs"))
+    assert re.search(r"conv2 +\d+\.\d +0\.\d+ +\d+\.\d\d +\d+\.\d\d +\d+\.\d\d +1[2-4] b", out)
+    assert re.search(r"adder, against its float model: top class agrees on .* worst layer \w+, ", " ".join(out.split()))
     addersim("simulate", study_file, "--json", "--explain", "--set", "data.limit=8")
     figures = json.loads(capsys.readouterr().out)
     assert figures["images"] == 8
-    assert figures["adder"]["layers"][3]["layer"] == "conv2"
+    conv2 = figures["adder"]["layers"][3]
+    assert conv2["layer"] == "conv2" and conv2["accumulator_bits_needed"] in (12, 13, 14)
+    assert conv2["saturated_weights"] > 0 and 0 < conv2["range_use"] <= 1 and conv2["step"] > 0
+    assert figures["adder"]["parting_layer"] is None and figures["adder"]["worst_layer"]
     assert "step" in figures["adder"]["layers"][3]["path"] or "sum" in figures["adder"]["layers"][3]["path"]
     assert figures["multiplier"]["adder_taps"] == 0
     assert figures["energy_multiplier_over_adder"]["range"]
@@ -100,16 +107,53 @@ def test_compare_prints_every_table(study_file, capsys):
         )
 
 
-def test_sweep_writes_csv(study_file, tmp_path, capsys):
-    addersim("sweep", study_file, "--threads", "1", "--out", tmp_path / "rows.csv")
-    lines = (tmp_path / "rows.csv").read_text().splitlines()
+def test_compare_says_what_moves_the_ratio_and_prices_other_arrays(study_file, capsys):
+    addersim("compare", study_file, "--set", "data.limit=8", "--arrays")
+    out = " ".join(capsys.readouterr().out.split())
+    assert "what moves whole energy" in out and "cost table" in out and "circuit of the distance" in out
+    assert "evoapprox_45nm" in out and "MHz" in out and "own clock" in out
+    assert all(f"{held} {kind}" in out for held in ("elements", "area", "power") for kind in ("shift", "xnor"))
+    assert "their accuracy is not claimed" in out
+    addersim("compare", study_file, "--json", "--set", "data.limit=8", "--arrays")
+    figures = json.loads(capsys.readouterr().out)
+    widest = figures["tornado"]["energy"]["assumptions"][0]
+    assert widest["low"] <= figures["tornado"]["energy"]["ratio"] <= widest["high"]
+    assert figures["own_clock"]["horowitz2014_45nm"] is None
+    assert figures["own_clock"]["evoapprox_45nm"]["adder_mhz"] > 300
+    assert {row["array"] for row in figures["arrays"]["rows"]} == {"adder", "multiplier", "shift", "xnor"}
+
+
+def test_sweep_writes_csv_and_goes_on_from_a_folder(study_file, tmp_path, capsys):
+    csv, out = tmp_path / "rows.csv", tmp_path / "out"
+    addersim("sweep", study_file, "--threads", "1", "--csv", csv, "--out", out)
+    lines = csv.read_text().splitlines()
     assert len(lines) == 5 and lines[1].endswith(",")  # no area in the table: empty here, null in JSON, - on screen
-    out = capsys.readouterr().out
-    assert "hardware.rows" in out and not re.search("NaN|None", out)
-    assert "nothing is simulated: energy, latency and area only; [twin] is left out" in out
-    addersim("sweep", study_file, "--threads", "1", "--json")
+    said = capsys.readouterr().out
+    assert "hardware.rows" in said and not re.search("NaN|None", said)
+    assert "nothing is simulated: energy, latency and area only; [twin] is left out" in said
+    assert f"report: {out / 'index.html'}" in said and (out / "front.csv").exists()
+    parts = {file: file.stat().st_mtime_ns for file in out.glob("part-*")}
+    addersim("sweep", study_file, "--threads", "1", "--json", "--out", out)
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == 4 and rows[0]["area_um2"] is None
+    assert parts == {file: file.stat().st_mtime_ns for file in out.glob("part-*")}
+
+
+def test_sweep_with_accuracy_by_shards(study_file, tmp_path, capsys):
+    for shard in ("1/2", "2/2"):
+        addersim("sweep", study_file, "--threads", "1", "--accuracy", "--shard", shard, "--out", tmp_path / "out")
+        assert "accuracy_percent" in capsys.readouterr().out
+    addersim("sweep", study_file, "--threads", "1", "--accuracy", "--out", tmp_path / "out", "--json")
+    assert len(json.loads(capsys.readouterr().out)) == 4
+
+
+def test_search_prints_distinct_trials(study_file, tmp_path, capsys):
+    pytest.importorskip("optuna")
+    both = ["--objective", "energy_pj=min", "--objective", "cycles=min"]
+    addersim("search", study_file, *both, "--trials", "3", "--json", "--csv", tmp_path / "rows.csv")
+    rows = json.loads(capsys.readouterr().out)
+    assert len({(row["hardware.rows"], row["quantization.bits"]) for row in rows}) == 3
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize("shelf", ["costs", "hardware", "dataflows", "ops", "models", "studies", "recipes"])
@@ -123,6 +167,15 @@ def test_list_shows_every_shelf_with_sources(shelf, capsys):
     assert capsys.readouterr().out.strip()
     addersim("list", shelf, found[0]["name"], "--json")
     assert json.loads(capsys.readouterr().out)["name"] == found[0]["name"]
+
+
+def test_list_draws_a_machine_also_where_the_terminal_has_no_lines(capsys, monkeypatch):
+    addersim("list", "hardware", "adder_tree_16x16")
+    out = capsys.readouterr().out
+    assert "┌─" in out and "│ tree over 16 rows" in out
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True))
+    addersim("list", "hardware", "adder_tree_16x16")
+    assert b"| tree over 16 rows" in sys.stdout.buffer.getvalue()
 
 
 def test_the_demo_says_where_and_writes_into_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
@@ -169,6 +222,13 @@ def test_report_writes_a_page(study_file, tmp_path, capsys):
         (["simulate"], "Missing argument"),
         (["nonsense"], "No such command"),
         (["sweep", "STUDY", "--threads", "0"], "--threads"),
+        (["sweep", "STUDY", "--shard", "3/2", "--out", "out"], "expected i/N with i from 1 to N"),
+        (["sweep", "STUDY", "--shard", "1/2"], "needs out"),
+        (["sweep", "STUDY", "--cluster", "nowhere:8786"], "a Dask cluster as tcp://HOST:PORT"),
+        (["sweep", "STUDY", "--out", "FILE/below"], "cannot be written"),
+        (["sweep", "STUDY", "--objective", "accuracy_percent=max"], "'accuracy_percent' is no column"),
+        (["search", "STUDY", "--objective", "energy_pj"], "expected COLUMN=min or COLUMN=max"),
+        (["search", "STUDY", "--objective", "energi_pj=min"], "did you mean 'energy_pj'"),
         (["compare", "STUDY", "--set", "twin.file=none.safetensors"], "none.safetensors: no such file"),
         (["train", "nowhere.toml", "--out", "x"], "nowhere.toml"),
         (["report", "STUDY", "--out", "FILE/below"], "cannot be written"),

@@ -6,7 +6,7 @@ import pytest
 from small_networks import small_network
 
 from addersim.compare import METRICS, Comparison, compare
-from addersim.costs import COSTS
+from addersim.costs import arithmetic_tables
 from addersim.errors import InputError
 from addersim.evaluate import evaluate
 from addersim.hardware import load_hardware, multiplier_twin
@@ -22,7 +22,7 @@ def comparison() -> Comparison:
 def test_every_table_compares_the_same_two_runs(comparison: Comparison) -> None:
     machine = load_hardware("adder_16x16")
     twin = multiplier_twin(machine)
-    assert list(comparison.costs) == list(COSTS)
+    assert list(comparison.costs) == arithmetic_tables()
     for name, (adder, multiplier) in comparison.costs.items():
         assert adder == evaluate(ADDER.on(machine), machine, table=name)
         assert multiplier == evaluate(MULTIPLIER.on(twin), twin, table=name)
@@ -69,7 +69,7 @@ def test_unfavourable_results_are_reported(comparison: Comparison) -> None:
     """The side array makes the adder machine slower on layers that stayed multiplications."""
     assert all(ratio is not None and ratio < 1 for ratio in comparison.ratio("latency").values())
     frame = comparison.to_pandas()
-    assert len(frame) == len(COSTS) * len(METRICS)
+    assert len(frame) == len(arithmetic_tables()) * len(METRICS)
     assert (frame[frame.metric == "latency"].ratio < 1).all()
     assert "latency" in comparison._repr_html_()
     assert any("side" in text or "beside the array" in text for text in comparison.assumptions)
@@ -88,6 +88,29 @@ def test_different_networks_are_called_so() -> None:
     shorter = MULTIPLIER.nodes[:-1]
     cut = type(MULTIPLIER)("cut", shorter, {n.name: MULTIPLIER.tensors[n.name] for n in shorter})
     assert any("NOT the same network" in t for t in compare(ADDER, cut, tables=["aladdin_40nm"]).assumptions)
+
+
+def test_ratios_are_formed_at_a_table_s_own_node(comparison: Comparison) -> None:
+    scaled = compare(ADDER, MULTIPLIER, tables=["horowitz2014_45nm@16nm,0.8V"])
+    assert scaled.ratio("energy") == {"horowitz2014_45nm": comparison.ratio("energy")["horowitz2014_45nm"]}
+
+
+def test_each_side_at_its_own_clock(comparison: Comparison) -> None:
+    clocks = comparison.own_clock()
+    assert clocks["horowitz2014_45nm"] is None
+    found = clocks["evoapprox_45nm"]
+    assert found is not None
+    adder_ns, multiplier_ns = 0.63 * (9 + 24) / 8, 1.40 + 0.63 * 3
+    assert (found.adder_mhz, found.multiplier_mhz) == pytest.approx((1000 / adder_ns, 1000 / multiplier_ns))
+    equal = comparison.ratio("latency")["evoapprox_45nm"]
+    assert equal is not None and found.ratio == pytest.approx(equal * multiplier_ns / adder_ns)
+
+
+def test_both_bills_explain_themselves(comparison: Comparison) -> None:
+    text = comparison.explain("aladdin_40nm")
+    assert "small on adder_16x16" in text and "small, multiplied on adder_16x16 with multipliers" in text
+    with pytest.raises(InputError, match="did you mean 'aladdin_40nm'"):
+        comparison.explain("aladdin_40")
 
 
 def test_what_cannot_be_compared_is_refused(comparison: Comparison) -> None:

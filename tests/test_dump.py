@@ -62,6 +62,11 @@ def by_hand(layer, x_nchw, p):
         top, left = pixel[0] * sy, pixel[1] * sx
         patch = x[:, None, :, top : top + dy * (R - 1) + 1 : dy, left : left + dx * (S - 1) + 1 : dx]
         acc[:, :, *pixel] += np.abs(patch - weights_krsc.transpose(0, 3, 1, 2)).sum((2, 3, 4))
+    if path["accumulator"]["overflow"] == "wrap":
+        bits, least = path["accumulator"]["format"]["bits"], acc.min()
+        acc = acc % (1 << bits)
+        acc = np.where(path["accumulator"]["format"]["signed"] & (acc >> (bits - 1) != 0), acc - (1 << bits), acc)
+        assert acc.min() != least  # the test is about sums that wrap
     b = 0 if layer["accumulator_start"] != "0" else p["bias_k"][:, None, None]
     m, a, n = (p[name][:, None, None] for name in ("multiplier_k", "offset_k", "shift_k"))
     product = (stage["acc_sign"] * acc - b) * m + a
@@ -118,6 +123,16 @@ def test_padding_strides_and_a_preloaded_bias(preload, tmp_path):
     np.testing.assert_array_equal(edges["x"], x)
     layer = named(manifest["layers"], "conv2")
     assert layer["overflows"] == 0
+    np.testing.assert_array_equal(by_hand(layer, edges["conv1"], constants["conv2"])[1], edges["conv2"])
+
+
+@pytest.mark.parametrize("bits", [6, 9])
+def test_an_accumulator_that_wraps_from_the_bias(bits, tmp_path):
+    """What a register that is too small makes of a sum is in the files too."""
+    net = addersim.narrowed(small_network(), bits)
+    x = np.random.default_rng(3).integers(-128, 128, (3, 3, 8, 8))
+    manifest, edges, constants = read_dump(addersim.dump(net, x, tmp_path / "out").parent)
+    layer = named(manifest["layers"], "conv2")
     np.testing.assert_array_equal(by_hand(layer, edges["conv1"], constants["conv2"])[1], edges["conv2"])
 
 

@@ -12,7 +12,7 @@ import pytest
 from small_networks import STAGE, U6, array_node, small_network, without_formats
 
 from addersim.charges import UNITS, Cost
-from addersim.costs import COSTS
+from addersim.costs import COSTS, arithmetic_tables
 from addersim.counts import count
 from addersim.dataflows import DATAFLOWS
 from addersim.errors import InputError
@@ -22,6 +22,7 @@ from addersim.network import EdgeFormat, Node, Tensor
 from addersim.ops import OPS
 from addersim.primitives import Primitive
 from addersim.quantized import QuantizedNetwork
+from addersim.simulate import simulate
 
 MACHINE = load_hardware("adder_16x16")
 QNET = small_network().on(MACHINE)
@@ -32,7 +33,12 @@ def words(cost: Cost, layer: str, action: str) -> int:
     return sum(c.times for c in cost.charges if c.layer == layer and action in c.action)
 
 
-@pytest.mark.parametrize("table", list(COSTS))
+def dram(cost: Cost, layer: str, action: str) -> int:
+    """Return how many bits the named action of a layer moves to or from DRAM."""
+    return sum(c.times for c in cost.charges if c.layer == layer and c.unit == "dram" and c.action == action)
+
+
+@pytest.mark.parametrize("table", arithmetic_tables())
 @pytest.mark.parametrize("dataflow", list(DATAFLOWS))
 def test_totals_are_sums_of_charges(table: str, dataflow: str) -> None:
     cost = evaluate(QNET, MACHINE, dataflow, table)
@@ -41,7 +47,8 @@ def test_totals_are_sums_of_charges(table: str, dataflow: str) -> None:
     assert cost.cycles == sum(run.cycles for run in cost.layers)
     assert cost.latency_us == pytest.approx(cost.cycles / 500)
     assert all(c.energy_pj > 0 and c.times > 0 and c.source for c in cost.charges)
-    assert {c.unit for c in cost.charges} == set(UNITS)
+    leaks = any(row.leakage_uw for row in COSTS[table].primitive)
+    assert {c.unit for c in cost.charges} == {unit for unit in UNITS if unit != "leakage" or leaks}
     frame, layers = cost.to_pandas(), cost.by_layer()
     assert frame.energy_pj.sum() == pytest.approx(cost.energy_pj)
     assert layers[[f"{u}_pj" for u in UNITS]].to_numpy().sum() == pytest.approx(cost.energy_pj)
@@ -51,11 +58,12 @@ def test_totals_are_sums_of_charges(table: str, dataflow: str) -> None:
 def test_arithmetic_is_count_times_price() -> None:
     table = COSTS["qkeras_fit_45nm"]
     cost = evaluate(QNET, MACHINE, table=table)
-    want = sum(row.times * table.price(row.primitive).energy_pj for row in count(QNET).rows)
+    want = 0.0
+    for row in count(QNET).rows:
+        circuit = Primitive("xor", 6) if row.primitive.name == "absolute" else row.primitive
+        want += row.times * table.price(circuit).energy_pj
     assert cost.energy_by_unit["arithmetic"] == pytest.approx(want)
-    tap = sum(
-        table.price(p).energy_pj for p in (Primitive("subtract", 7), Primitive("absolute", 6), Primitive("add", 24))
-    )
+    tap = sum(table.price(p).energy_pj for p in (Primitive("subtract", 7), Primitive("xor", 6), Primitive("add", 24)))
     assert cost.tap_energy_pj(["conv2"]) == pytest.approx(8 * 4 * 4 * 36 * tap)
     assert cost.tap_energy_pj() > cost.tap_energy_pj(["conv2"])
 
@@ -69,8 +77,8 @@ def test_array_words_are_the_schedule_s(dataflow: str) -> None:
         nest = OPS[node.kind].loops(node, QNET.in_shapes(node), QNET.tensors[layer].shape)
         assert nest is not None
         schedule = DATAFLOWS[dataflow](nest, rows, cols)
-        assert words(cost, layer, "inputs: read") == schedule.input_reads
-        assert words(cost, layer, "weights: read") == schedule.weight_reads
+        assert words(cost, layer, "inputs: read inputs") == schedule.input_reads
+        assert words(cost, layer, "weights: read weights") == schedule.weight_reads
         assert words(cost, layer, "outputs: write") == schedule.output_writes
         assert words(cost, layer, "read partial sum") == schedule.output_reads
         run = next(run for run in cost.layers if run.layer == layer)
@@ -83,18 +91,18 @@ def test_array_words_are_the_schedule_s(dataflow: str) -> None:
 
 def test_dram_carries_image_weights_and_output_once() -> None:
     cost = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=400)))  # room for one layer, not for all
-    assert words(cost, "x", "read image") == 3 * 8 * 8 * 8
-    assert words(cost, "conv1", "read weights") == 4 * 27 * 8
-    assert words(cost, "conv2", "read weights") == 8 * 36 * 6
-    assert words(cost, "fc", "write activations") == 10 * 16
-    dram = [c for c in cost.charges if c.unit == "dram"]
-    assert len(dram) == 5
-    assert sum(c.energy_pj for c in dram) == pytest.approx(sum(c.times for c in dram) * 1300 / 64)
+    assert dram(cost, "x", "read inputs") == 3 * 8 * 8 * 8
+    assert dram(cost, "conv1", "read weights") == 4 * 27 * 8
+    assert dram(cost, "conv2", "read weights") == 8 * 36 * 6
+    assert dram(cost, "fc", "write outputs") == 10 * 16
+    bits = [c for c in cost.charges if c.unit == "dram"]
+    assert len(bits) == 5
+    assert sum(c.energy_pj for c in bits) == pytest.approx(sum(c.times for c in bits) * 1300 / 64)
 
 
 def buffers(**sizes: int) -> list[dict[str, object]]:
     default = {"inputs": 65536, "weights": 65536, "outputs": 32768}
-    return [{"name": n, "size_bytes": sizes.get(n, s), "word_bits": 64} for n, s in default.items()]
+    return [{"name": n, "holds": [n], "size_bytes": sizes.get(n, s), "word_bits": 64} for n, s in default.items()]
 
 
 @pytest.mark.parametrize(("size_bytes", "stays"), [(644, True), (643, False)])
@@ -108,33 +116,80 @@ def test_weights_that_fit_together_stay_from_image_to_image(size_bytes: int, sta
 def test_small_buffers_cost_dram_traffic() -> None:
     base = evaluate(QNET, MACHINE)
     spilled = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(outputs=191)))
-    assert words(spilled, "conv1", "write activations") == words(spilled, "conv1", "read activations") == 256 * 6
-    assert words(spilled, "conv2", "read activations") == 0
+    assert dram(spilled, "conv1", "write outputs") == dram(spilled, "conv2", "read inputs") == 256 * 6
+    assert dram(spilled, "conv2", "write outputs") == 0
     fits = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(outputs=192)))
     assert fits.energy_by_unit["dram"] == base.energy_by_unit["dram"]
-    refetched = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=100)))
-    assert words(refetched, "conv1", "read weights") == 8 * 4 * 27 * 8  # 64 pixels in folds of 8 rows
-    once = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=100)), "weight_stationary")
-    assert words(once, "conv1", "read weights") == 4 * 27 * 8
+    for flow in DATAFLOWS:
+        parts = evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=100)), flow)
+        assert dram(parts, "conv1", "read weights") == 4 * 27 * 8
+
+
+def test_what_does_not_fit_passes_by_once_for_each_part_of_the_other() -> None:
+    """192 words of the image in 100 bytes, 108 weights in 40: two parts of the image, three of the weights."""
+    small = buffers(inputs=100, weights=40)
+    cost = evaluate(QNET, load_hardware(MACHINE, buffers=small))
+    assert dram(cost, "x", "read inputs") == 0
+    assert dram(cost, "conv1", "read inputs") == 192 * 8
+    assert dram(cost, "conv1", "read weights") == 2 * 108 * 8
+    once = evaluate(QNET, load_hardware(MACHINE, buffers=small), "weight_stationary")
+    assert dram(once, "conv1", "read weights") == 108 * 8 or dram(once, "conv1", "read inputs") == 192 * 8
 
 
 def test_words_are_packed_into_accesses() -> None:
     cost, table = evaluate(QNET, MACHINE), COSTS["horowitz2014_45nm"]
-    read = next(c for c in cost.charges if c.layer == "conv2" and c.action == "inputs: read 6 b")
-    assert read.energy_pj == pytest.approx(read.times * table.memory(65536, 64).energy_pj / 10)
+    read = next(c for c in cost.charges if c.layer == "conv2" and c.action == "inputs: read inputs 6 b")
+    assert read.energy_pj == pytest.approx(read.times * table.memory(65536, 128).energy_pj / 21)
     narrow = [{**b, "word_bits": 4} for b in buffers()]
     cost = evaluate(QNET, load_hardware(MACHINE, buffers=narrow))
-    read = next(c for c in cost.charges if c.layer == "conv2" and c.action == "inputs: read 6 b")
+    read = next(c for c in cost.charges if c.layer == "conv2" and c.action == "inputs: read inputs 6 b")
     assert read.energy_pj == pytest.approx(read.times * table.memory(65536, 4).energy_pj * 2)
 
 
 def test_a_slow_dram_port_bounds_the_layer() -> None:
-    slow = evaluate(QNET, load_hardware(MACHINE, dram_bits_per_cycle=1, buffers=buffers(weights=400)))
+    slow = evaluate(QNET, load_hardware(MACHINE, dram={"bits_per_cycle": 1}, buffers=buffers(weights=400)))
     run = next(run for run in slow.layers if run.layer == "conv2")
-    assert run.cycles == run.dram_cycles == 8 * 36 * 6 > run.array_cycles
+    assert run.waiting_cycles["dram"] == 8 * 36 * 6 > run.array_cycles
+    assert (run.bound, run.stall_cycles) == ("dram", run.cycles - run.array_cycles)
+    assert run.cycles == max(run.array_cycles, *run.hidden_cycles.values()) + 8 * 36 * 6
     assert slow.energy_pj == pytest.approx(
         evaluate(QNET, load_hardware(MACHINE, buffers=buffers(weights=400))).energy_pj
     )
+
+
+def test_a_machine_with_an_adder_tree_computes_the_same_and_wants_its_tree_in_the_network() -> None:
+    tree = load_hardware(MACHINE, tree_inputs=4)
+    treed = QNET.on(tree)
+    codes = np.random.default_rng(3).integers(0, 64, (2, 3, 8, 8))
+    np.testing.assert_array_equal(simulate(treed, codes).logits_int, simulate(QNET, codes).logits_int)
+    assert evaluate(treed, tree).cycles == evaluate(QNET, MACHINE).cycles
+    with pytest.raises(InputError, match=r"sums 4 channels by one; call \.on"):
+        evaluate(QNET, tree)
+
+
+def test_the_bill_says_where_dataflow_and_adder_tree_do_not_go_together() -> None:
+    tree = load_hardware(MACHINE, tree_inputs=4)
+    said = {
+        (flow, machine.tree_inputs): [
+            a for a in evaluate(QNET.on(machine), machine, flow).assumptions if "adder tree" in a
+        ]
+        for flow in ("channel_parallel", "output_stationary")
+        for machine in (MACHINE, tree)
+    }
+    assert {key for key, found in said.items() if found} == {("channel_parallel", 1), ("output_stationary", 4)}
+
+
+def test_pipeline_stages_delay_the_end_of_each_layer_on_the_array() -> None:
+    deep = evaluate(QNET, load_hardware(MACHINE, pipeline_stages=4))
+    shallow = evaluate(QNET, MACHINE)
+    for a, b in zip(deep.layers, shallow.layers, strict=True):
+        assert a.array_cycles - b.array_cycles == (3 if a.array else 0)
+
+
+def test_a_machine_may_price_its_dram() -> None:
+    cost = evaluate(QNET, load_hardware(MACHINE, dram={"pj_per_bit": 4}))
+    dram = [c for c in cost.charges if c.unit == "dram"]
+    assert dram and all(c.energy_pj == 4 * c.times and "DRAM 4 pJ per bit" in c.source for c in dram)
 
 
 def test_pooling_takes_the_vector_lanes_and_flatten_nothing() -> None:
@@ -147,8 +202,9 @@ def test_pooling_takes_the_vector_lanes_and_flatten_nothing() -> None:
 def test_areas_are_priced_or_said_to_be_unpriced() -> None:
     assert evaluate(QNET, MACHINE).area_um2 is None
     cost, table = evaluate(QNET, MACHINE, table="aladdin_40nm"), COSTS["aladdin_40nm"]
-    adder = [Primitive("subtract", 9), Primitive("absolute", 8), Primitive("add", 24)]
-    multiplier = [Primitive("multiply", 8, 8), Primitive("add", 24)]
+    registers = [Primitive("register", 16), Primitive("register", 24)]
+    adder = [Primitive("subtract", 9), Primitive("xor", 8), Primitive("add", 24), *registers]
+    multiplier = [Primitive("multiply", 8, 8), Primitive("add", 24), *registers]
     area = [sum(table.price(p).area_um2 or 0 for p in pe) for pe in (adder, multiplier)]
     assert cost.area_um2 == pytest.approx(256 * area[0] + 64 * area[1])
     unpriced = {area.component for area in cost.areas if area.area_um2 is None}
@@ -163,6 +219,24 @@ def test_a_cost_explains_itself() -> None:
         assert needed in text
     assert any("ASSUMPTION" in text for text in cost.assumptions)
     assert "conv2" in cost._repr_html_()
+
+
+def test_one_layer_explains_itself() -> None:
+    cost = evaluate(QNET, MACHINE)
+    text = cost.explain("conv2")
+    total = sum(c.energy_pj for c in cost.charges if c.layer == "conv2") / 1000
+    assert f"{total:,.3f} nJ" in text and "Horowitz ISSCC 2014" in text and "conv1" not in text
+    with pytest.raises(InputError, match="did you mean 'conv2'"):
+        cost.explain("conv22")
+
+
+def test_a_table_scales_what_it_prices() -> None:
+    plain, scaled = (evaluate(QNET, MACHINE, table=f"horowitz2014_45nm{at}") for at in ("", "@16nm,0.8V"))
+    factor = COSTS["horowitz2014_45nm"].at(16, 0.8).price(Primitive("add", 8)).energy_pj / 0.03
+    for unit in ("arithmetic", "buffers"):
+        assert scaled.energy_by_unit[unit] == pytest.approx(factor * plain.energy_by_unit[unit])
+    assert scaled.energy_by_unit["dram"] == plain.energy_by_unit["dram"]
+    assert "Stillmaker" in scaled.explain()
 
 
 def test_every_explained_figure_is_count_times_price_of_a_numbered_source() -> None:
@@ -219,10 +293,10 @@ def residual_network() -> QuantizedNetwork:
 
 def test_products_of_a_residual_addition_are_not_stored_but_for_the_earlier_one() -> None:
     cost = evaluate(residual_network(), MACHINE)
-    assert words(cost, "a", "outputs: write 24 b") == 4 * 8 * 8
-    assert words(cost, "b", "outputs: write") == 0
-    assert words(cost, "add", "inputs: read 24 b") == 4 * 8 * 8
-    assert words(cost, "add", "outputs: write 6 b") == 4 * 8 * 8
+    assert words(cost, "a", "outputs: write outputs 24 b") == 4 * 8 * 8
+    assert words(cost, "b", "outputs: write outputs") == 0
+    assert words(cost, "add", "inputs: read inputs 24 b") == 4 * 8 * 8
+    assert words(cost, "add", "outputs: write outputs 6 b") == 4 * 8 * 8
     spilled = evaluate(residual_network(), load_hardware(MACHINE, buffers=buffers(outputs=192)))
-    assert words(spilled, "a", "write activations") == 4 * 8 * 8 * 24
-    assert words(spilled, "b", "activations") == words(spilled, "add", "activations") == 0
+    assert dram(spilled, "a", "write outputs") == dram(spilled, "add", "read inputs") == 4 * 8 * 8 * 24
+    assert dram(spilled, "b", "write outputs") == dram(spilled, "add", "write outputs") == 0

@@ -1,12 +1,47 @@
-"""Sweeps: equal to one evaluation at a time, whatever the pool."""
+"""Sweeps: equal to one evaluation at a time, whatever pool, shards and interruptions; accuracy simulated once."""
 
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
 import pandas as pd
 import pytest
 
 import addersim
 from addersim.errors import InputError
-from addersim.outcome import load_calibration, load_network
+from addersim.explore import accuracy, grid
+from addersim.explore.space import Space
+from addersim.explore.workers import completed
+from addersim.outcome import load_calibration, load_network, run
 from addersim.study import Study
+
+SPACE = {"hardware.cols": [4, 8], "quantization.bits": [4, 8], "evaluation.dataflow": ["output_stationary"]}
+
+
+@pytest.fixture
+def study_file(study_file):
+    """The study, calibrated on few images."""
+    study_file.write_text(study_file.read_text().replace("limit = 16", "limit = 16\ncalibration_limit = 16"))
+    return study_file
+
+
+@pytest.fixture
+def one_point_parts(monkeypatch):
+    """Parts of one point each."""
+    monkeypatch.setattr(grid, "PART", 1)
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """The list of the batches that this process evaluates."""
+    calls = []
+    monkeypatch.setattr(grid, "rows", lambda batch, rows=grid.rows: calls.append(batch) or rows(batch))
+    return calls
 
 
 def test_a_grid_equals_one_evaluation_at_a_time(study_file):
@@ -26,7 +61,7 @@ def test_a_grid_equals_one_evaluation_at_a_time(study_file):
         assert (row["energy_pj"], row["cycles"]) == (cost.energy_pj, cost.cycles)
 
 
-def test_the_pool_changes_nothing(study_file):
+def test_the_pool_changes_nothing(study_file, one_point_parts):
     study = Study.read(study_file)
     space = {"hardware.cols": [4, 8], "evaluation.dataflow": ["output_stationary", "weight_stationary"]}
     pd.testing.assert_frame_equal(addersim.sweep(study, space, "local:1"), addersim.sweep(study, space, "local:2"))
@@ -64,10 +99,166 @@ def test_missing_areas_are_not_a_number_whatever_the_tables(study_file):
         ({"twin.model": ["lenet5_conv"]}, "local:1", r"study\.toml: twin\.model changes nothing in a sweep"),
         ({"data.limit": [1, 2]}, "local:1", r"study\.toml: data\.limit changes nothing in a sweep"),
         ({"hardware.rows": [8, -1]}, "local:1", "rows = -1"),
+        ({"hardware.rows": [[8]]}, "local:1", r"hardware\.rows = \[8\] in the space, expected texts, numbers"),
         ({"hardware.rows": [8]}, "dask", "expected local:N"),
         ({"hardware.rows": [8]}, "local:0", "expected local:N"),
+        ({"hardware.rows": [8]}, "tcp://:", "or a Dask cluster as tcp://HOST:PORT"),
+        ({"hardware.rows": [8]}, "tcp://host", "or a Dask cluster as tcp://HOST:PORT"),
     ],
 )
 def test_spaces_that_cannot_be_swept(study_file, space, pool, message):
     with pytest.raises(InputError, match=message):
         addersim.sweep(Study.read(study_file), space, pool)
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_batches_hold_every_point_once_and_share_a_network(size):
+    axes = {
+        "hardware.rows": (1, 2, 3),
+        "quantization.bits": (4, 8),
+        "evaluation.dataflow": ("a", "b"),
+        "data.limit": (1,),
+    }
+    space = Space(axes)
+    batches = space.batches(size)
+    assert sorted(np.concatenate(batches)) == list(range(12)) and max(map(len, batches)) <= size
+    assert space.points(np.arange(12)) == [dict(zip(axes, v, strict=True)) for v in product(*axes.values())]
+    for batch in batches:
+        assert len({point["quantization.bits"] for point in space.points(batch)}) == 1
+        assert len(set(space.network(batch))) == 1
+    assert {point["quantization.bits"] for batch in batches[:2] for point in space.points(batch)} == {4, 8}
+
+
+def test_a_folder_holds_the_rows(study_file, tmp_path, one_point_parts, evaluated):
+    frame = addersim.sweep(study_file, SPACE, "local:1")
+    for calls in (4, 0):  # the second sweep finds everything
+        evaluated.clear()
+        pd.testing.assert_frame_equal(addersim.sweep(study_file, SPACE, "local:1", out=tmp_path / "out"), frame)
+        assert len(evaluated) == calls
+    files = {file.name for file in (tmp_path / "out").iterdir()}
+    assert len(files) == 5 and all(name == "sweep.json" or name.startswith("part-") for name in files)
+    read = pd.concat(map(pd.read_parquet, (tmp_path / "out").glob("part-*.parquet"))).sort_values("point")
+    pd.testing.assert_frame_equal(read.drop(columns="point").reset_index(drop=True), frame)
+
+
+def test_a_killed_sweep_goes_on(study_file, tmp_path, one_point_parts, evaluated):
+    psutil = pytest.importorskip("psutil")
+    space, out = {"hardware.cols": list(range(1, 101))}, tmp_path / "out"
+    code = f"""
+import addersim, addersim.explore.grid as grid
+grid.PART = 1
+addersim.sweep({str(study_file)!r}, {space}, "local:2", out={str(out)!r})
+"""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        while len(list(out.glob("part-*"))) < 3:
+            assert process.poll() is None
+            time.sleep(0.002)
+        children = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.kill()
+        process.wait()
+    finished = {file: file.stat().st_mtime_ns for file in out.glob("part-*")}
+    assert 3 <= len(finished) < 100
+    frame = addersim.sweep(study_file, space, "local:1", out=out)
+    assert len(evaluated) == 100 - len(finished)
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished
+    pd.testing.assert_frame_equal(frame, addersim.sweep(study_file, space, "local:1"))
+    assert not psutil.wait_procs(children, timeout=20)[1]  # its workers left with it
+
+
+def test_shards_are_merged(study_file, tmp_path, one_point_parts, evaluated):
+    out = tmp_path / "out"
+    parts = [addersim.sweep(study_file, SPACE, "local:1", out=out, shard=f"{i}/3") for i in (3, 1, 2)]
+    assert [len(part) for part in parts] == [1, 2, 1] and len(evaluated) == 4
+    merged = addersim.sweep(study_file, SPACE, "local:1", out=out)
+    assert len(evaluated) == 4
+    pd.testing.assert_frame_equal(merged, addersim.sweep(study_file, SPACE, "local:1"))
+    assert addersim.sweep(study_file, SPACE, "local:1", out=out, shard="9/9").empty
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/2", "1/0", "-1/2", "1/2/3"])
+def test_shards_out_of_range(study_file, tmp_path, shard):
+    with pytest.raises(InputError, match="expected i/N with i from 1 to N"):
+        addersim.sweep(study_file, SPACE, "local:1", out=tmp_path / "out", shard=shard)
+
+
+def test_a_shard_needs_a_folder(study_file):
+    with pytest.raises(InputError, match="needs out"):
+        addersim.sweep(study_file, SPACE, "local:1", shard="1/2")
+
+
+def test_folders_of_another_sweep_are_refused(study_file, tmp_path):
+    out = tmp_path / "out"
+    addersim.sweep(study_file, SPACE, "local:1", out=out)
+    with pytest.raises(InputError, match=r"out: holds .* another sweep \(hardware\.clock_mhz is not set there"):
+        addersim.sweep(Study.read(study_file, ["hardware.clock_mhz=400"]), SPACE, "local:1", out=out)
+    with pytest.raises(InputError, match=r"another sweep \(space is .*\[4, 8\].* there, .*\[4\].* here"):
+        addersim.sweep(study_file, {**SPACE, "hardware.cols": [4]}, "local:1", out=out)
+    with pytest.raises(InputError, match=r"another sweep \(accuracy is False there, True here"):
+        addersim.sweep(study_file, SPACE, "local:1", out=out, accuracy=True)
+    addersim.example_network(adder=False).save(tmp_path / "net.safetensors")
+    with pytest.raises(InputError, match=r"another sweep \(network\.file is sha256:"):
+        addersim.sweep(study_file, SPACE, "local:1", out=out)
+    (out / "sweep.json").write_text("nonsense")
+    with pytest.raises(InputError, match=r"sweep\.json: cannot be read"):
+        addersim.sweep(study_file, SPACE, "local:1", out=out)
+
+
+def test_titles_and_twins_and_places_do_not_matter(study_file, tmp_path, evaluated):
+    addersim.sweep(study_file, SPACE, "local:1", out=tmp_path / "out")
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("net.safetensors", "twin.safetensors", "study.toml", "out"):
+        (tmp_path / name).rename(tmp_path / "elsewhere" / name)
+    evaluated.clear()
+    moved = Study.read(tmp_path / "elsewhere" / "study.toml", ["title=Moved"])
+    addersim.sweep(moved, SPACE, "local:1", out=tmp_path / "elsewhere" / "out")
+    assert not evaluated
+
+
+def test_a_broken_part_is_named(study_file, tmp_path):
+    addersim.sweep(study_file, SPACE, "local:1", out=tmp_path / "out")
+    part = next((tmp_path / "out").glob("part-*"))
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(InputError, match=rf"{part.name}: not a readable Parquet file; delete it"):
+        addersim.sweep(study_file, SPACE, "local:1", out=tmp_path / "out")
+
+
+def test_accuracy_is_the_simulator_s_and_simulated_once(tmp_path, monkeypatch):
+    simulated = []
+    monkeypatch.setattr(
+        accuracy, "simulate", lambda *args, do=accuracy.simulate: simulated.append(args[0]) or do(*args)
+    )
+    few = ["data.limit=32", "data.calibration_limit=8"]
+    study = Study.read("lenet5-fashion", few)
+    space = {"hardware.rows": [8, 16], "quantization.bits": [3, 8], "hardware.accumulator_bits": [16, 24]}
+    frame = addersim.sweep(study, space, "local:1", out=tmp_path, accuracy=True)
+    assert len(simulated) == 4  # two widths, two accumulators: rows of the array change nothing
+    for bits in (3, 8):
+        settings = [*few, f"quantization.bits={bits}", "hardware.accumulator_bits=16", "hardware.rows=8"]
+        outcome = run(Study.read("lenet5-fashion", settings).model_copy(update={"twin": None}))
+        rows = frame[(frame["quantization.bits"] == bits) & (frame["hardware.accumulator_bits"] == 16)]
+        assert set(rows["accuracy_percent"]) == {100 * outcome.sides[0].accuracy}
+    assert frame.groupby(["quantization.bits", "hardware.accumulator_bits"])["accuracy_percent"].nunique().max() == 1
+    remembered = [json.loads(file.read_text())["accuracy_percent"] for file in (tmp_path / "accuracy").iterdir()]
+    assert len(remembered) == 4 and set(remembered) == set(frame["accuracy_percent"])
+    for part in tmp_path.glob("part-*"):
+        part.unlink()
+    pd.testing.assert_frame_equal(addersim.sweep(study, space, "local:1", out=tmp_path, accuracy=True), frame)
+    assert len(simulated) == 4
+
+
+def test_images_matter_where_they_are_simulated(study_file):
+    frame = addersim.sweep(study_file, {"data.limit": [1, 2]}, "local:1", accuracy=True)
+    assert list(frame["data.limit"]) == [1, 2] and frame["accuracy_percent"].isin([0, 50, 100]).all()
+
+
+def test_a_worker_that_dies_is_told():
+    with pytest.raises(InputError, match="a worker process died"):
+        list(completed(os._exit, [1, 1], "local:2"))
+
+
+def test_workers_of_another_version_are_refused(study_file, monkeypatch):
+    monkeypatch.setattr(grid, "rows", lambda batch, rows=grid.rows: rows(replace(batch, version="0.0.0")))
+    with pytest.raises(InputError, match=r"a worker has addersim .*, the sweep 0\.0\.0"):
+        addersim.sweep(study_file, SPACE, "local:1")

@@ -10,7 +10,7 @@ import addersim
 from addersim.datapath import Datapath, exact_datapath
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, Overflow
-from addersim.hardware import HARDWARE, Hardware, load_hardware, multiplier_twin, with_full_side_array
+from addersim.hardware import HARDWARE, ROLES, Hardware, load_hardware, multiplier_twin, with_full_side_array
 
 machines = pytest.mark.parametrize("machine", HARDWARE.values(), ids=list(HARDWARE))
 GOOD = Path(addersim.__file__).parent / "hardware" / "adder_16x16.toml"
@@ -25,11 +25,7 @@ def adder(depth: int = 144, x: IntFormat = U8, w: IntFormat = U8) -> Datapath:
 def test_a_machine_is_complete(machine: Hardware) -> None:
     assert HARDWARE[machine.name] is machine
     assert machine.description and machine.source
-    assert {machine.buffer(name).name for name in ("inputs", "weights", "outputs")} == {
-        "inputs",
-        "weights",
-        "outputs",
-    }
+    assert all(role in machine.buffer(role).holds for role in ROLES)
     assert machine.array(machine.pe) == (machine.rows, machine.cols)
 
 
@@ -71,7 +67,7 @@ def test_fit_narrows_by_saturation() -> None:
         ("adder_16x16", "adder", adder(x=U9), "x has 9 bits; expected operand_bits = 8 or fewer"),
         ("adder_16x16", "adder", adder(w=U9), "w has 9 bits"),
         ("adder_16x16", "adder", adder(w=S8), "x - w has 10 bits; expected 9 or fewer"),
-        ("adder_16x16", "adder", exact_datapath("adder", U8, U8, 9, tree_inputs=4), "tree_inputs = 4"),
+        ("adder_16x16", "adder", exact_datapath("adder", U8, U8, 9, tree_inputs=4), "sums 4 channels, not 1"),
     ],
 )
 def test_what_does_not_fit_names_the_layer(name: str, kind: str, datapath: Datapath, message: str) -> None:
@@ -95,9 +91,25 @@ def test_multiplications_need_a_side_array() -> None:
         ("rows = 16", "rows = true", "rows = True: input should be a valid integer"),
         ("rows = 16", "rows = 0", "rows = 0: input should be greater than or equal to 1"),
         ("rows = 16", "", "Hardware needs 'rows'"),
-        ('pe = "adder"', 'pe = "shifter"', "pe = 'shifter': input should be 'adder' or 'multiplier'"),
+        ('pe = "adder"', 'pe = "shifter"', "pe = 'shifter': input should be 'adder', 'multiplier', 'shift' or 'xnor'"),
+        ('pe = "adder"', 'pe = "xnor"', "operand_bits: an xnor element takes single bits, expected 1"),
         ("size_bytes = 65536", "size_byte = 65536", "Buffer has no 'size_byte'; did you mean 'size_bytes'"),
-        ('name = "inputs"', 'name = "weights"', "buffers: expected one each of inputs, weights, outputs"),
+        ('name = "inputs"', 'name = "weights"', "buffers: expected names that differ, not weights, weights, outputs"),
+        ('name = "inputs"', 'name = "In"', "buffers[0].name = 'In': string should match pattern"),
+        ('holds = ["inputs"]', 'holds = ["inputs", "inputs"]', "holds of 'inputs': expected every operand once"),
+        (
+            'holds = ["inputs"]',
+            'holds = ["input"]',
+            "buffers[0].holds[0] = 'input': input should be 'inputs', 'weights'",
+        ),
+        ('holds = ["inputs"]', "holds = []", "buffers[0].holds = []"),
+        ("word_bits = 128", "word_bits = 128\nports = 0", "buffers[0].ports = 0"),
+        ("bits_per_cycle = 64", "bits_per_cycl = 64", "Dram has no 'bits_per_cycl'; did you mean 'bits_per_cycle'"),
+        ("bits_per_cycle = 64", "bits_per_cycle = 64\npj_per_bit = -1", "dram.pj_per_bit = -1"),
+        ("lanes = 16", "lane = 16", "Vector has no 'lane'; did you mean 'lanes'"),
+        ("rows = 16", "rows = 16\ntree_inputs = 3", "tree_inputs: expected a divisor of rows and multiplier_rows"),
+        ("rows = 16", "rows = 16\npipeline_stages = 0", "pipeline_stages = 0"),
+        ("voltage_v = 0.9", "voltage_v = 900", "voltage_v = 900"),
         ("multiplier_rows = 8", "multiplier_rows = 0", "expected both 0 or both positive"),
         ("accumulator_bits = 24", "accumulator_bits = 7", "accumulator_bits: expected operand_bits or more"),
         ("clock_mhz = 500", "clock_mhz = inf", "clock_mhz = inf"),
@@ -122,6 +134,45 @@ def test_overrides_are_checked_like_files() -> None:
         load_hardware("adder_16x16", pe="multiplier")
     with pytest.raises(InputError, match="did you mean 'adder_16x16'"):
         load_hardware("adder_16x61")
+
+
+def test_a_mapping_replaces_its_keys_only() -> None:
+    machine = load_hardware("adder_16x16", dram={"pj_per_bit": 4}, buffers={"outputs": {"ports": 2}})
+    assert (machine.dram.bits_per_cycle, machine.dram.pj_per_bit) == (64, 4)
+    assert machine.buffer("outputs").bits_per_cycle == 2 * machine.buffer("inputs").bits_per_cycle == 256
+    with pytest.raises(InputError, match="buffers: none is called 'output'; did you mean 'outputs'"):
+        load_hardware("adder_16x16", buffers={"output": {"ports": 2}})
+    with pytest.raises(InputError, match="Buffer has no 'port'; did you mean 'ports'"):
+        load_hardware("adder_16x16", buffers={"outputs": {"port": 2}})
+
+
+def test_an_operand_may_pass_any_number_of_buffers() -> None:
+    inner = {"name": "near", "holds": ["inputs"], "size_bytes": 512, "word_bits": 8}
+    outer = {"name": "global", "holds": ["outputs", "inputs"], "size_bytes": 9999, "word_bits": 64}
+    machine = load_hardware("adder_16x16", buffers=[inner, {**outer, "double_buffered": True}])
+    assert [b.name for b in machine.levels("inputs")] == ["near", "global"]
+    assert machine.buffer("inputs").name == "near" and machine.buffer("outputs").name == "global"
+    assert machine.buffer("outputs").tile_bytes == 4999 and machine.buffer("inputs").tile_bytes == 512
+    assert machine.levels("weights") == ()
+    with pytest.raises(InputError, match="adder_16x16 has no buffer that holds weights"):
+        machine.buffer("weights")
+
+
+def test_fit_gives_a_layer_the_machines_adder_tree() -> None:
+    machine = load_hardware("adder_16x16", tree_inputs=8)
+    after = machine.fit("conv", "adder", adder())
+    assert after.tree_inputs == 8 and [str(stage.format) for stage in after.tree] == ["u9", "u10", "u11"]
+    assert after.tree == exact_datapath("adder", U8, U8, 144, tree_inputs=8).tree
+    assert machine.fit("conv", "adder", after) == after
+    with pytest.raises(InputError, match="its adder tree sums 8 channels, not 16"):
+        load_hardware("adder_16x16", tree_inputs=16, multiplier_rows=16, multiplier_cols=1).fit("c", "adder", after)
+
+
+def test_each_kind_of_layer_needs_its_elements() -> None:
+    shifts = load_hardware("adder_16x16", pe="shift")
+    assert (shifts.array("shift"), shifts.array("multiplier"), shifts.array("adder")) == ((16, 16), (8, 8), (0, 0))
+    with pytest.raises(InputError, match="a layer of adders, but the machine has shift elements only"):
+        shifts.fit("conv", "adder", adder())
 
 
 def test_a_full_side_array_is_as_large_as_the_array() -> None:

@@ -23,6 +23,7 @@ TWINS = [
     "add",
     "max_pool",
     "sum_pool",
+    "flatten",
     "path_taken",
     "layer",
     "output_stage",

@@ -149,6 +149,29 @@ def test_columns_carry_units_and_sum_to_the_bill(outcome: Outcome, folder: Path)
         assert sum(int(row["cycles"]) for row in own) == cost.cycles
 
 
+def test_every_layer_says_how_its_formats_fit(outcome: Outcome, folder: Path, page: str) -> None:
+    with (folder / "layers.csv").open(encoding="utf-8", newline="") as stream:
+        rows = {(row["network"], row["layer"]): row for row in csv.DictReader(stream)}
+    text = re.sub(
+        r"\s+", " ", re.sub(r"<[^>]*>", " ", html.unescape(page.split('id="formats"')[1].split("</section>")[0]))
+    )
+    for side in outcome.sides:
+        assert side.validation is not None
+        for layer in side.validation.layers:
+            row = rows[side.qnet.name, layer.name]
+            for key in ("saturated_inputs", "saturated_weights", "range_use"):
+                cell, value = row[f"{key}_fraction"], getattr(layer, key)
+                assert float(cell) == value if cell else value != value
+            assert float(row["step"]) == layer.step
+        needed = next(layer.accumulator_bits for layer in side.trace.layers if layer.name == "conv2")
+        row, layer = rows[side.qnet.name, "conv2"], next(e for e in side.validation.layers if e.name == "conv2")
+        assert row["accumulator_bits_needed"] == str(needed)
+        assert (
+            f"conv2 {layer.widths} {needed} bits {layer.out} {words.number(layer.step, 3)} {layer.sqnr_db:.1f}" in text
+        )
+        assert f"{side.label} on integers, against its float model: {side.validation.summary}" in html.unescape(page)
+
+
 def test_comparison_has_every_table_and_metric(outcome: Outcome, folder: Path) -> None:
     assert outcome.comparison is not None
     with (folder / "comparison.csv").open(encoding="utf-8", newline="") as stream:
@@ -160,6 +183,12 @@ def test_comparison_has_every_table_and_metric(outcome: Outcome, folder: Path) -
 def test_summary_is_the_outcome_s(outcome: Outcome, folder: Path) -> None:
     told = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     assert told == {**summary(outcome), "study": "mine.toml"}
+
+
+def test_what_moves_the_ratios_is_drawn(page: str) -> None:
+    labels = re.findall(r'aria-label="(Multiplier divided by adder, [^"]*, by assumption: [^"]*)"', page)
+    assert [label.split(", ")[1] for label in labels] == ["whole energy", "arithmetic"]
+    assert all("cost table" in label and "circuit of the distance" in label for label in labels)
 
 
 def test_what_the_side_array_decides_is_told_beside_the_ratios(outcome: Outcome, page: str) -> None:
@@ -223,7 +252,8 @@ def test_a_quantised_file_makes_a_page(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     outcome = run(Study.read(tmp_path / "mine.toml", ["network.file=quantised.safetensors"]))
     text = write_report(outcome, tmp_path / "out").read_text(encoding="utf-8")
-    assert "sqnr-layers" not in text and "float" not in headline(outcome)
+    assert not re.search("(sqnr|range|inputs|weights)-layers", text) and "float" not in headline(outcome)
+    assert "against its float model" not in text and 'id="formats"' in text
     assert "quantised before" in text and "training images" not in text
 
 

@@ -37,6 +37,14 @@ def test_the_readme_s_study_is_one(tmp_path):
     assert study.twin is not None and study.space and study.quantization.model_fields_set
 
 
+def test_the_readme_s_exploration_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    code = next(block.split("```")[0] for block in blocks if "addersim.pareto(" in block)
+    exec("import addersim\n" + code, {})
+    assert "accuracy_percent" in capsys.readouterr().out
+
+
 def test_full_test_without_data_says_so_in_one_line(tmp_path):
     script = [sys.executable, str(REPORT / "full_test.py"), str(tmp_path / "nowhere")]
     done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -70,6 +78,30 @@ def test_the_segmentation_report_without_data_says_so_in_one_line(tmp_path):
     done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == f"run.py: {tmp_path / 'nowhere'}: no such folder; expected the files of fashion_mnist\n"
+
+
+ACCUMULATORS = ROOT / "reports" / "accumulators"
+
+
+def test_the_accumulators_report_s_figures_are_its_results():
+    with (ACCUMULATORS / "results.csv").open(encoding="utf-8") as file:
+        rows = {
+            (r["bits"], r["start"], r["overflow"], r["widths"], r["accumulator_bits"]): r for r in csv.DictReader(file)
+        }
+    text = (ACCUMULATORS / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for bits, narrowest in (("8", 14), ("4", 11)):
+        wraps = [rows[bits, "bias", "wrap", "one", str(narrowest - less)] for less in (0, 1, 2)]
+        assert wraps[0]["other_logits"] == "0" and all(int(row["other_logits"]) > 0 for row in wraps[1:])
+        for row in wraps:
+            assert f"{float(row['accuracy']):.2f}" in text and f"{float(row['accuracy']):.2f}" in readme
+
+
+def test_the_accumulators_report_without_data_says_so_in_one_line(tmp_path):
+    script = [sys.executable, str(ACCUMULATORS / "run.py"), "none.pth", str(tmp_path / "nowhere")]
+    done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == f"run.py: {tmp_path / 'nowhere'}: no such folder; expected the files of cifar10\n"
 
 
 @pytest.mark.parametrize(

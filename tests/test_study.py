@@ -1,5 +1,7 @@
 """Study files: defaults, overrides, paths, and one-line errors with file, key and the nearest name."""
 
+from pathlib import Path
+
 import pytest
 
 import addersim
@@ -40,20 +42,12 @@ def test_overrides_take_toml_values_and_bare_words(study_file):
 
 
 def test_a_machine_of_the_users_own(tmp_path, study_file):
-    from addersim.hardware import HARDWARE
-
-    text = "\n".join(
-        f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}"
-        for key, value in HARDWARE["edge_small"].model_dump(mode="json").items()
-        if key != "buffers"
-    )
-    for buffer in HARDWARE["edge_small"].buffers:
-        text += (
-            f'\n[[buffers]]\nname = "{buffer.name}"\nsize_bytes = {buffer.size_bytes}\nword_bits = {buffer.word_bits}'
-        )
-    (tmp_path / "chip.toml").write_text(text)
-    study = Study.read(study_file, ["hardware.name=chip.toml", "hardware.cols=5"])
-    assert (study.machine().rows, study.machine().cols) == (4, 5)
+    shipped = Path(addersim.__file__).parent / "hardware" / "edge_small.toml"
+    (tmp_path / "chip.toml").write_text(shipped.read_text())
+    settings = ["hardware.name=chip.toml", "hardware.cols=5", "hardware.buffers.weights.size_bytes=99"]
+    machine = Study.read(study_file, settings).machine()
+    assert (machine.rows, machine.cols) == (4, 5)
+    assert [buffer.size_bytes for buffer in machine.buffers] == [16384, 99, 8192]
 
 
 @pytest.mark.parametrize(
@@ -100,6 +94,14 @@ def test_bad_files(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as caught:
         Study.read(write(tmp_path, text))
     assert "study.toml" in str(caught.value)
+
+
+def test_a_space_may_name_a_buffer(tmp_path):
+    text = '[network]\nmodel = "lenet5_adder"\n[space]\n"hardware.buffers.inputs.{}" = [1024, 2048]'
+    study = Study.read(write(tmp_path, text.format("size_bytes")))
+    assert changed(study, {"hardware.buffers.inputs.size_bytes": 1024}).machine().buffer("inputs").size_bytes == 1024
+    with pytest.raises(InputError, match=r"did you mean 'hardware\.buffers\.inputs\.size_bytes'"):
+        Study.read(write(tmp_path, text.format("size_byte")))
 
 
 def test_missing_and_unreadable_files(tmp_path):

@@ -4,64 +4,114 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from addersim.costs.laws import LAWS, SAID, Points, polynomial
-from addersim.costs.rows import Polynomial, Price, Row, RowName, Rows
+from addersim.costs.laws import LAWS, SAID, LawName, polynomial
+from addersim.costs.rows import Price, Row, RowName, Rows
 from addersim.errors import InputError, nearest
-from addersim.primitives import NAMES, Primitive
+from addersim.primitives import NAMES, Name, Primitive
 
-BY_ADDITION: Mapping[str, str] = {
-    "subtract": "a subtraction is charged as an addition",
-    "absolute": "an absolute value is charged as an addition, an upper bound, as in QKeras qtools",
-    "shift": "a shift is charged as an addition, an upper bound, as in QKeras qtools",
+CHARGED_AS: Mapping[Name, tuple[RowName, int, str]] = {
+    "add": ("add", 1, ""),
+    "multiply": ("multiply", 1, ""),
+    "compare": ("compare", 1, ""),
+    "shift": ("shift", 1, ""),
+    "register": ("register", 1, ""),
+    "subtract": ("add", 1, "a subtraction is charged as an addition"),
+    "absolute": ("add", 1, "an absolute value is charged as an addition, an upper bound, as in QKeras qtools"),
+    "xor": ("bitwise", 1, ""),
+    "select": ("bitwise", 3, "x 3: a multiplexer is two ANDs and one OR per bit"),
+}
+BY_ADDITION: Mapping[RowName, str] = {
     "compare": "a comparison is charged as an addition: the table has no comparator",
+    "shift": "a shift is charged as an addition, as in QKeras qtools: the table has no shifter",
+    "bitwise": "a bitwise operation is charged as an addition, an upper bound, as in QKeras qtools",
 }
 
 
-def arithmetic_price(table: Rows, primitive: Primitive) -> Price:
-    """Return energy and area of one execution of ``primitive``; see :meth:`CostTable.price`."""
+def arithmetic_price(table: Rows, primitive: Primitive, gates: Rows | None) -> Price:
+    """Return the price of one execution of ``primitive``; see :meth:`CostTable.price`.
+
+    Parameters
+    ----------
+    gates
+        The table that lends its ratio of a bitwise operation to an addition, if ``table`` has none.
+    """
     if primitive.name not in NAMES:
         raise InputError(f"{table.name}: no price for {primitive.name!r}{nearest(primitive.name, NAMES)}")
     if primitive.bits < 1:
         raise InputError(f"{table.name}: {primitive.name} of {primitive.bits} bits; expected 1 or more")
     if primitive.floating:
         return _float_price(table, primitive)
-    name, remark = _row_name(table, primitive.name)
+    name, times, remark = CHARGED_AS[primitive.name]
+    price = _times(_one(table, name, primitive, gates), times)
+    return replace(price, source=f"{price.source}; {remark}") if remark else price
+
+
+def _one(table: Rows, name: RowName, primitive: Primitive, gates: Rows | None) -> Price:
+    """Return the price of one row's operation at the width of ``primitive``."""
+    if table.has(name):
+        return _priced(table, name, primitive)
+    if name == "bitwise" and gates is not None and gates is not table:
+        return _borrowed_gates(table, primitive, gates)
+    if name not in BY_ADDITION or not table.has("add"):
+        raise InputError(f"{table.name}: has no row {name!r}, so {primitive.name} has no price")
+    price = _priced(table, "add", primitive)
+    return replace(price, source=f"{price.source}; {BY_ADDITION[name]}")
+
+
+def _priced(table: Rows, name: RowName, primitive: Primitive) -> Price:
     bits = math.sqrt(primitive.bits * (primitive.other_bits or primitive.bits))
     for fit in table.polynomial:
         if fit.name == name:
-            return _polynomial_price(table, fit, primitive, bits, remark)
-    rows = sorted((r for r in table.primitive if r.name == name and not r.floating), key=lambda row: row.bits)
-    if not rows:
-        raise InputError(f"{table.name}: has no row {name!r}, so {primitive.name} has no price")
-    law = table.laws[name]
+            energy_pj = polynomial(fit.coefficients, bits)
+            terms = " + ".join(f"{c:.10g} b^{i}" for i, c in enumerate(fit.coefficients) if c)
+            chain = f"{table.source.short}: {name} = {terms} pJ -> {_width(primitive)}: {energy_pj:.4g} pJ"
+            return Price(energy_pj, None, chain)
+    rows = table.integer_rows(name)
+    law: LawName = "linear" if name == "register" else table.laws[name]
     energy_pj = LAWS[law]([(row.bits, row.energy_pj) for row in rows], bits)
-    areas: Points = [(row.bits, row.area_um2) for row in rows if row.area_um2 is not None]
-    area_um2 = LAWS[law](areas, bits) if len(areas) == len(rows) else None
-    return Price(energy_pj, area_um2, _chain(table, rows, SAID[law], primitive, energy_pj, remark))
+    figures = {key: _column(rows, key, law, bits) for key in ("area_um2", "leakage_uw")}
+    delay_ns = _column(rows, "delay_ns", "linear", bits) if table.delay == "linear" else rows[0].delay_ns
+    return Price(energy_pj, source=_chain(table, rows, SAID[law], primitive, energy_pj), delay_ns=delay_ns, **figures)
 
 
-def _row_name(table: Rows, name: str) -> tuple[RowName, str]:
-    if name == "multiply":
-        return "multiply", ""
-    if name == "add" or (name == "compare" and any(r.name == "compare" for r in table.primitive)):
-        return ("add" if name == "add" else "compare"), ""
-    return "add", BY_ADDITION[name]
+def _column(rows: Sequence[Row], key: str, law: LawName, bits: float) -> float | None:
+    """Return a column's value at ``bits``, ``None`` unless every row has one."""
+    values = [getattr(row, key) for row in rows]
+    if None in values:
+        return None
+    return LAWS[law]([(row.bits, value) for row, value in zip(rows, values, strict=True)], bits)
 
 
-def _polynomial_price(table: Rows, fit: Polynomial, primitive: Primitive, bits: float, remark: str) -> Price:
-    energy_pj = polynomial(fit.coefficients, bits)
-    terms = " + ".join(f"{c:.10g} b^{i}" for i, c in enumerate(fit.coefficients) if c)
-    chain = f"{table.source.short}: {fit.name} = {terms} pJ -> {_width(primitive)}: {energy_pj:.4g} pJ"
-    return Price(energy_pj, None, f"{chain}; {remark}" if remark else chain)
+def _borrowed_gates(table: Rows, primitive: Primitive, gates: Rows) -> Price:
+    """Return the price of an addition times another table's ratio of a bitwise operation to an addition."""
+    add = _priced(table, "add", primitive)
+    gate, whole = _priced(gates, "bitwise", primitive), _priced(gates, "add", primitive)
+    energy = gate.energy_pj / whole.energy_pj
+    area = None if gate.area_um2 is None or whole.area_um2 is None else gate.area_um2 / whole.area_um2
+    said = (
+        f"{add.source}; x {energy:.3g} for one gate per bit: {gate.energy_pj:.4g} / {whole.energy_pj:.4g} pJ, "
+        f"bitwise / add of {gates.source.short}"
+    )
+    area_um2 = None if add.area_um2 is None or area is None else area * add.area_um2
+    return Price(energy * add.energy_pj, area_um2, said)
 
 
-def _chain(table: Rows, rows: Sequence[Row], law: str, primitive: Primitive, energy_pj: float, remark: str) -> str:
+def _times(price: Price, times: int) -> Price:
+    if times == 1:
+        return price
+    area_um2 = None if price.area_um2 is None else times * price.area_um2
+    leakage_uw = None if price.leakage_uw is None else times * price.leakage_uw
+    return replace(price, energy_pj=times * price.energy_pj, area_um2=area_um2, leakage_uw=leakage_uw)
+
+
+def _chain(table: Rows, rows: Sequence[Row], law: str, primitive: Primitive, energy_pj: float) -> str:
     shown = ", ".join(f"{row.bits} b {row.energy_pj:g} pJ" for row in rows)
     chain = f"{table.source.short}: {rows[0].name} {shown}"
     if primitive.bits not in {row.bits for row in rows} or primitive.other_bits not in {0, primitive.bits}:
         chain += f"; {law} -> {_width(primitive)}: {energy_pj:.4g} pJ"
-    return f"{chain}; {remark}" if remark else chain
+    return chain
 
 
 def _width(primitive: Primitive) -> str:
@@ -73,12 +123,14 @@ def _width(primitive: Primitive) -> str:
 def _float_price(table: Rows, primitive: Primitive) -> Price:
     if primitive.name == "absolute":
         return Price(0.0, None, "the absolute value of a float clears its sign bit and is not charged")
-    name = "multiply" if primitive.name == "multiply" else "add"
+    name, _, remark = CHARGED_AS[primitive.name]
+    if name not in ("add", "multiply"):
+        name, remark = "add", BY_ADDITION.get(name, "")
     rows = [row for row in table.primitive if row.floating and row.name == name]
     for row in rows:
         if row.bits == primitive.bits:
-            remark = BY_ADDITION.get(primitive.name, "")
             chain = f"{table.source.short}: fp{row.bits} {row.name} {row.energy_pj:g} pJ"
             return Price(row.energy_pj, row.area_um2, f"{chain}; {remark}" if remark else chain)
-    known = ", ".join(f"fp{row.bits}" for row in rows) or "none"
-    raise InputError(f"{table.name}: no price for fp{primitive.bits} {primitive.name}; known: {known}")
+    close = min(rows, key=lambda row: abs(row.bits - primitive.bits), default=None)
+    known = f"the nearest is fp{close.bits}" if close else "it has no floats"
+    raise InputError(f"{table.name}: no price for fp{primitive.bits} {primitive.name}; {known}")

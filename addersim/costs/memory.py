@@ -7,16 +7,18 @@ from addersim.costs.rows import Price, Rows
 from addersim.errors import InputError
 
 
-def sram_price(table: Rows, owner: Rows, size_bytes: int, word_bits: int) -> Price:
-    """Return the price of one access, read or write, of a word.
+def sram_price(table: Rows, owner: Rows, size_bytes: int, word_bits: int, write: bool = False) -> Price:
+    """Return the price of one access of a word.
 
     ``energy_pj = power law in the size through the neighbouring rows * word_bits / row's word_bits``; below
-    the smallest and above the largest row the outer pair's law goes on.
+    the smallest and above the largest row the outer pair's law goes on, and so it does for the area.
 
     Parameters
     ----------
     table, owner
         The table that is asked, and the one whose memory rows it uses.
+    write
+        Whether the access writes; it costs what a read does where no row prints writes.
 
     Raises
     ------
@@ -26,29 +28,35 @@ def sram_price(table: Rows, owner: Rows, size_bytes: int, word_bits: int) -> Pri
     if size_bytes < 1 or word_bits < 1:
         raise InputError(f"a memory of {size_bytes} bytes and {word_bits}-bit words; expected 1 or more")
     rows = sorted(owner.sram, key=lambda row: row.size_bytes)
-    per_bit = power([(row.size_bytes, row.energy_pj / row.word_bits) for row in rows], size_bytes)
-    shown = ", ".join(f"{row.size_bytes / 1024:g} KB {row.energy_pj:g}" for row in rows)
-    return Price(
-        per_bit * word_bits,
-        None,
-        f"{owner.source.short}: SRAM {shown} pJ per {rows[0].word_bits} b; power law in the size, "
-        f"proportional to the word -> {size_bytes / 1024:g} KB {word_bits} b: "
-        f"{per_bit * word_bits:.4g} pJ, a write as a read" + _borrowed(table, owner),
+    printed = all(row.write_energy_pj is not None for row in rows)
+    energies = [(row.write_energy_pj or 0.0) if write and printed else row.energy_pj for row in rows]
+    energy_pj = word_bits * power(
+        [(r.size_bytes, e / r.word_bits) for r, e in zip(rows, energies, strict=True)], size_bytes
     )
+    areas = [(row.size_bytes, row.area_um2) for row in rows if row.area_um2 is not None]
+    area_um2 = power(areas, size_bytes) if len(areas) == len(rows) else None
+    shown = ", ".join(f"{r.size_bytes / 1024:g} KB {e:g}" for r, e in zip(rows, energies, strict=True))
+    access = "a write as a read" if not printed else "a write" if write else "a read"
+    said = (
+        f"{owner.source.short}: SRAM {shown} pJ per {rows[0].word_bits} b; power law in the size, "
+        f"proportional to the word -> {size_bytes / 1024:g} KB {word_bits} b: {energy_pj:.4g} pJ, {access}"
+    )
+    return Price(energy_pj, area_um2, said + _borrowed(table, owner))
 
 
-def dram_price(table: Rows, owner: Rows, bits: int) -> Price:
-    """Return the price of moving ``bits`` bits to or from DRAM, at the lower end of the printed range."""
+def dram_price(table: Rows, owner: Rows, bits: int, high: bool = False) -> Price:
+    """Return the price of moving ``bits`` bits to or from DRAM, at one end of the printed range."""
     dram = owner.dram_row
     if dram is None:
         raise InputError(f"{owner.name}: has no dram row")
-    energy_pj = dram.energy_pj / dram.word_bits * bits
-    high = f"-{dram.energy_high_pj:g}" if dram.energy_high_pj else ""
-    said = f"{owner.source.short}: DRAM {dram.energy_pj:g}{high} pJ per {dram.word_bits} b, lower end"
+    top = dram.energy_high_pj
+    energy_pj = (top if high and top else dram.energy_pj) / dram.word_bits * bits
+    shown = f"{dram.energy_pj:g}-{top:g}" if top else f"{dram.energy_pj:g}"
+    said = f"{owner.source.short}: DRAM {shown} pJ per {dram.word_bits} b, {'upper' if high else 'lower'} end"
     return Price(energy_pj, None, said + _borrowed(table, owner))
 
 
 def _borrowed(table: Rows, owner: Rows) -> str:
     if owner is table:
         return ""
-    return f"; {table.source.short} has no memory, so this is at {owner.source.node_nm:g} nm, not rescaled"
+    return f"; {table.source.short} has none, so this is at {owner.source.node_nm:g} nm, not rescaled"

@@ -11,16 +11,32 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from addersim.costs.laws import LawName
 from addersim.toml import Record
 
-RowName = Literal["add", "multiply", "compare", "register"]
+RowName = Literal["add", "multiply", "compare", "shift", "bitwise", "register"]
 
 
 @dataclass(frozen=True)
 class Price:
-    """What one operation or access costs: ``area_um2`` is ``None`` where the table has no area."""
+    """What one operation or access costs; ``None`` where the table has no such figure.
+
+    Attributes
+    ----------
+    energy_pj
+        One execution, or one access.
+    area_um2
+        The component; of a memory all of it.
+    source
+        Row, law, result, and everything assumed on the way.
+    leakage_uw
+        Of the component, while it is powered.
+    delay_ns
+        From its inputs to its result.
+    """
 
     energy_pj: float
     area_um2: float | None
     source: str
+    leakage_uw: float | None = None
+    delay_ns: float | None = None
 
 
 class Source(Record):
@@ -38,13 +54,14 @@ class Source(Record):
 
 
 class Row(Record):
-    """One row as printed: an operation of ``bits`` bits."""
+    """One row as printed: an operation of ``bits`` bits; ``bitwise`` is one gate (AND, OR, XOR) per bit."""
 
     name: RowName
     bits: PositiveInt
     energy_pj: PositiveFloat
     area_um2: PositiveFloat | None = None
     delay_ns: PositiveFloat | None = None
+    leakage_uw: PositiveFloat | None = None
     floating: bool = False
     note: str = ""
 
@@ -57,11 +74,16 @@ class Polynomial(Record):
 
 
 class Sram(Record):
-    """One access of ``word_bits`` bits to a memory of ``size_bytes`` bytes."""
+    """One access of ``word_bits`` bits to a memory of ``size_bytes`` bytes, and the area of that memory.
+
+    ``energy_pj`` is a read's; a write costs the same where ``write_energy_pj`` is not printed.
+    """
 
     size_bytes: PositiveInt
     word_bits: PositiveInt
     energy_pj: PositiveFloat
+    write_energy_pj: PositiveFloat | None = None
+    area_um2: PositiveFloat | None = None
 
 
 class Dram(Record):
@@ -82,11 +104,16 @@ class Rows(Record):
     source
         Citation, node, voltage, where the rows were read.
     primitive, polynomial
-        Rows as printed, or the coefficients of a published fit.
+        Rows as printed, or the coefficients of a published fit. A table of memories has neither.
     laws
-        Per row name, the law between rows: ``linear``, ``power`` or ``square``.
+        Per row name, the law between rows: ``linear``, ``power`` or ``square``. Registers are linear.
+    delay
+        ``fixed``: a row's delay at every width; ``linear``: proportional to the width.
     sram, dram
-        Memory rows; ``memory_from`` names another table where this publication has none.
+        Memory rows; ``memory_from`` names another table for those that this publication does not have.
+    gates_from
+        Table whose ratio of a bitwise operation to an addition stands in where this one has no ``bitwise`` row;
+        nothing: a bitwise operation is then charged as an addition.
     """
 
     name: str
@@ -94,9 +121,11 @@ class Rows(Record):
     primitive: tuple[Row, ...] = ()
     polynomial: tuple[Polynomial, ...] = ()
     laws: Mapping[RowName, LawName] = Field(default_factory=dict)
+    delay: Literal["fixed", "linear"] = "fixed"
     sram: tuple[Sram, ...] = ()
     dram_row: Dram | None = Field(default=None, alias="dram")
     memory_from: str = ""
+    gates_from: str = "aladdin_40nm"
 
     @model_validator(mode="after")
     def _is_complete(self) -> Rows:
@@ -106,3 +135,11 @@ class Rows(Record):
         if not self.memory_from and not (len(self.sram) > 1 and self.dram_row):
             raise ValueError("needs two sram rows and a dram row, or memory_from = another table")
         return self
+
+    def integer_rows(self, name: RowName) -> list[Row]:
+        """Return the integer rows called ``name``, the narrowest first."""
+        return sorted((r for r in self.primitive if r.name == name and not r.floating), key=lambda row: row.bits)
+
+    def has(self, name: RowName) -> bool:
+        """Return whether integers have a row or a fit of that name."""
+        return bool(self.integer_rows(name)) or any(fit.name == name for fit in self.polynomial)

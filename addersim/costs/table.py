@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
+from pydantic import Field
+
+from addersim.costs import scaling
 from addersim.costs.arithmetic import arithmetic_price
 from addersim.costs.memory import dram_price, sram_price
 from addersim.costs.rows import Price, Rows
+from addersim.errors import InputError
 from addersim.primitives import Primitive
 from addersim.shelf import Shelf
 from addersim.toml import read
 
+SCALED = re.compile(r"(?P<name>.+)@(?P<node>\d+(?:\.\d+)?)nm,(?P<volts>\d+(?:\.\d+)?)V")
+
 
 class CostTable(Rows):
     """One publication's prices; its fields are those of :class:`addersim.costs.rows.Rows`.
+
+    Attributes
+    ----------
+    scaled_to
+        Node and voltage that the prices are scaled to, ``None``: as printed; :meth:`at` sets it.
+    dram_high
+        Whether DRAM is at the upper end of a printed range.
 
     Examples
     --------
@@ -22,40 +37,125 @@ class CostTable(Rows):
     0.04
     """
 
-    def price(self, primitive: Primitive) -> Price:
-        """Return energy and area of one execution of ``primitive``.
+    scaled_to: scaling.Point | None = Field(default=None, exclude=True)
+    dram_high: bool = Field(default=False, exclude=True)
 
-        Subtractions, absolute values and shifts are charged as additions of their width; so are comparisons
-        where the table has no comparator. A product of unequal widths takes their geometric mean.
+    def price(self, primitive: Primitive) -> Price:
+        """Return what one execution of ``primitive`` costs.
+
+        Subtractions are charged as additions of their width, and so are absolute values, shifts and
+        comparisons where the table has no row for them. A gate per bit costs a ``bitwise`` row, or the share of
+        an addition that it has in the table ``gates_from``; a multiplexer is three gates. A product of unequal
+        widths takes their geometric mean.
 
         Raises
         ------
         InputError
             If the table cannot price it.
         """
-        return arithmetic_price(self, primitive)
+        return self._scaled(arithmetic_price(self, primitive, COSTS[self.gates_from] if self.gates_from else None))
 
-    @property
-    def memory_owner(self) -> CostTable:
-        """The table whose memory rows count: this one, or the one named by ``memory_from``."""
-        return COSTS[self.memory_from] if self.memory_from else self
-
-    def memory(self, size_bytes: int, word_bits: int) -> Price:
-        """Return the price of one access, read or write, of a word in an on-chip buffer.
+    def memory(self, size_bytes: int, word_bits: int, write: bool = False) -> Price:
+        """Return the price of one access of a word in an on-chip buffer.
 
         ``energy_pj`` follows a power law in the size through the neighbouring rows, which goes on beyond the
-        outer ones, and is proportional to ``word_bits``.
+        outer ones, and is proportional to ``word_bits``; so is the area of the whole memory, where it is printed.
 
         Raises
         ------
         InputError
             If a size is not positive.
         """
-        return sram_price(self, self.memory_owner, size_bytes, word_bits)
+        owner = self.memory_owner
+        return self._scaled(sram_price(self, owner, size_bytes, word_bits, write), owner)
 
     def dram(self, bits: int) -> Price:
-        """Return the price of moving ``bits`` bits to or from DRAM, at the lower end of a printed range."""
-        return dram_price(self, self.memory_owner, bits)
+        """Return the price of moving ``bits`` bits to or from DRAM, which no law scales to another node."""
+        owner: CostTable = self
+        while owner.dram_row is None and owner.memory_from:
+            owner = COSTS[owner.memory_from]
+        return dram_price(self, owner, bits, self.dram_high)
+
+    @property
+    def memory_owner(self) -> CostTable:
+        """The table whose SRAM rows count: this one, or the one named by ``memory_from``."""
+        return self if self.sram else COSTS[self.memory_from].memory_owner
+
+    def with_memory(self, name: str) -> CostTable:
+        """Return the same prices of arithmetic with the SRAM of another table.
+
+        Examples
+        --------
+        >>> COSTS["aladdin_40nm"].with_memory("cacti_45nm").memory(8192, 64).energy_pj
+        6.14
+        """
+        return self.model_copy(update={"sram": (), "memory_from": COSTS[name].name})
+
+    def at(self, node_nm: float, vdd_v: float, own_vdd_v: float | None = None) -> CostTable:
+        """Return the table with its prices scaled to another node and voltage; see :mod:`addersim.costs.scaling`.
+
+        Parameters
+        ----------
+        own_vdd_v
+            Voltage of the table's rows, where the publication does not print it: your assumption.
+
+        Raises
+        ------
+        InputError
+            If the table's own voltage is not known, or the law does not cover a node.
+
+        Examples
+        --------
+        >>> table = load_table("horowitz2014_45nm").at(16, 0.8)
+        >>> table == load_table("horowitz2014_45nm@16nm,0.8V")
+        True
+        """
+        source = self.source if own_vdd_v is None else self.source.model_copy(update={"vdd_v": own_vdd_v})
+        target = scaling.Point(node_nm=float(node_nm), vdd_v=float(vdd_v))
+        name = f"{self.name.partition('@')[0]}@{node_nm:g}nm,{vdd_v:g}V"
+        table = self.model_copy(update={"name": name, "source": source, "scaled_to": target})
+        scaling.energy_factor(table.point, target)
+        return table
+
+    @property
+    def as_printed(self) -> CostTable:
+        """The table at its own node and voltage, at which ratios are formed."""
+        if self.scaled_to is None:
+            return self
+        return self.model_copy(update={"name": self.name.partition("@")[0], "scaled_to": None})
+
+    @property
+    def has_areas(self) -> bool:
+        """Whether the rows print areas of additions and products."""
+        rows = [row for name in ("add", "multiply") for row in self.integer_rows(name)]
+        return bool(rows) and all(row.area_um2 is not None for row in rows)
+
+    @property
+    def point(self) -> scaling.Point:
+        """Node and voltage of the rows as printed.
+
+        Raises
+        ------
+        InputError
+            If the publication prints no voltage.
+        """
+        if self.source.vdd_v is None:
+            raise InputError(f"{self.name}: prints no voltage, so it cannot be scaled; say own_vdd_v")
+        return scaling.Point(node_nm=self.source.node_nm, vdd_v=self.source.vdd_v)
+
+    def _scaled(self, price: Price, owner: CostTable | None = None) -> Price:
+        if self.scaled_to is None:
+            return price
+        own, target = (owner or self).point, self.scaled_to
+        energy, area = scaling.energy_factor(own, target), scaling.area_factor(own, target)
+        return replace(
+            price,
+            energy_pj=energy * price.energy_pj,
+            area_um2=None if price.area_um2 is None else area * price.area_um2,
+            leakage_uw=None,
+            delay_ns=None if price.delay_ns is None else scaling.delay_factor(own, target) * price.delay_ns,
+            source=f"{price.source.removesuffix(', not rescaled')}; {scaling.said(own, target)}",
+        )
 
 
 COSTS: Shelf[CostTable] = Shelf("cost table", "addersim.costs")
@@ -67,7 +167,8 @@ def load_table(table: str | os.PathLike[str] | CostTable) -> CostTable:
     Parameters
     ----------
     table
-        A name on the shelf, the path of a TOML file (a ``Path`` or a string in ``.toml``), or a table.
+        A name on the shelf, the path of a TOML file (a ``Path`` or a string in ``.toml``), or a table. A name with
+        ``@7nm,0.7V`` behind it is scaled, as by :meth:`CostTable.at`.
 
     Raises
     ------
@@ -81,6 +182,13 @@ def load_table(table: str | os.PathLike[str] | CostTable) -> CostTable:
     """
     if isinstance(table, CostTable):
         return table
+    if isinstance(table, str) and (scaled := SCALED.fullmatch(table)):
+        return load_table(scaled["name"]).at(float(scaled["node"]), float(scaled["volts"]))
     if isinstance(table, str) and not table.endswith(".toml"):
         return COSTS[table]
     return read(CostTable, Path(table))
+
+
+def arithmetic_tables() -> list[str]:
+    """Return the names of the tables on the shelf that price additions and products, not memories only."""
+    return [name for name, table in COSTS.items() if table.has("add") and table.has("multiply")]

@@ -6,13 +6,13 @@ columns from above, each skewed by one cycle per row or column: element (i, j) d
 leave downwards, one row per cycle, ``rows`` more. Folds follow each other without overlap and pass the
 whole array even where they do not fill it. Groups run one after another.
 
-SCALE-Sim 3 forgets a row here; its maintainers confirmed ``2 rows + cols + depth - 2`` per fold
-(ARM-software/SCALE-Sim, thread 125).
+SCALE-Sim 3 has ``rows + cols + depth - 2`` per fold: the sums' way out is missing. Its maintainers confirm
+``2 rows + cols + depth - 2`` (scalesim-project/scale-sim-v3, issue 4).
 """
 
 from __future__ import annotations
 
-from addersim.dataflows.schedule import DATAFLOWS, Schedule, folds
+from addersim.dataflows.schedule import DATAFLOWS, Schedule, folds, steps_to_the_end
 from addersim.loops import LoopNest
 
 
@@ -20,7 +20,8 @@ def output_stationary(loops: LoopNest, rows: int, cols: int) -> Schedule:
     """Return ``cycles = ceil(pixels / rows) * ceil(K / cols) * (2 rows + cols + depth - 2)`` and traffic.
 
     Per group of K / groups output channels: every input tap is read once per column fold, every weight
-    once per row fold, every output written once.
+    once per row fold, every output written once. Inputs hop right through all columns, weights down through
+    all rows, sums down from their row.
     """
     pixels, depth, groups = loops.pixels, loops.depth, loops.groups
     row_folds, col_folds = folds(pixels, rows), folds(loops.K // groups, cols)
@@ -32,6 +33,9 @@ def output_stationary(loops: LoopNest, rows: int, cols: int) -> Schedule:
         weight_reads=loops.weights * row_folds,
         output_writes=loops.outputs,
         output_reads=0,
+        hops=groups * pixels * depth * col_folds * (cols - 1)
+        + loops.weights * row_folds * (rows - 1)
+        + loops.K * steps_to_the_end(pixels, rows),
     )
 
 

@@ -12,7 +12,7 @@ from addersim.shelf import Shelf
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a dataflow makes of one layer; traffic in words, to and from the on-chip buffers.
+    """What a dataflow makes of one layer; traffic in words, to and from what feeds the array.
 
     Attributes
     ----------
@@ -24,6 +24,11 @@ class Schedule:
         Operand words read. A padded pixel counts as a read although an address generator may make it up.
     output_writes, output_reads
         Accumulator words: partial sums that leave the array are written, and read when they go on.
+    hops
+        Words handed from an element to its neighbour; they pass idle elements of the array as well.
+    input_pad_reads, input_pad_writes, weight_pad_reads, weight_pad_writes, sum_pad_reads, sum_pad_writes
+        Words read from and written to the scratchpads inside all elements; 0 in dataflows whose elements
+        have the registers of their datapath only.
     """
 
     cycles: int
@@ -32,6 +37,13 @@ class Schedule:
     weight_reads: int
     output_writes: int
     output_reads: int
+    hops: int = 0
+    input_pad_reads: int = 0
+    input_pad_writes: int = 0
+    weight_pad_reads: int = 0
+    weight_pad_writes: int = 0
+    sum_pad_reads: int = 0
+    sum_pad_writes: int = 0
 
 
 Dataflow: TypeAlias = Callable[[LoopNest, int, int], Schedule]
@@ -48,3 +60,20 @@ def load_dataflow(dataflow: str | Dataflow) -> tuple[str, Dataflow]:
 def folds(total: Any, size: Any) -> Any:
     """Return ``ceil(total / size)``: how many times an array side is filled."""
     return -(-total // size)
+
+
+def steps_to_the_end(total: Any, size: Any) -> Any:
+    """Return how far ``total`` words move that fill a side of ``size`` again and again and all go to its end.
+
+    A word at place i moves ``size - 1 - i``; the last fold may be ragged.
+    """
+    full = folds(total, size) - 1
+    last = total - full * size
+    return full * (size * (size - 1) // 2) + last * (size - 1) - last * (last - 1) // 2
+
+
+def steps_from_the_start(total: Any, size: Any) -> Any:
+    """Return how far they move if each goes from the side's start to its place: i for place i."""
+    full = folds(total, size) - 1
+    last = total - full * size
+    return full * (size * (size - 1) // 2) + last * (last - 1) // 2

@@ -12,7 +12,7 @@ SCALE-Sim 3 reports the number of the last cycle, counted from 0: one less than 
 
 from __future__ import annotations
 
-from addersim.dataflows.schedule import DATAFLOWS, Schedule, folds
+from addersim.dataflows.schedule import DATAFLOWS, Schedule, folds, steps_from_the_start
 from addersim.loops import LoopNest
 
 
@@ -20,7 +20,8 @@ def weight_stationary(loops: LoopNest, rows: int, cols: int) -> Schedule:
     """Return ``cycles = ceil(depth / rows) * ceil(K / cols) * (2 rows + cols + pixels - 2)`` and traffic.
 
     Per group of K / groups output channels: every weight is read once, every input tap once per column
-    fold, every output written once per row fold and read again in all but the first.
+    fold, every output written once per row fold and read again in all but the first. Weights hop down to
+    their row, inputs right through all columns, sums down through all rows.
     """
     pixels, depth, groups = loops.pixels, loops.depth, loops.groups
     row_folds, col_folds = folds(depth, rows), folds(loops.K // groups, cols)
@@ -32,6 +33,9 @@ def weight_stationary(loops: LoopNest, rows: int, cols: int) -> Schedule:
         weight_reads=loops.weights,
         output_writes=loops.outputs * row_folds,
         output_reads=loops.outputs * (row_folds - 1),
+        hops=loops.K * steps_from_the_start(depth, rows)
+        + groups * pixels * depth * col_folds * (cols - 1)
+        + loops.outputs * row_folds * (rows - 1),
     )
 
 

@@ -7,11 +7,26 @@ from __future__ import annotations
 
 from addersim.hardware.machine import (
     HARDWARE,
+    ROLES,
     Buffer,
+    Element,
     Hardware,
+    Role,
+    hardware_keys,
     load_hardware,
     multiplier_twin,
     with_full_side_array,
 )
 
-__all__ = ["HARDWARE", "Buffer", "Hardware", "load_hardware", "multiplier_twin", "with_full_side_array"]
+__all__ = [
+    "HARDWARE",
+    "ROLES",
+    "Buffer",
+    "Element",
+    "Hardware",
+    "Role",
+    "hardware_keys",
+    "load_hardware",
+    "multiplier_twin",
+    "with_full_side_array",
+]

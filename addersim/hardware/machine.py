@@ -3,135 +3,190 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from addersim.datapath import Circuit, Datapath, Kind, Stage
-from addersim.errors import InputError
-from addersim.fixed import MAX_BITS, IntFormat, Overflow
+from addersim.datapath import Circuit, Datapath, Kind
+from addersim.errors import InputError, nearest
+from addersim.fixed import MAX_BITS
+from addersim.hardware.fit import fit
 from addersim.shelf import Shelf
 from addersim.toml import Record, build, read
 
 Role = Literal["inputs", "weights", "outputs"]
 ROLES: tuple[Role, ...] = ("inputs", "weights", "outputs")
+Element = Literal["adder", "multiplier", "shift", "xnor"]
+Name = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$", max_length=40)]
 Side = Annotated[int, Field(ge=1, le=4096)]
+SizeBytes = Annotated[int, Field(ge=1, le=1 << 34)]
+WordBits = Annotated[int, Field(ge=1, le=4096)]
 
 
-class Buffer(Record):
-    """An on-chip memory: what it holds, its size, and the bits of one access."""
+class Memory(Record):
+    """A memory: its name, the operands it holds, its size, and the bits of one access."""
 
-    name: Role
-    size_bytes: Annotated[int, Field(ge=1, le=1 << 30)]
-    word_bits: Annotated[int, Field(ge=1, le=4096)]
+    name: Name
+    holds: Annotated[tuple[Role, ...], Field(min_length=1)]
+    size_bytes: SizeBytes
+    word_bits: WordBits
+
+    @model_validator(mode="after")
+    def _holds_each_once(self) -> Memory:
+        if len(set(self.holds)) < len(self.holds):
+            raise ValueError(f"holds of {self.name!r}: expected every operand once")
+        return self
+
+
+class Scratchpad(Memory):
+    """A memory inside every processing element; ``size_bytes`` is that of one element."""
+
+
+class Buffer(Memory):
+    """An on-chip memory that the whole array shares.
+
+    Attributes
+    ----------
+    ports
+        Accesses of ``word_bits`` per cycle, reads and writes together.
+    double_buffered
+        Whether one half is filled while the other half is used, so that a tile has half of ``size_bytes``.
+    """
+
+    ports: Annotated[int, Field(ge=1, le=64)] = 1
+    double_buffered: bool = False
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes a tile may take: ``size_bytes``, half of it if double buffered."""
+        return self.size_bytes // 2 if self.double_buffered else self.size_bytes
+
+    @property
+    def bits_per_cycle(self) -> int:
+        """Bandwidth, ``ports * word_bits``."""
+        return self.ports * self.word_bits
+
+
+class Dram(Record):
+    """The port to DRAM; without ``pj_per_bit`` the cost table prices its bits."""
+
+    bits_per_cycle: Annotated[int, Field(ge=1, le=65_536)]
+    pj_per_bit: Annotated[float, Field(gt=0, le=10_000)] | None = None
+
+
+class Vector(Record):
+    """The unit for pooling and residual additions: words per cycle."""
+
+    lanes: Annotated[int, Field(ge=1, le=65_536)]
 
 
 class Hardware(Record):
-    """A rows x cols array of adder or multiplier elements with three buffers and a DRAM port.
+    """A rows x cols array of processing elements, buffers around it, a vector unit and a DRAM port.
 
     Attributes
     ----------
     pe
-        ``"adder"``: each element does ``acc += |x - w|``; ``"multiplier"``: ``acc += x * w``.
+        What an element does per cycle: ``"adder"`` ``acc += |x - w|``; ``"multiplier"`` ``acc += x * w``;
+        ``"shift"`` ``acc += +-(x << w)``; ``"xnor"`` ``acc += 1 if x == w else -1`` on single bits.
     circuit
-        Circuit of the absolute value; says nothing in a multiplier machine.
+        Circuit of the absolute value; says nothing in other machines than adder machines.
     operand_bits, accumulator_bits
         Widths of every element.
+    tree_inputs
+        Rows of a column whose results an adder tree sums in one cycle, a divisor of the rows; 1: no tree.
+    pipeline_stages
+        Registers from an element's operands to its sum. A layer ends ``pipeline_stages - 1`` cycles later.
     multiplier_rows, multiplier_cols
-        Side array of multipliers in an adder machine, which runs the layers that stayed multiplications;
-        0 if there is none.
-    vector_lanes
-        Words per cycle of pooling and residual additions.
-    dram_bits_per_cycle
-        Width of the DRAM port.
+        Side array of multipliers, which runs the layers that stayed multiplications; 0 if there is none.
+    clock_mhz, node_nm, voltage_v
+        Clock, technology node and supply; ``None``: the supply of the cost table.
+    buffers
+        From the array outwards. An operand may pass any number of them, or none on its way from DRAM.
+    scratchpads
+        Memories inside every element.
 
     Examples
     --------
-    >>> load_hardware("adder_16x16", rows=8).rows
-    8
+    >>> load_hardware("adder_16x16", rows=8, buffers={"inputs": {"size_bytes": 4096}}).buffer("inputs").size_bytes
+    4096
     """
 
     name: str
     description: str
     source: str
-    pe: Kind
+    pe: Element
     circuit: Circuit
     rows: Side
     cols: Side
     operand_bits: Annotated[int, Field(ge=1, le=32)]
     accumulator_bits: Annotated[int, Field(ge=2, le=MAX_BITS)]
+    tree_inputs: Side = 1
+    pipeline_stages: Annotated[int, Field(ge=1, le=64)] = 1
     multiplier_rows: Annotated[int, Field(ge=0, le=4096)]
     multiplier_cols: Annotated[int, Field(ge=0, le=4096)]
     clock_mhz: Annotated[float, Field(gt=0, le=100_000)]
     node_nm: Annotated[float, Field(gt=0, le=10_000)]
-    buffers: tuple[Buffer, ...]
-    dram_bits_per_cycle: Annotated[int, Field(ge=1, le=65_536)]
-    vector_lanes: Annotated[int, Field(ge=1, le=65_536)]
+    voltage_v: Annotated[float, Field(gt=0, le=10)] | None = None
+    buffers: tuple[Buffer, ...] = ()
+    scratchpads: tuple[Scratchpad, ...] = ()
+    dram: Dram
+    vector: Vector
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Hardware:
-        if sorted(buffer.name for buffer in self.buffers) != sorted(ROLES):
-            raise ValueError(f"buffers: expected one each of {', '.join(ROLES)}")
+        names = [memory.name for memory in (*self.buffers, *self.scratchpads)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"buffers: expected names that differ, not {', '.join(names)}")
         if bool(self.multiplier_rows) != bool(self.multiplier_cols):
             raise ValueError("multiplier_rows and multiplier_cols: expected both 0 or both positive")
         if self.pe == "multiplier" and self.multiplier_rows:
             raise ValueError("multiplier_rows: a multiplier machine has no side array, expected 0")
+        if self.pe == "xnor" and self.operand_bits > 1:
+            raise ValueError("operand_bits: an xnor element takes single bits, expected 1")
         if self.accumulator_bits < self.operand_bits:
             raise ValueError("accumulator_bits: expected operand_bits or more")
+        if self.rows % self.tree_inputs or self.multiplier_rows % self.tree_inputs:
+            raise ValueError("tree_inputs: expected a divisor of rows and multiplier_rows")
         return self
 
-    def buffer(self, name: Role) -> Buffer:
-        """Return the buffer called ``name``."""
-        return next(buffer for buffer in self.buffers if buffer.name == name)
+    def levels(self, role: Role) -> tuple[Buffer, ...]:
+        """Return the buffers that hold ``role``, from the array outwards."""
+        return tuple(buffer for buffer in self.buffers if role in buffer.holds)
 
-    def array(self, kind: Kind) -> tuple[int, int]:
+    def buffer(self, role: Role) -> Buffer:
+        """Return the buffer next to the array that holds ``role``.
+
+        Raises
+        ------
+        InputError
+            If none does.
+        """
+        if not self.levels(role):
+            raise InputError(f"{self.name} has no buffer that holds {role}")
+        return self.levels(role)[0]
+
+    def array(self, kind: Element) -> tuple[int, int]:
         """Return rows and columns of the array that runs layers of ``kind``; (0, 0) if there is none."""
         if kind == self.pe:
             return self.rows, self.cols
         return (self.multiplier_rows, self.multiplier_cols) if kind == "multiplier" else (0, 0)
 
     def fit(self, layer: str, kind: Kind, datapath: Datapath) -> Datapath:
-        """Return ``datapath`` as this machine computes it.
-
-        The accumulator gets ``accumulator_bits`` of the same signedness: wider, or narrower and then
-        saturating. The circuit becomes the machine's.
-
-        Parameters
-        ----------
-        layer
-            Name of the layer, for the message.
-        kind
-            ``"adder"`` or ``"multiplier"``.
-
-        Raises
-        ------
-        InputError
-            If the machine has no array for ``kind``, the operands are wider than its elements, or the
-            layer sums several channels per step, which its elements do not.
-        """
-        _check(self, layer, kind, datapath)
-        old = datapath.accumulator
-        overflow = Overflow.SATURATE if old.format.bits > self.accumulator_bits else old.overflow
-        form = IntFormat(self.accumulator_bits, old.format.signed)
-        return replace(datapath, accumulator=Stage(form, overflow), circuit=self.circuit)
+        """Return ``datapath`` as this machine computes it; see :func:`addersim.hardware.fit.fit`."""
+        return fit(self, layer, kind, datapath)
 
 
-def _check(machine: Hardware, layer: str, kind: Kind, datapath: Datapath) -> None:
-    where = f"layer {layer!r} does not fit {machine.name}"
-    if not all(machine.array(kind)):
-        have = "multipliers only" if kind == "adder" else "no side array of multipliers"
-        raise InputError(f"{where}: a layer of {kind}s, but the machine has {have}")
-    widest = machine.operand_bits
-    for name, form in (("x", datapath.x), ("w", datapath.w)):
-        if form.bits > widest:
-            raise InputError(f"{where}: {name} has {form.bits} bits; expected operand_bits = {widest} or fewer")
-    difference = datapath.difference
-    if difference is not None and difference.format.bits > widest + 1:
-        raise InputError(f"{where}: x - w has {difference.format.bits} bits; expected {widest + 1} or fewer")
-    if datapath.tree_inputs > 1:
-        raise InputError(f"{where}: tree_inputs = {datapath.tree_inputs}; its elements take 1 tap per cycle")
+def hardware_keys(key: str) -> set[str]:
+    """Return the dotted keys that replace something in a machine, for the memory that ``key`` names, if any."""
+    keys = set(Hardware.model_fields)
+    keys |= {f"dram.{name}" for name in Dram.model_fields} | {f"vector.{name}" for name in Vector.model_fields}
+    field, _, rest = key.partition(".")
+    if field in ("buffers", "scratchpads") and rest:
+        memory = Buffer if field == "buffers" else Scratchpad
+        keys |= {f"{field}.{rest.split('.')[0]}.{name}" for name in memory.model_fields}
+    return keys
 
 
 HARDWARE: Shelf[Hardware] = Shelf("machine", "addersim.hardware")
@@ -145,7 +200,8 @@ def load_hardware(hardware: str | os.PathLike[str] | Hardware, **overrides: Any)
     hardware
         A name on the shelf, the path of a TOML file (a ``Path`` or a string in ``.toml``), or a machine.
     **overrides
-        Fields to replace; checked as those of a file are.
+        Fields to replace; checked as those of a file are. A mapping replaces only the keys it has:
+        ``dram={"bits_per_cycle": 64}``, and for buffers and scratchpads ``{name: {key: value}}``.
 
     Raises
     ------
@@ -160,24 +216,35 @@ def load_hardware(hardware: str | os.PathLike[str] | Hardware, **overrides: Any)
         machine = read(Hardware, Path(hardware))
     if not overrides:
         return machine
-    return build(Hardware, {**machine.model_dump(mode="json"), **overrides}, f"overrides of {machine.name}")
+    where, fields = f"overrides of {machine.name}", machine.model_dump(mode="json")
+    merged = {key: _merged(fields.get(key), value, f"{where}: {key}") for key, value in overrides.items()}
+    return build(Hardware, {**fields, **merged}, where)
+
+
+def _merged(old: Any, new: Any, where: str) -> Any:
+    """Return ``new``, or ``old`` with its keys replaced if ``new`` is a mapping; lists of memories go by name."""
+    if not isinstance(new, Mapping):
+        return new
+    if isinstance(old, list):
+        names = [memory["name"] for memory in old]
+        for name in new:
+            if name not in names:
+                raise InputError(f"{where}: none is called {name!r}{nearest(name, names)}")
+        return [_merged(memory, new.get(memory["name"], {}), where) for memory in old]
+    return {**old, **new} if isinstance(old, Mapping) else new
 
 
 def multiplier_twin(hardware: Hardware) -> Hardware:
     """Return the same machine with multiplying elements and, as it needs none, no side array."""
     if hardware.pe == "multiplier":
         return hardware
-    return build(
-        Hardware,
-        {
-            **hardware.model_dump(mode="json"),
-            "name": f"{hardware.name} with multipliers",
-            "description": f"{hardware.name} with a multiplier in every element and no side array",
-            "pe": "multiplier",
-            "multiplier_rows": 0,
-            "multiplier_cols": 0,
-        },
-        f"twin of {hardware.name}",
+    return load_hardware(
+        hardware,
+        name=f"{hardware.name} with multipliers",
+        description=f"{hardware.name} with a multiplier in every element and no side array",
+        pe="multiplier",
+        multiplier_rows=0,
+        multiplier_cols=0,
     )
 
 

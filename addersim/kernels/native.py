@@ -33,6 +33,7 @@ from addersim.kernels.plan import (
     stage_by_parts,
 )
 from addersim.kernels.reference import Events, add
+from addersim.kernels.tape import empty, made, unrecorded
 from addersim.kernels.theorems import LOOPS, Proof
 from addersim.kernels.toggles import toggles
 from addersim.loops import Window
@@ -41,6 +42,7 @@ __all__ = [
     "add",
     "convolve",
     "finish",
+    "flatten",
     "layer",
     "max_pool",
     "output_stage",
@@ -60,7 +62,7 @@ MOST_WORDS = 1 << 29  # of four bytes, that a window may span
 def layer(plan: LayerPlan) -> LayerRunner:
     """Return a function that runs the layer in one call of the core, whatever its datapath."""
     if not _in_reach(plan):
-        return partial(run_by_parts, sys.modules[__name__], plan)
+        return unrecorded(partial(run_by_parts, sys.modules[__name__], plan))
     K = len(plan.w_krsc)
     split = split_bias(plan.datapath, plan.bias_k)
     initial_k, bias_k = (np.broadcast_to(np.asarray(v, np.int64), (K,)) for v in split)
@@ -104,13 +106,15 @@ def _runner(packed: _native.Layer, plan: LayerPlan, word: np.dtype[Any], path: s
     y_shape = lru_cache(64)(partial(_output_shape, plan.window, plan.w_krsc.shape, _pixel_words(plan)))
 
     def run(x_nhwc: Ints) -> LayerResult:
-        y = np.empty(y_shape(x_nhwc.shape), word)
+        y = empty(y_shape(x_nhwc.shape), word)
         if not y.size:
             return LayerResult(y, NO_EVENTS, 0, 0, None, path)
         try:
-            saturated, overflows, extremes, events = packed.run(x_nhwc, y)
+            step = packed.run(x_nhwc, y)
         except (BufferError, ValueError):  # not words as they lie in C
-            saturated, overflows, extremes, events = packed.run(finishing.as_words(x_nhwc), y)
+            x_nhwc = finishing.as_words(x_nhwc)
+            step = packed.run(x_nhwc, y)
+        saturated, overflows, extremes, events = made(step, x_nhwc)
         named = NO_EVENTS if events is None else dict(zip(EVENTS, events, strict=True))
         return LayerResult(y, named, overflows, saturated, extremes, path)
 
@@ -166,12 +170,14 @@ def path_taken(datapath: Datapath, window: Window, w_krsc: Ints, initial_k: Ints
 
 def output_stage(plan: StagePlan) -> StageRunner:
     """Return a function that runs an output stage: in one pass where nothing can overflow, else part by part."""
-    return pointwise.stage(plan, instruction_set()) or partial(stage_by_parts, sys.modules[__name__], plan)
+    return pointwise.stage(plan, instruction_set()) or unrecorded(partial(stage_by_parts, sys.modules[__name__], plan))
 
 
 def residual(plan: AddPlan) -> AddRunner:
     """Return a function that ends a residual addition: in one pass where 32 bits hold it, else part by part."""
-    return pointwise.residual(plan, instruction_set().name) or partial(add_by_parts, sys.modules[__name__], plan)
+    return pointwise.residual(plan, instruction_set().name) or unrecorded(
+        partial(add_by_parts, sys.modules[__name__], plan)
+    )
 
 
 def scale(
@@ -225,9 +231,19 @@ def max_pool(x_nhwc: Ints, window: Window) -> Ints:
     """See :func:`addersim.kernels.reference.max_pool`, which defines the result."""
     x = finishing.as_words(x_nhwc)
     shape, y_shape = _pool_shape(x.shape, window)
-    y = np.empty(y_shape, x.dtype)
+    y = empty(y_shape, x.dtype)
     if y.size:
-        _native.max_pool(shape, x, y)
+        made(_native.max_pool(shape, x, y), x)
+    return y
+
+
+def flatten(x_nhwc: Ints) -> Ints:
+    """See :func:`addersim.kernels.reference.flatten`, which defines the result."""
+    x = finishing.as_words(x_nhwc)
+    N, H, W, C = x.shape
+    y = empty((N, C * H * W), x.dtype)
+    if y.size:
+        made(_native.flatten(x, y), x)
     return y
 
 
@@ -238,9 +254,9 @@ def sum_pool(x_nhwc: Ints, window: Window, pad_code: int, factor_pq: Ints) -> In
     factor_pq = np.ascontiguousarray(np.broadcast_to(factor_pq, y_shape[1:3]), np.int64)
     reach = max(-np.iinfo(x.dtype).min, np.iinfo(x.dtype).max, abs(pad_code)) * window.R * window.S
     wide = reach * int(np.abs(factor_pq).max(initial=1)) >= 1 << 31
-    y = np.empty(y_shape, np.int64 if wide else np.int32)
+    y = empty(y_shape, np.int64 if wide else np.int32)
     if y.size:
-        _native.sum_pool(shape, x, pad_code, factor_pq, y)
+        made(_native.sum_pool(shape, x, pad_code, factor_pq, y), x)
     return y
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from addersim.datapath import EVENTS, Datapath, OutputStage
-from addersim.fixed import IntFormat, Ints
+from addersim.fixed import IntFormat, Ints, Overflow, wrap
 from addersim.loops import Window
 
 
@@ -86,11 +86,15 @@ AddRunner: TypeAlias = Callable[[Ints, Ints], tuple[Ints, int, int]]
 
 
 def split_bias(datapath: Datapath, bias_k: Ints) -> tuple[Ints, Ints]:
-    """Return what the accumulators start at, and the bias that is left for the output stage."""
+    """Return what the accumulators start at, and the bias that is left for the output stage.
+
+    A register that wraps is loaded with the bias cut to its width: modulo ``2**bits`` nothing is lost by that.
+    """
     nothing = np.zeros_like(bias_k)
     if not datapath.preload_bias:
         return nothing, bias_k
-    return bias_k if datapath.negates else -bias_k, nothing
+    start_k, register = bias_k if datapath.negates else -bias_k, datapath.accumulator
+    return (wrap(start_k, register.format) if register.overflow == Overflow.WRAP else start_k), nothing
 
 
 def run_by_parts(kernels: ModuleType, plan: LayerPlan, x_nhwc: Ints) -> LayerResult:

@@ -13,6 +13,7 @@ from addersim.fixed import IntFormat, Ints, Rounding
 from addersim.kernels import _native, finishing, layout
 from addersim.kernels.isa import InstructionSet
 from addersim.kernels.plan import AddPlan, AddRunner, StagePlan, StageRunner
+from addersim.kernels.tape import empty, made
 
 WORD = IntFormat(32, True)
 Packed: TypeAlias = tuple[_native.Layer, np.dtype[Any]]
@@ -28,10 +29,10 @@ def _run_stage(isa: InstructionSet, plan: StagePlan, known: dict[int, Packed], x
     if channels not in known:  # parameters may be one number for all channels: only the data tell how many
         known[channels] = _packed(isa, plan, channels)
     layer, word = known[channels]
-    y: Any = np.empty(x.shape, word)
+    y, x = empty(x.shape, word), finishing.as_words(x)
     if not y.size:
         return y, 0, 0
-    saturated, overflows, *_ = layer.stage(finishing.as_words(x), y, x.size // channels)
+    saturated, overflows, *_ = made(layer.stage(x, y, x.size // channels), x)
     return y, overflows, saturated
 
 
@@ -61,7 +62,7 @@ def residual(plan: AddPlan, isa: str) -> AddRunner | None:
 def _run_residual(isa: str, plan: AddPlan, found: NDArray[np.int32], p: Ints, q: Ints) -> tuple[Ints, int, int]:
     if p.shape != q.shape:
         raise InputError(f"residual addition of shapes {p.shape} and {q.shape}")
-    y: Any = np.empty(p.shape, finishing.word_for(plan.low, plan.high))
+    y = empty(p.shape, finishing.word_for(plan.low, plan.high))
     channels = p.shape[-1]
     if not y.size:
         return y, 0, 0
@@ -69,4 +70,5 @@ def _run_residual(isa: str, plan: AddPlan, found: NDArray[np.int32], p: Ints, q:
     constants = np.ascontiguousarray(np.broadcast_to(found, (4, channels))).reshape(-1)
     clamp = plan.low, plan.high, plan.stage.relu
     pixels = p.size // channels
-    return y, 0, _native.residual(isa, pixels, channels, *terms, constants, *clamp, y)
+    saturated, *_ = made(_native.residual(isa, pixels, channels, *terms, constants, *clamp, y), *terms)
+    return y, 0, saturated

@@ -263,6 +263,12 @@ def max_pool(x_nhwc: Ints, window: Window) -> Ints:
     return np.asarray(np.maximum.reduce(taps))
 
 
+def flatten(x_nhwc: Ints) -> Ints:
+    """Return (N, C * H * W): every image as one vector in torch's order, channels outermost."""
+    N, H, W, C = x_nhwc.shape
+    return np.ascontiguousarray(np.moveaxis(x_nhwc, -1, 1)).reshape(N, C * H * W)
+
+
 def sum_pool(x_nhwc: Ints, window: Window, pad_code: int, factor_pq: Ints) -> Ints:
     """Return the sum of every window times the factor of its place; padded pixels add ``pad_code``."""
     P, Q = window.out_size(x_nhwc.shape[1], x_nhwc.shape[2])

@@ -33,9 +33,8 @@ class ArrayLayer(Op):
     def loops(self, node: Node, shapes: tuple[Shape, ...], out: Shape) -> LoopNest:
         (C, *image), (K, *pixels), window = shapes[0], out, self.window(node)
         (H, W), (P, Q) = image or (1, 1), pixels or (1, 1)
-        return LoopNest(
-            K=K, C=C, P=P, Q=Q, R=window.R, S=window.S, H=H, W=W, groups=window.groups, stride=window.stride
-        )
+        stride, padding, dilation, groups = window.stride, window.padding, window.dilation, window.groups
+        return LoopNest(K, C, P, Q, window.R, window.S, H, W, 1, groups, stride, padding, dilation)
 
     def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
         datapath, stage, p, out = node.datapath, node.stage, node.params, formats[-1]
@@ -95,9 +94,14 @@ def _taps(node: Node, path: Datapath, nest: LoopNest) -> list[Count]:
 
 
 def stage_counts(node: Node, stage: OutputStage, outputs: int, out_bits: int) -> list[Count]:
-    """Return what the output stage costs: bias, gain, offset, and, where it finishes, rounding and clamp."""
+    """Return what the output stage costs: bias, gain, offset, and, where it finishes, rounding and clamp.
+
+    A bias that the accumulator starts at costs no subtraction; the accumulator's sign is that of the gain.
+    """
     t, p = stage.centred.bits, stage.product.bits
-    rows = counts(node, "output", outputs if np.any(node.params["bias_k"]) else 0, ("subtract", t))
+    preloaded = node.datapath is not None and node.datapath.preload_bias
+    biased = bool(np.any(node.params["bias_k"])) and not preloaded
+    rows = counts(node, "output", outputs * biased, ("subtract", t))
     if stage.style == "multiplier_shift":
         rows += counts(node, "output", outputs, ("multiply", t, stage.multiplier_bits))
     else:

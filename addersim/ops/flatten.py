@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from addersim.errors import InputError
 from addersim.fixed import Ints
@@ -36,22 +34,17 @@ class Flatten(Op):
         return (words(shapes[0]),)
 
     def float_run(self, node: Node, *xs: Floats) -> Floats:
-        return _flat(xs[0])
+        x = xs[0]
+        return x if x.ndim == 2 else np.ascontiguousarray(np.moveaxis(x, -1, 1)).reshape(len(x), words(x.shape[1:]))
 
     def fixed_run(
         self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
     ) -> tuple[Ints, Facts]:
-        return _flat(xs[0]), Facts()
+        return (xs[0] if xs[0].ndim == 2 else kernels.flatten(xs[0])), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:
         yield Node("layer", self.kind, ("x",)), ((3, 4, 5),)
         yield Node("layer", self.kind, ("x",)), ((6,),)
-
-
-def _flat(x: NDArray[Any]) -> NDArray[Any]:
-    if x.ndim == 2:
-        return x
-    return np.ascontiguousarray(np.moveaxis(x, -1, 1)).reshape(len(x), words(x.shape[1:]))
 
 
 OPS.add(Flatten.kind, Flatten())

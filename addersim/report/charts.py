@@ -11,8 +11,9 @@ from markupsafe import Markup
 from addersim.charges import UNITS, Cost, LayerRun
 from addersim.outcome import Outcome, Side
 from addersim.report.bars import Bars, draw
+from addersim.validate import LayerError
 
-NAMES = {"arithmetic": "arithmetic", "buffers": "buffers", "dram": "DRAM"}
+NAMES = {"arithmetic": "arithmetic", "buffers": "buffers", "dram": "DRAM"}  # leakage is drawn with arithmetic
 PARTS = {"tap": "taps", "output": "output stages", "other": "other"}
 MANY, SMALL = 16, 0.02  # from so many layers on, those below this share of the longest bar are drawn as one
 Values: TypeAlias = Callable[[Side, str], Sequence[float]]
@@ -22,7 +23,7 @@ Groups: TypeAlias = dict[str, dict[str, Sequence[float]]]
 def energy_total(outcome: Outcome) -> Markup:
     """Return the whole bill of one image: arithmetic, buffers, DRAM."""
     groups = {s.label: {s.label: _by_unit(s.costs[outcome.table])} for s in outcome.sides}
-    label = "Energy of one image in nanojoules, stacked from arithmetic, buffers and DRAM"
+    label = "Energy of one image in nanojoules, stacked from arithmetic (with leakage), buffers and DRAM"
     return draw(Bars("energy-total", label, tuple(NAMES.values()), groups, "nJ per image"))
 
 
@@ -36,7 +37,7 @@ def arithmetic_total(outcome: Outcome) -> Markup:
 def energy_layers(outcome: Outcome) -> Markup:
     """Return the bill layer by layer."""
     groups = _by_layer(outcome, lambda side, layer: _by_unit(side.costs[outcome.table], layer))
-    label = "Energy per layer in nanojoules, stacked from arithmetic, buffers and DRAM"
+    label = "Energy per layer in nanojoules, stacked from arithmetic (with leakage), buffers and DRAM"
     return draw(Bars("energy-layers", label, tuple(NAMES.values()), gathered(groups), "nJ per image"))
 
 
@@ -49,7 +50,7 @@ def arithmetic_layers(outcome: Outcome) -> Markup:
 
 
 def latency_layers(outcome: Outcome) -> Markup:
-    """Return the time of each layer: computing, then waiting for DRAM."""
+    """Return the time of each layer: computing, then waiting for a memory."""
 
     def times(side: Side, layer: str) -> Sequence[float]:
         run = _run(side, outcome.table, layer)
@@ -59,9 +60,9 @@ def latency_layers(outcome: Outcome) -> Markup:
         clock = side.machine.clock_mhz
         return (computing / clock, (run.cycles - computing) / clock)
 
-    label = "Time per layer in microseconds, stacked from computing and waiting for DRAM"
+    label = "Time per layer in microseconds, stacked from computing and waiting for memories"
     groups = gathered(_by_layer(outcome, times))
-    return draw(Bars("latency-layers", label, ("computing", "waiting for DRAM"), groups, "µs per image"))
+    return draw(Bars("latency-layers", label, ("computing", "waiting for memories"), groups, "µs per image"))
 
 
 def utilisation_layers(outcome: Outcome) -> Markup:
@@ -77,14 +78,37 @@ def utilisation_layers(outcome: Outcome) -> Markup:
 
 def sqnr_layers(outcome: Outcome) -> Markup | None:
     """Return the signal-to-noise ratio behind each layer, or nothing if no network has a float model."""
+    return _validated(outcome, "SQNR", "SQNR behind each layer in decibels", "dB", lambda layer: layer.sqnr_db)
+
+
+def input_layers(outcome: Outcome) -> Markup | None:
+    """Return which share of each layer's inputs its format clamps, or nothing as above."""
+    label = "Share of each layer's inputs beyond its format in per cent"
+    return _validated(outcome, "inputs", label, "% of the inputs", lambda layer: 100 * layer.saturated_inputs)
+
+
+def weight_layers(outcome: Outcome) -> Markup | None:
+    """Return which share of each layer's weights its format clamps, or nothing as above."""
+    label = "Share of each layer's weights beyond its format in per cent"
+    return _validated(outcome, "weights", label, "% of the weights", lambda layer: 100 * layer.saturated_weights)
+
+
+def range_layers(outcome: Outcome) -> Markup | None:
+    """Return which share of its format each layer's output spans, or nothing as above."""
+    label = "Share of the output format's range in use per layer in per cent"
+    return _validated(outcome, "range", label, "% of the range", lambda layer: 100 * layer.range_use, 100)
+
+
+def _validated(
+    outcome: Outcome, part: str, label: str, unit: str, value: Callable[[LayerError], float], limit: float | None = None
+) -> Markup | None:
+    """Return a figure of each layer's :class:`LayerError`, where it is finite."""
     groups: Groups = {}
     for side in outcome.sides:
         for layer in side.validation.layers if side.validation else ():
-            if math.isfinite(layer.sqnr_db):
-                groups.setdefault(layer.name, {})[side.label] = (layer.sqnr_db,)
-    if not groups:
-        return None
-    return draw(Bars("sqnr-layers", "SQNR behind each layer in decibels", ("SQNR",), groups, "dB"))
+            if math.isfinite(bar := value(layer)):
+                groups.setdefault(layer.name, {})[side.label] = (bar,)
+    return draw(Bars(f"{part.lower()}-layers", label, (part,), groups, unit, limit)) if groups else None
 
 
 def gathered(groups: Groups) -> Groups:
@@ -116,9 +140,10 @@ def _run(side: Side, table: str, layer: str) -> LayerRun | None:
 
 
 def _by_unit(cost: Cost, layer: str | None = None) -> list[float]:
-    """Return nJ of arithmetic, buffers and DRAM, of one layer or of all."""
+    """Return nJ of arithmetic with leakage, buffers and DRAM, of one layer or of all."""
     chosen = [c for c in cost.charges if layer in (None, c.layer)]
-    return [sum(c.energy_pj for c in chosen if c.unit == unit) / 1000 for unit in UNITS]
+    sums = {unit: sum(c.energy_pj for c in chosen if c.unit == unit) / 1000 for unit in UNITS}
+    return [sums["arithmetic"] + sums["leakage"], sums["buffers"], sums["dram"]]
 
 
 def _by_part(cost: Cost, layer: str | None = None) -> list[float]:

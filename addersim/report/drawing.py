@@ -14,6 +14,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 WIDTH = 420  # user units; a panel is shown at 350 to 540 px, so that 11.5 units stay legible everywhere
@@ -79,9 +80,20 @@ def write(figure: Figure, left: float, top: float, text: str, **look: Any) -> No
 
 def swatch(figure: Figure, left: float, top: float, colour: str, text: str) -> None:
     """Draw one entry of a key: a small square and its name."""
-    (x, y), (right, upper) = place(figure, left, top + 10), place(figure, left + 10, top)
-    figure.add_artist(Rectangle((x, y), right - x, upper - y, facecolor=colour, edgecolor=INK, linewidth=0.5))
+    rectangle(figure, left, top, 10, 10, colour)
     write(figure, left + 15, top + 9.5, text, color=INK)
+
+
+def rectangle(figure: Figure, left: float, top: float, width: float, height: float, colour: str) -> None:
+    """Draw a rectangle with a thin outline."""
+    (x, y), (right, upper) = place(figure, left, top + height), place(figure, left + width, top)
+    figure.add_artist(Rectangle((x, y), right - x, upper - y, facecolor=colour, edgecolor=INK, linewidth=0.5))
+
+
+def line(figure: Figure, *points: tuple[float, float]) -> None:
+    """Draw a line through points given in user units, behind rectangles and text."""
+    xs, ys = zip(*(place(figure, *point) for point in points), strict=True)
+    figure.add_artist(Line2D(xs, ys, color=QUIET, linewidth=0.8, zorder=0))
 
 
 def svg(figure: Figure, name: str, label: str) -> Markup:
@@ -120,7 +132,7 @@ def _own_identifiers(root: ElementTree.Element, name: str) -> None:
                 del element.attrib[key]
             elif key == "id":
                 element.set(key, f"{name}-{value}")
-            elif key == f"{{{XLINK}}}href":
+            elif key == f"{{{XLINK}}}href" and value.startswith("#"):
                 element.set(key, f"#{name}-{value[1:]}")
             elif "url(#" in value:
                 element.set(key, reference.sub(rf"url(#{name}-\1)", value))

@@ -12,7 +12,14 @@ from addersim.figures import layer_table, summary
 from addersim.outcome import Outcome
 from addersim.report.charts import energy_layers
 
-RENAMED = {"x/w/acc": "x_w_acc_bits", "out": "out_bits", "utilisation": "utilisation_fraction"}
+RENAMED = {
+    "x/w/acc": "x_w_acc_bits",
+    "out": "out_bits",
+    "utilisation": "utilisation_fraction",
+    "saturated_inputs": "saturated_inputs_fraction",
+    "saturated_weights": "saturated_weights_fraction",
+    "range_use": "range_use_fraction",
+}
 
 
 def layers_csv(outcome: Outcome) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from addersim.charges import Cost
 from addersim.compare import Comparison, Metric
+from addersim.costs import load_table
 from addersim.ops import OPS
 from addersim.outcome import Outcome, Side
 from addersim.report import words
@@ -71,10 +72,9 @@ def integers(side: Side) -> str:
 
 
 def ratio_of(metric: Metric, outcome: Outcome) -> float | None:
-    """Return multiplier / adder by the study's first table."""
-    adder, multiplier = (side.costs[outcome.table] for side in outcome.sides)
-    mini = Comparison({outcome.table: (adder, multiplier)}, ())
-    return mini.ratio(metric)[outcome.table]
+    """Return multiplier / adder by the study's first table, at its own node."""
+    assert outcome.comparison is not None
+    return outcome.comparison.ratio(metric)[load_table(outcome.table).as_printed.name]
 
 
 def range_of(metric: Metric, outcome: Outcome) -> tuple[float, float] | None:
@@ -86,7 +86,7 @@ def range_of(metric: Metric, outcome: Outcome) -> tuple[float, float] | None:
 
 def memory_share(cost: Cost) -> float:
     """Return the share of buffers and DRAM in the energy of one image."""
-    return 1 - cost.energy_by_unit["arithmetic"] / cost.energy_pj
+    return (cost.energy_by_unit["buffers"] + cost.energy_by_unit["dram"]) / cost.energy_pj
 
 
 def _against_float(difference: float) -> str:

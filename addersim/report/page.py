@@ -11,14 +11,17 @@ from markupsafe import Markup
 
 import addersim
 from addersim import images as pictures
-from addersim.outcome import Outcome
+from addersim.outcome import Outcome, what_moves
 from addersim.report import charts, tables, words
 from addersim.report.cards import cards
 from addersim.report.headline import headline, integers, second_line
 from addersim.report.histograms import IMAGES, histograms
+from addersim.report.machine_chart import machine_chart
 from addersim.report.ratio_chart import ratio_chart
+from addersim.report.roofline import roofline
 from addersim.report.sources import assumptions, footnotes
 from addersim.report.study_text import command, said_without_folders
+from addersim.report.tornado_chart import tornado_chart
 
 SAMPLE = "fashion_sample"  # what a study without images evaluates
 
@@ -57,6 +60,7 @@ def _content(outcome: Outcome) -> dict[str, Any]:
         "tables_compared": len(comparison.costs) if comparison else 0,
         "adder": any(side.label == "adder" for side in outcome.sides),
         "assumptions": [said_without_folders(text, outcome.study) for text in assumptions(outcome)],
+        "validations": [(side.label, side.validation.summary) for side in outcome.sides if side.validation],
         "command": command(outcome.study),
         "study_file": Path(outcome.study.path).name,
         "version": addersim.__version__,
@@ -92,9 +96,15 @@ def _charts(outcome: Outcome) -> dict[str, Markup | None]:
         "latency_layers": charts.latency_layers(outcome),
         "utilisation_layers": charts.utilisation_layers(outcome),
         "sqnr_layers": charts.sqnr_layers(outcome),
+        "machine": machine_chart(outcome.sides[0].machine),
+        "roofline": roofline(outcome.sides[0].costs[outcome.table]),
+        "input_layers": charts.input_layers(outcome),
+        "weight_layers": charts.weight_layers(outcome),
+        "range_layers": charts.range_layers(outcome),
     }
     if outcome.comparison is not None:
         drawn["ratios"] = ratio_chart(outcome.comparison)
+        drawn |= {f"{one.metric}_tornado": tornado_chart(one) for one in what_moves(outcome)}
     return drawn
 
 
@@ -102,6 +112,7 @@ def _grids(outcome: Outcome) -> dict[str, Any]:
     return {
         "accuracy": tables.accuracy_grid(outcome),
         "layers": [tables.layer_grid(side, outcome.table) for side in outcome.sides],
+        "formats": [tables.format_grid(side, outcome.table) for side in outcome.sides],
         "ratios": tables.ratio_grid(outcome, outcome.comparison) if outcome.comparison else None,
         "bills": tables.bill_grid(outcome),
     }

@@ -65,7 +65,7 @@ def assumptions(outcome: Outcome) -> list[str]:
 
 
 def _tables(outcome: Outcome, costs: Iterable[Cost]) -> dict[str, CostTable]:
-    """Return the tables of the bills by name, and the tables that their memory comes from."""
+    """Return the tables of the bills by name, and the tables that their memory and gates come from."""
     own = {table.name: table for table in map(load_table, outcome.study.evaluation.tables)}
     tables: dict[str, CostTable] = {}
     for cost in costs:
@@ -73,6 +73,8 @@ def _tables(outcome: Outcome, costs: Iterable[Cost]) -> dict[str, CostTable]:
     for table in list(tables.values()):
         if table.memory_from:
             tables.setdefault(table.memory_from, COSTS[table.memory_from])
+        if table.gates_from and not table.has("bitwise"):
+            tables.setdefault(table.gates_from, COSTS[table.gates_from])
     return tables
 
 

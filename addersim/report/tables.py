@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +16,12 @@ from addersim.report import words
 from addersim.report.headline import full_size, range_of
 from addersim.report.ratio_chart import TITLES
 
-ENERGIES = {"arithmetic, nJ": "arithmetic_pj", "buffers, nJ": "buffers_pj", "DRAM, nJ": "dram_pj"}
+ENERGIES = {
+    "arithmetic, nJ": "arithmetic_pj",
+    "buffers, nJ": "buffers_pj",
+    "DRAM, nJ": "dram_pj",
+    "leakage, nJ": "leakage_pj",
+}
 TEXT = ("layer", "kind", "output", "x/w/acc", "out")  # columns of text; the others are numbers
 STAY = ("layer", "overflows", "saturated")
 
@@ -80,6 +86,30 @@ def layer_grid(side: Side, table: str) -> Grid:
     return Grid(caption, list(kept), rows, text=sum(head in TEXT for head in kept), totals=1)
 
 
+def format_grid(side: Side, table: str) -> Grid:
+    """Return how well the formats of each layer fit the images."""
+    records = layer_table(side, table).to_dict("records")
+    needs = {layer.name: layer.accumulator_bits for layer in side.trace.layers}
+    heads = ["layer", "x/w/acc", "acc needs", "out", "step", "SQNR, dB", "inputs saturated, %", "weights saturated, %"]
+    rows = [
+        [
+            record["layer"],
+            record["x/w/acc"] or words.DASH,
+            f"{needed} bits" if (needed := needs.get(record["layer"])) else words.DASH,
+            record["out"],
+            words.number(record["step"], 3),
+            words.decibels(record["sqnr_db"]),
+            *(_hundredths(record[key]) for key in ("saturated_inputs", "saturated_weights", "range_use")),
+        ]
+        for record in records
+    ]
+    return Grid(f"{side.qnet.name}: formats and data", [*heads, "range used, %"], rows, text=4)
+
+
+def _hundredths(fraction: float) -> str:
+    return words.DASH if math.isnan(fraction) else words.percent(fraction, 2).removesuffix(" %")
+
+
 def _whole(column: Any) -> list[str]:
     return [f"{int(value):,}" for value in (*column, column.sum())]
 
@@ -121,10 +151,10 @@ def bill_grid(outcome: Outcome) -> Grid:
     costs = [distinct[key] for key in keys]
     told = iter(words.aligned([value for cost in costs for value in _energies(cost)], digits=5))
     rows = [
-        [*key, *islice(told, 4), words.number(cost.latency_us), _area(cost)]
+        [*key, *islice(told, len(ENERGIES) + 1), words.number(cost.latency_us), _area(cost)]
         for key, cost in zip(keys, costs, strict=True)
     ]
-    heads = ["cost table", "network", *ENERGIES, "total, nJ", "latency, µs", "array area, mm²"]
+    heads = ["cost table", "network", *ENERGIES, "total, nJ", "latency, µs", "area, mm²"]
     return Grid("One image by every cost table", heads, rows, text=2)
 
 

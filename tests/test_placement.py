@@ -1,0 +1,197 @@
+"""Placement: the search equals enumeration, levels equal a nested walk, buffers too small are refused."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_tiling import LAYERS, every, walked
+
+from addersim.errors import InputError
+from addersim.loops import LoopNest
+from addersim.placement import Layer, Objective, Placed, Widths, place
+from addersim.stores import Store, levels, outside
+from addersim.tiling import Crossing, Tiles, crossing, one_group, parts, room
+
+WIDTHS = Widths(inputs=8, weights=6, outputs=8, sums=20)
+DRAM = Store("dram", ("inputs", "weights", "outputs"), 1 << 60, 1, 20.0, 20.0, 16.0, True)
+ALL = ("inputs", "weights", "outputs")
+
+
+def store(name: str, bits: int, holds: tuple[str, ...] = ALL, **changes: object) -> Store:
+    return replace(Store(name, holds, bits, 64, 25.0, 30.0, 64.0, True), **changes)  # type: ignore[arg-type]
+
+
+def separate(inputs: int, weights: int, outputs: int) -> tuple[Store, ...]:
+    sizes = {"inputs": inputs, "weights": weights, "outputs": outputs}
+    return tuple(store(name, bits, (name,)) for name, bits in sizes.items())
+
+
+def whole(nest: LoopNest, **changes: object) -> Layer:
+    return replace(Layer(nest, WIDTHS, Crossing(0, 0, 0, 0), 1), **changes)  # type: ignore[arg-type]
+
+
+def bits_moved(words: Crossing) -> int:
+    return 8 * words.inputs + 6 * words.weights + 8 * words.outputs + 2 * 20 * words.sums
+
+
+def bits_needed(nest: LoopNest, tiles: Tiles) -> dict[str, int]:
+    words = room(nest, tiles)
+    out = 20 if tiles.C < nest.C else 8
+    return {"inputs": 8 * words["inputs"], "weights": 6 * words["weights"], "outputs": out * words["outputs"]}
+
+
+def costs(nest: LoopNest, tiles: Tiles, busy: int) -> dict[Objective, float]:
+    """Return what one group of a layer costs on one shared 64-bit buffer: energy, latency, product, traffic."""
+    words = crossing(nest, tiles)
+    traffic = bits_moved(words)
+    again = (tiles.trips(nest)["C"] - 1) * nest.outputs / 3
+    writes = words.inputs / 8 + words.weights / 10 + words.sums / 3
+    reads = words.outputs / 8 + words.sums / 3
+    energy = 20.0 * traffic + 25.0 * (reads + again) + 30.0 * (writes + again)
+    latency = max(busy, traffic / 16, reads + writes)
+    return {"energy": energy, "latency": latency, "product": energy * latency, "traffic": traffic}
+
+
+@pytest.mark.parametrize("objective", ["energy", "latency", "product", "traffic"])
+@pytest.mark.parametrize("name", ["plain", "wide padding", "strided", "dilated", "linear"])
+def test_the_search_equals_enumeration_of_every_tile_and_order(name: str, objective: Objective) -> None:
+    nest = LAYERS[name]
+    busy = nest.taps // 3
+    for bits in (900, 1500, 4000):
+        best = np.inf
+        for tile, order in itertools.product(every(nest), map("".join, itertools.permutations("KCPQ"))):
+            tiles = Tiles(*tile, order)
+            if sum(bits_needed(nest, tiles).values()) <= bits:
+                best = min(best, costs(nest, tiles, busy)[objective])
+        ((placed,), _) = place(whole(nest, busy_cycles=busy), (store("all", bits),), DRAM, objective)
+        assert sum(bits_needed(nest, placed.tiles).values()) <= bits
+        assert costs(nest, placed.tiles, busy)[objective] == pytest.approx(best)
+
+
+def nested(nest: LoopNest, levels: list[Tiles]) -> Counter[str]:
+    """Return the words crossing into the innermost level, walked tile by tile, level by level, and outputs' visits."""
+    if len(levels) == 1:
+        inputs, weights, written, _ = walked(nest, levels[0])
+        return Counter(inputs=inputs, weights=weights, written=written)
+    found: Counter[str] = Counter()
+    for part, times in parts(nest, levels[0]).items():
+        for role, words in nested(part, levels[1:]).items():
+            found[role] += times * words
+    return found
+
+
+@pytest.mark.parametrize("name", ["padded", "strided", "grouped", "depthwise", "dilated"])
+def test_levels_equal_a_nested_walk(name: str) -> None:
+    nest = LAYERS[name]
+    stores = (store("near", 260), store("far", 900))
+    found, visits = place(whole(nest), stores, DRAM, "energy")
+    assert [placed.stores[0].name for placed in found] == ["far", "near"]
+    tiles = [placed.tiles for placed in found]
+    for depth in (1, 2):
+        want, words = nested(one_group(nest), tiles[:depth]), found[depth - 1].crossing
+        got = words.inputs, words.weights, words.outputs + words.sums
+        assert got == tuple(nest.groups * want[key] for key in ("inputs", "weights", "written"))
+        assert words.outputs == nest.outputs
+    assert visits == len(
+        [c for start in range(0, nest.C // nest.groups, tiles[0].C) for c in
+         range(start, min(start + tiles[0].C, nest.C // nest.groups), tiles[1].C)]
+    )  # fmt: skip
+
+
+def test_levels_are_neighbours_that_hold_different_operands() -> None:
+    near = separate(10, 10, 10)
+    far = (store("far", 100), store("further", 100, ("inputs", "weights")))
+    assert [tuple(s.name for s in level) for level in levels((*near, *far))] == [
+        ("further",),
+        ("far",),
+        ("inputs", "weights", "outputs"),
+    ]
+    assert outside("outputs", (far[0],), (*near, *far), DRAM) is DRAM
+    assert outside("inputs", (far[0],), (*near, *far), DRAM) is far[1]
+    assert outside("outputs", near, (*near, *far), DRAM) is far[0]
+
+
+def test_operands_that_are_not_held_do_not_cross() -> None:
+    nest = LAYERS["padded"]
+    (placed,), _ = place(whole(nest), (store("weights", 6 * 9, ("weights",)),), DRAM, "energy")
+    assert (placed.crossing.inputs, placed.crossing.outputs, placed.crossing.sums) == (0, 0, 0)
+    assert placed.crossing.weights == nest.weights
+
+
+def test_what_is_pinned_does_not_cross_but_takes_room() -> None:
+    nest = LAYERS["padded"]
+    bits = 8 * nest.inputs + 8 * nest.outputs
+    pinned = (("inputs", 8 * nest.inputs), ("outputs", 8 * nest.outputs))
+    (placed,), _ = place(whole(nest, pinned=pinned), (store("all", bits + 6 * 18),), DRAM, "traffic")
+    assert placed.crossing == Crossing(0, nest.weights, 0, 0)
+    with pytest.raises(InputError, match=r"'all' is too small for one tile; the smallest size that works"):
+        place(whole(nest, pinned=pinned), (store("all", bits + 6 * 8),), DRAM, "traffic")
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_a_buffer_too_small_names_the_smallest_that_works(overlaps: bool) -> None:
+    nest = LAYERS["plain"]  # one weight tile of one channel: 9 words of 6 bits
+    near = tuple(replace(one, overlaps=overlaps) for one in separate(10_000, 53, 10_000))
+    with pytest.raises(InputError, match=rf"'weights' is too small.* has {14 if overlaps else 7} bytes"):
+        place(whole(nest), near, DRAM, "energy")
+    near = near[0], replace(near[1], tile_bits=54), near[2]
+    (placed,), _ = place(whole(nest), near, DRAM, "energy")
+    assert (placed.tiles.K, placed.tiles.C) == (1, 1)
+
+
+def test_an_unknown_objective_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown tiling 'area', expected one of energy, latency"):
+        place(whole(LAYERS["plain"]), (store("all", 10_000),), DRAM, "area")  # type: ignore[arg-type]
+
+
+def total(placed: tuple[Placed, ...]) -> int:
+    return bits_moved(placed[0].crossing)
+
+
+@given(
+    nest=st.sampled_from(list(LAYERS.values())),
+    small=st.tuples(*[st.integers(300, 3000)] * 3),
+    more=st.tuples(*[st.integers(0, 3000)] * 3),
+    shared=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_laws_of_traffic(nest: LoopNest, small: tuple[int, ...], more: tuple[int, ...], shared: bool) -> None:
+    """At least the unique words cross; a larger buffer never lets more cross."""
+    large = [a + b for a, b in zip(small, more, strict=True)]
+    both = [(store("all", 3 * sum(s)),) if shared else separate(*(3 * one for one in s)) for s in (small, large)]
+    before, after = (place(whole(nest), stores, DRAM, "traffic")[0] for stores in both)
+    assert total(after) <= total(before)
+    one = one_group(nest)
+    unique = crossing(one, Tiles(one.K, one.C, one.P, one.Q)).times(nest.groups)
+    assert total(after) >= bits_moved(unique)
+    for words in (before[0].crossing, after[0].crossing):
+        assert words.inputs >= unique.inputs and words.weights >= unique.weights and words.outputs == nest.outputs
+
+
+@given(
+    nest=st.sampled_from([nest for nest in LAYERS.values() if nest.groups == 1]),
+    bits=st.integers(2500, 20_000),
+    more=st.integers(0, 9000),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_larger_buffer_of_the_same_price_never_costs_more(nest: LoopNest, bits: int, more: int) -> None:
+    for objective in ("energy", "latency", "product"):
+        found = []
+        for size in (bits, bits + more):
+            (placed,), _ = place(whole(nest), (store("all", size),), DRAM, objective)
+            found.append(costs(nest, placed.tiles, 1)[objective])
+        assert found[1] <= found[0] * (1 + 1e-12)
+
+
+def test_of_equal_tiles_the_largest_is_taken() -> None:
+    """Room for everything: any tile of a good order crosses once, but the levels inside profit from the whole layer."""
+    nest = LAYERS["padded"]
+    for objective in ("energy", "latency", "product", "traffic"):
+        (placed,), _ = place(whole(nest), (store("all", 1 << 20),), DRAM, objective)
+        assert (placed.tiles.K, placed.tiles.C, placed.tiles.P, placed.tiles.Q) == (nest.K, nest.C, nest.P, nest.Q)

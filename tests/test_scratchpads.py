@@ -1,0 +1,67 @@
+"""Scratchpads: the dataflow counts on the machine's, and every word to and from them is charged."""
+
+from __future__ import annotations
+
+import pytest
+from small_networks import small_network
+
+from addersim.charges import Charge, Cost
+from addersim.costs import COSTS
+from addersim.dataflows import DATAFLOWS
+from addersim.dataflows.row_stationary import EYERISS_WORDS, row_stationary
+from addersim.evaluate import evaluate
+from addersim.hardware import HARDWARE, load_hardware
+from addersim.loops import LoopNest
+from addersim.scratchpads import WORDS, with_scratchpads
+
+EYERISS, ADDERS = HARDWARE["eyeriss"], HARDWARE["adder_16x16"]
+TABLE = COSTS["horowitz2014_45nm"]
+
+
+def pads(cost: Cost, layer: str) -> dict[str, Charge]:
+    """Return a layer's charges for scratchpads by action."""
+    return {c.action: c for c in cost.charges if c.layer == layer and "_pad: " in c.action}
+
+
+def test_the_eyeriss_machine_has_the_scratchpads_that_the_dataflow_counts_on() -> None:
+    words = {WORDS[role]: pad.size_bytes * 8 // pad.word_bits for pad in EYERISS.scratchpads for role in pad.holds}
+    assert words == EYERISS_WORDS
+
+
+def test_a_dataflow_counts_on_the_machines_scratchpads() -> None:
+    loops = LoopNest(K=48, C=16, P=8, Q=8, R=3, S=3)
+    small = load_hardware(EYERISS, scratchpads={"sum_pad": {"size_bytes": 8}})
+    got = with_scratchpads(row_stationary, small)(loops, 12, 14)
+    assert got == row_stationary(loops, 12, 14, sum_words=4)
+    assert got.input_reads > row_stationary(loops, 12, 14).input_reads
+    flow = DATAFLOWS["output_stationary"]
+    assert with_scratchpads(flow, small)(loops, 12, 14) == flow(loops, 12, 14)
+
+
+def test_every_word_is_charged_a_whole_access_of_the_scratchpad() -> None:
+    qnet = small_network("conv2d").on(EYERISS)
+    cost = evaluate(qnet, EYERISS, "row_stationary")
+    found = pads(cost, "conv2")
+    loops = LoopNest(K=8, C=4, P=4, Q=4, R=3, S=3, stride=(2, 2))
+    want = row_stationary(loops, 12, 14)
+    assert found["filter_pad: read 8 b"].times == want.weight_pad_reads
+    assert found["sum_pad: write 16 b"].times == want.sum_pad_writes
+    assert found["input_pad: write 6 b"].times == want.input_pad_writes
+    assert found["input_pad: read 6 b"].energy_pj == pytest.approx(
+        want.input_pad_reads * TABLE.memory(24, 16).energy_pj
+    )
+    assert len(found) == 6
+    assert not pads(evaluate(qnet, EYERISS, "weight_stationary"), "conv2")
+
+
+def test_elements_without_scratchpads_are_charged_those_of_the_chip() -> None:
+    found = pads(evaluate(small_network().on(ADDERS), ADDERS, "row_stationary"), "conv2")
+    read = found["weight_pad: read 6 b"]
+    assert read.energy_pj == pytest.approx(read.times * TABLE.memory(168, 6).energy_pj)
+    assert "adder_16x16 has no scratchpad for weights" in read.source
+
+
+def test_a_wide_word_takes_several_accesses() -> None:
+    narrow = load_hardware(EYERISS, scratchpads={"sum_pad": {"word_bits": 5, "size_bytes": 15}})
+    found = pads(evaluate(small_network("conv2d").on(narrow), narrow, "row_stationary"), "conv2")["sum_pad: read 16 b"]
+    assert found.energy_pj == pytest.approx(4 * found.times * TABLE.memory(15, 5).energy_pj)

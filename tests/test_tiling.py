@@ -1,0 +1,170 @@
+"""Tiling: words equal a walk over the tile loops, tile by tile, pixel by pixel; the search space misses nothing."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from addersim.loops import LoopNest, Window
+from addersim.tiling import INDICES, ORDERS, Tiles, candidates, crossing, met, one_group, parts, room, sizes
+
+
+def layer(
+    K: int, C: int, H: int, R: int, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1
+) -> LoopNest:
+    window = Window(R, R, (stride,) * 2, (padding,) * 2, (dilation,) * 2, groups)
+    P, Q = window.out_size(H, H - 1)
+    return LoopNest(K, C, P, Q, R, R, H, H - 1, 1, groups, window.stride, window.padding, window.dilation)
+
+
+LAYERS = {
+    "plain": layer(4, 3, 6, 3),
+    "padded": layer(3, 2, 5, 3, padding=1),
+    "wide padding": layer(2, 2, 4, 5, padding=2),
+    "strided": layer(3, 2, 7, 3, stride=2, padding=1),
+    "pointwise, strided": layer(3, 4, 7, 1, stride=2),
+    "dilated": layer(2, 2, 7, 3, padding=2, dilation=2),
+    "grouped": layer(4, 4, 5, 3, padding=1, groups=2),
+    "depthwise": layer(4, 4, 6, 3, stride=2, padding=1, groups=4),
+    "linear": LoopNest(K=5, C=6),
+}
+layers = pytest.mark.parametrize("nest", LAYERS.values(), ids=list(LAYERS))
+
+
+def pixels(nest: LoopNest, p_tile: range, q_tile: range) -> set[tuple[int, int]]:
+    """Return the input pixels that a tile of output pixels meets, one tap after the other."""
+    found = set()
+    for p, q, r, s in itertools.product(p_tile, q_tile, range(nest.R), range(nest.S)):
+        h = p * nest.stride[0] + r * nest.dilation[0] - nest.padding[0]
+        w = q * nest.stride[1] + s * nest.dilation[1] - nest.padding[1]
+        if 0 <= h < nest.H and 0 <= w < nest.W:
+            found.add((h, w))
+    return found
+
+
+def cut(total: int, tile: int) -> list[range]:
+    return [range(start, min(start + tile, total)) for start in range(0, total, tile)]
+
+
+def steps(nest: LoopNest, tiles: Tiles) -> Iterator[dict[str, range]]:
+    """Yield the ranges of K, C, P and Q in every step of the loops around the tiles."""
+    axes = [cut(getattr(nest, axis), getattr(tiles, axis)) for axis in tiles.order]
+    for ranges in itertools.product(*axes):
+        yield dict(zip(tiles.order, ranges, strict=True))
+
+
+def words_of(nest: LoopNest, role: str, at: dict[str, range]) -> int:
+    if role == "weights":
+        return len(at["K"]) * len(at["C"]) * nest.R * nest.S
+    if role == "inputs":
+        return len(at["C"]) * len(pixels(nest, at["P"], at["Q"]))
+    return len(at["K"]) * len(at["P"]) * len(at["Q"])
+
+
+def walked(nest: LoopNest, tiles: Tiles) -> tuple[int, int, int, int]:
+    """Return words of inputs, weights, outputs written, sums read: fetched whenever the tile of an operand changes."""
+    moved, held, begun = Counter(), {}, set()
+    for at in steps(nest, tiles):
+        for role, indices in INDICES.items():
+            index = tuple(at[axis] for axis in indices)
+            if held.get(role) == index:
+                continue
+            held[role] = index
+            words = words_of(nest, role, at)
+            moved[role] += words
+            if role == "outputs" and index in begun:
+                moved["read back"] += words
+            begun |= {index} if role == "outputs" else set()
+    return moved["inputs"], moved["weights"], moved["outputs"], moved["read back"]
+
+
+def every(nest: LoopNest) -> Iterator[tuple[int, int, int, int]]:
+    return itertools.product(*(range(1, getattr(nest, axis) + 1) for axis in "KCPQ"))
+
+
+def some(nest: LoopNest, count: int) -> list[tuple[int, int, int, int]]:
+    found = list(every(nest))
+    rng = np.random.default_rng(3)
+    return [found[i] for i in rng.permutation(len(found))[:count]]
+
+
+@layers
+def test_words_equal_the_walk_in_every_order(nest: LoopNest) -> None:
+    nest = one_group(nest)
+    for tile in some(nest, 12):
+        for order in map("".join, itertools.permutations("KCPQ")):
+            tiles = Tiles(*tile, order)
+            words = crossing(nest, tiles)
+            found = words.inputs, words.weights, words.outputs + words.sums, words.sums
+            assert found == walked(nest, tiles), tiles
+
+
+@layers
+def test_room_is_that_of_the_largest_tile(nest: LoopNest) -> None:
+    nest = one_group(nest)
+    for tile in some(nest, 20):
+        tiles = Tiles(*tile)
+        largest = {role: max(words_of(nest, role, at) for at in steps(nest, tiles)) for role in INDICES}
+        assert room(nest, tiles) == largest, tiles
+
+
+@layers
+def test_no_tile_or_order_left_out_is_better(nest: LoopNest) -> None:
+    """Every tile in every order is matched by a candidate that needs no more room and moves no more of anything."""
+    nest = one_group(nest)
+    space = candidates(nest)
+    shape = np.broadcast_shapes(*(getattr(space, axis).shape for axis in "KCPQ"))
+    kept = []
+    for order in ORDERS.values():
+        tiles = Tiles(space.K, space.C, space.P, space.Q, order)
+        found = [*_moved(nest, tiles), *room(nest, tiles).values()]
+        kept.append(np.stack([np.broadcast_to(one, shape).ravel() for one in found]))
+    front = np.concatenate(kept, axis=1)
+    for tile in some(nest, 150):
+        for order in map("".join, itertools.permutations("KCPQ")):
+            tiles = Tiles(*tile, order)
+            want = np.array([*_moved(nest, tiles), *room(nest, tiles).values()])
+            assert (front <= want[:, None]).all(axis=0).any(), tiles
+
+
+def _moved(nest: LoopNest, tiles: Tiles) -> list[int]:
+    words = crossing(nest, tiles)
+    return [words.inputs, words.weights, words.sums]
+
+
+@layers
+def test_parts_are_the_tiles(nest: LoopNest) -> None:
+    """Each part, as a layer of its own, has the taps and meets the inputs of the tiles that it stands for."""
+    nest = one_group(nest)
+    for tile in some(nest, 20):
+        tiles = Tiles(*tile)
+        want = Counter(
+            (*(len(at[axis]) for axis in "KCPQ"), len(pixels(nest, at["P"], at["Q"]))) for at in steps(nest, tiles)
+        )
+        found = Counter()
+        for part, times in parts(nest, tiles).items():
+            met_inside = met(0, part, part.P)[0] * met(1, part, part.Q)[0]
+            found[part.K, part.C, part.P, part.Q, int(met_inside)] += times
+            assert len(pixels(part, range(part.P), range(part.Q))) == met_inside
+        assert found == want
+
+
+@given(st.integers(1, 2000))
+@settings(max_examples=50, deadline=None)
+def test_sizes_are_the_smallest_of_each_trip_count(total: int) -> None:
+    found = sizes(total)
+    trips = [-(-total // int(tile)) for tile in found]
+    assert sorted(set(trips), reverse=True) == trips
+    assert {-(-total // tile) for tile in range(1, total + 1)} == set(trips)
+    assert all(tile == 1 or -(-total // (tile - 1)) > n for tile, n in zip(found.tolist(), trips, strict=True))
+    assert len(found) <= 2 * np.sqrt(total)
+
+
+def test_the_operand_that_stays_is_the_one_the_innermost_loop_does_not_touch() -> None:
+    assert all(Tiles(1, 1, 1, 1, order).stays == role for role, order in ORDERS.items())

@@ -1,0 +1,176 @@
+"""Moves: every word that crosses is moved on both sides; laws of a whole network on any machine; renamed edges."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_networks import small_network
+from test_residency import machine, network, pointwise, shared
+
+from addersim.charges import Cost
+from addersim.compare import compare
+from addersim.counts import count
+from addersim.errors import InputError
+from addersim.evaluate import evaluate
+from addersim.example import example_network
+from addersim.hardware import Hardware, load_hardware
+from addersim.hardware.machine import ROLES
+from addersim.network import Node
+from addersim.study import Study
+
+QNET = small_network().on("adder_16x16")
+TILINGS = (None, "energy", "latency", "product", "traffic")
+FLOWS = ("output_stationary", "weight_stationary")
+
+
+def stack(near: int, far: int, bits: int = 64, ports: int = 1, double: bool = False, dram: int = 16) -> Hardware:
+    """Return a machine with a small buffer per operand inside a shared one."""
+    same = {"word_bits": bits, "ports": ports, "double_buffered": double}
+    inside = [{"name": role, "holds": [role], "size_bytes": near, **same} for role in ROLES]
+    outside = {"name": "far", "holds": list(ROLES), "size_bytes": far, **same}
+    return load_hardware("adder_16x16", buffers=[*inside, outside], dram={"bits_per_cycle": dram})
+
+
+def dram_bits(cost: Cost, action: str = "") -> int:
+    return sum(c.times for c in cost.charges if c.unit == "dram" and action in c.action)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("tiling", TILINGS)
+def test_what_crosses_is_moved_on_both_sides(tiling: str | None, flow: str) -> None:
+    cost = evaluate(QNET, stack(400, 1500), flow, tiling=tiling)
+    for layer in ("conv1", "conv2", "fc"):
+        moved: Counter[str] = Counter()
+        for charge in cost.charges:
+            if charge.layer == layer and charge.unit == "buffers":
+                moved[charge.action.rsplit(" ", 2)[0]] += charge.times
+        assert moved["inputs: fill inputs"] == moved["far: read inputs"] > 0
+        assert moved["weights: fill weights"] == moved["far: read weights"] > 0
+        assert moved["outputs: drain outputs"] == moved["far: write outputs"] > 0
+        assert moved["outputs: drain partial sums"] == moved["far: write partial sums"]
+        assert moved["outputs: fill partial sums"] == moved["far: read partial sums"]
+
+
+machines = st.tuples(st.integers(60, 800), st.integers(300, 4000))
+
+
+@given(machines, st.sampled_from(TILINGS), st.sampled_from(FLOWS), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_laws_of_a_network(sizes: tuple[int, int], tiling: str | None, flow: str, double: bool) -> None:
+    """The image, each weight and the output cross DRAM at least once; taps fit into cycles x elements."""
+    cost = evaluate(QNET, stack(*sizes, double=double), flow, tiling=tiling)
+    weights = sum(node.params["w_krsc"].size * node.datapath.w.bits for node in QNET.nodes if node.datapath)
+    assert dram_bits(cost, "read inputs") >= 3 * 8 * 8 * 8
+    assert dram_bits(cost, "read weights") == 0 or dram_bits(cost, "read weights") >= weights
+    assert dram_bits(cost, "write outputs") >= 10 * 16
+    for run in cost.layers:
+        rows, cols = cost.hardware.array(run.array) if run.array else (1, 1)
+        assert run.cycles * rows * cols >= run.taps
+        assert run.cycles == max(run.array_cycles + run.vector_cycles, *run.hidden_cycles.values(), 0) + sum(
+            run.waiting_cycles.values()
+        )
+        assert run.stall_cycles >= 0
+
+
+@given(machines, st.tuples(st.integers(0, 600), st.integers(0, 3000)), st.sampled_from(FLOWS))
+@settings(max_examples=25, deadline=None)
+def test_larger_buffers_never_let_more_cross_dram(sizes: tuple[int, int], more: tuple[int, int], flow: str) -> None:
+    for tiling in (None, "traffic"):
+        small = evaluate(QNET, machine(*sizes, sizes[0]), flow, tiling=tiling)
+        large = evaluate(
+            QNET, machine(sizes[0] + more[0], sizes[1] + more[1], sum(more) + sizes[0]), flow, tiling=tiling
+        )
+        assert dram_bits(large) <= dram_bits(small)
+
+
+@pytest.mark.parametrize("tiling", [None, "traffic", "energy"])
+def test_a_larger_shared_buffer_never_lets_more_cross_dram(tiling: str | None) -> None:
+    """Edges and weights that begin to stay take room from the tiles of others; over all these sizes that pays."""
+    bits = [dram_bits(evaluate(QNET, shared(size), tiling=tiling)) for size in range(150, 4000, 25)]
+    assert bits == sorted(bits, reverse=True) and bits[0] > bits[-1]
+
+
+@given(machines, st.sampled_from(FLOWS), st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_half_the_bandwidth_never_speeds_up(sizes: tuple[int, int], flow: str, double: bool) -> None:
+    for tiling in (None, "traffic", "energy"):
+        runs = [
+            evaluate(QNET, stack(*sizes, ports=ports, dram=dram, double=double), flow, tiling=tiling).layers
+            for ports, dram in ((2, 16), (1, 16), (2, 8))
+        ]
+        for fast, *slow in zip(*runs, strict=True):
+            assert all(one.cycles >= fast.cycles for one in slow)
+
+
+def test_a_searched_tiling_is_the_least_of_its_kind() -> None:
+    for on in (stack(400, 1500), shared(500)):
+        costs = {tiling: evaluate(QNET, on, "weight_stationary", tiling=tiling) for tiling in TILINGS[1:]}
+        assert min(dram_bits(cost) for cost in costs.values()) == dram_bits(costs["traffic"])
+        if len(on.buffers) == 1:
+            assert min(cost.energy_pj for cost in costs.values()) == pytest.approx(costs["energy"].energy_pj)
+            assert min(cost.cycles for cost in costs.values()) == costs["latency"].cycles
+
+
+def test_tiles_and_bounds_are_explained() -> None:
+    cost = evaluate(QNET, shared(400), tiling="energy")
+    run = next(run for run in cost.layers if run.layer == "conv1")
+    assert run.tiles.startswith("all: ") and run.tiles.endswith(" stay") and run.tiles in cost.explain()
+    assert f"conv1: {run.cycles:,} cycles = max(compute {run.array_cycles:,}" in cost.explain()
+    assert list(cost.by_layer().bound) == [run.bound for run in cost.layers]
+    assert not any(run.tiles for run in evaluate(QNET, shared(400)).layers)
+
+
+def test_a_buffer_too_small_names_the_layer_and_the_smallest_that_works() -> None:
+    with pytest.raises(InputError, match=r"layer 'conv1': buffer 'weights' is too small.* has 9 bytes"):
+        evaluate(QNET, machine(4096, 4096, 8), tiling="energy")
+    evaluate(QNET, machine(4096, 4096, 9), tiling="energy")
+
+
+def test_without_buffers_the_array_reads_dram() -> None:
+    cost = evaluate(QNET, load_hardware("adder_16x16", buffers=[]), tiling="energy")
+    assert cost.energy_by_unit["buffers"] == 0
+    assert dram_bits(cost, "read partial sums") == 0
+    conv1 = [c for c in cost.charges if c.layer == "conv1" and c.action == "read inputs"]
+    assert [c.times for c in conv1] == [8 * 8 * 27 * 8]
+    bounds = {run.layer: run.bound for run in cost.layers}
+    assert (bounds["conv2"], bounds["flat"]) == ("dram", "")
+
+
+def renamed(kind: str, **attrs: object) -> tuple[int, int]:
+    """Return the words of an edge and those fetched for it where it does not stay, read through ``kind``."""
+    C = 4 if kind == "concat" else 2
+    sources = ("a", "a2") if kind == "concat" else ("a",)
+    qnet = network(
+        pointwise("a", "x", 2, 2),
+        *([pointwise("a2", "x", 2, 2)] if kind == "concat" else []),
+        Node("renamed", kind, sources, attrs),
+        pointwise("b", "renamed", 1, C),
+    ).on("adder_16x16")
+    cost = evaluate(qnet, machine(1, 4096))
+    fetched = sum(c.times for c in cost.charges if c.layer == "b" and c.unit == "dram" and c.action == "read inputs")
+    assert "renamed" not in {c.layer for c in cost.charges}
+    assert "renamed" not in {row.layer for row in count(qnet).rows}
+    return int(np.prod(qnet.tensors["renamed"].shape)), fetched // 8
+
+
+def test_renamed_edges_fetch_the_words_they_are_made_of() -> None:
+    assert renamed("upsample", factors=(2, 2)) == (128, 32)
+    assert renamed("concat") == (64, 64)
+
+
+def test_a_comparison_and_a_study_take_the_tiling(tmp_path: Path) -> None:
+    on = shared(3000)
+    pair = small_network(), small_network("conv2d", "twin")
+    adder, multiplier = compare(*pair, hardware=on, tables=["horowitz2014_45nm"], tiling="traffic").costs.popitem()[1]
+    assert all(run.tiles for cost in (adder, multiplier) for run in cost.layers if run.array)
+    example_network().save(tmp_path / "net.safetensors")
+    (tmp_path / "study.toml").write_text('network.file = "net.safetensors"\nevaluation.tiling = "energy"\n')
+    assert Study.read(tmp_path / "study.toml").evaluation.tiling == "energy"
+    (tmp_path / "bad.toml").write_text('network.file = "net.safetensors"\nevaluation.tiling = "area"\n')
+    with pytest.raises(InputError, match=r"evaluation\.tiling = 'area'"):
+        Study.read(tmp_path / "bad.toml")
