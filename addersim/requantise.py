@@ -142,18 +142,17 @@ def _absorbed(plan: Layout, node: Node, part: Fused) -> Fused:
     unit_k = form.step / 2.0 ** p["shift_k"]
     gain_k, zero = p["multiplier_k"] * unit_k, form.zero_point if part.adds_zero else 0
     ratio_k = np.where(plain.gain_k != 0, gain_k / np.where(plain.gain_k != 0, plain.gain_k, 1.0), 1.0)
-    moved_k = p["offset_k"] * unit_k - zero * form.step - plain.offset_k
-    return _with_norm(part, norm, ratio_k, moved_k)
+    offset_k = p["offset_k"] * unit_k - zero * form.step
+    return _with_norm(part, norm, ratio_k, offset_k, plain.offset_k)
 
 
-def _with_norm(part: Fused, norm: Node, ratio_k: Reals, moved_k: Reals) -> Fused:
-    """Return a part whose output stage has ``ratio_k`` times the gain and an offset larger by ``moved_k``."""
-    p = {key: np.asarray(value, np.float64) for key, value in norm.params.items()}
-    beta_k = p["beta_k"] + moved_k
-    if part.norm is None or OPS[part.root.kind].array == "multiplier":  # their offset is beta - gain * mean
-        mean_k = p["mean_k"] - part.root.params.get("bias_k", 0)
-        beta_k = beta_k + (ratio_k - 1) * p["gamma_k"] / np.sqrt(p["var_k"] + norm.attrs["eps"]) * mean_k
-    new = {"gamma_k": p["gamma_k"] * ratio_k, "beta_k": beta_k}
+def _with_norm(part: Fused, norm: Node, ratio_k: Reals, offset_k: Reals, plain_k: Reals) -> Fused:
+    """Return a part whose output stage has ``ratio_k`` times the gain and offset ``offset_k`` instead of ``plain_k``.
+
+    What an offset holds beside beta is proportional to the gain.
+    """
+    p = {key: np.asarray(norm.params[key], np.float64) for key in ("gamma_k", "beta_k")}
+    new = {"gamma_k": p["gamma_k"] * ratio_k, "beta_k": offset_k - ratio_k * (plain_k - p["beta_k"])}
     params = {**norm.params, **{key: value.astype(np.float32) for key, value in new.items()}}
     norm = replace(norm, params=params)
     return replace(part, norm=norm) if part.norm is not None else replace(part, root=norm)
