@@ -24,7 +24,7 @@ def study_file(study_file):
 @pytest.fixture(scope="module")
 def cluster():
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", host="127.0.0.1"
     ) as started:
         yield started
 
@@ -49,6 +49,16 @@ def test_what_is_wrong_with_a_point_is_told(study_file, cluster):
         study = addersim.Study.read(study_file)
         (study_file.parent / "net.safetensors").unlink()
         addersim.sweep(study, SPACE, cluster.scheduler_address)
+
+
+def test_a_cluster_without_workers_is_told_and_a_finished_sweep_needs_none(study_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "ANSWER_SECONDS", 0.5)
+    with distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1") as empty:
+        with pytest.raises(InputError, match="the Dask cluster has no workers"):
+            addersim.sweep(study_file, SPACE, empty.scheduler_address)
+        frame = addersim.sweep(study_file, SPACE, "local:1", out=tmp_path / "out")
+        again = addersim.sweep(study_file, SPACE, empty.scheduler_address, out=tmp_path / "out")
+        pd.testing.assert_frame_equal(again, frame)
 
 
 def test_nobody_answers(study_file, monkeypatch):

@@ -1,9 +1,11 @@
 """Sweeps: equal to one evaluation at a time, whatever pool, shards and interruptions; accuracy simulated once."""
 
 import json
+import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -14,6 +16,7 @@ import addersim
 from addersim.errors import InputError
 from addersim.explore import accuracy, grid
 from addersim.explore.space import Space
+from addersim.explore.workers import completed
 from addersim.outcome import load_calibration, load_network, run
 from addersim.study import Study
 
@@ -100,6 +103,8 @@ def test_missing_areas_are_not_a_number_whatever_the_tables(study_file):
         ({"hardware.rows": [[8]]}, "local:1", r"hardware\.rows = \[8\] in the space, expected texts, numbers"),
         ({"hardware.rows": [8]}, "dask", "expected local:N"),
         ({"hardware.rows": [8]}, "local:0", "expected local:N"),
+        ({"hardware.rows": [8]}, "tcp://:", "or a Dask cluster as tcp://HOST:PORT"),
+        ({"hardware.rows": [8]}, "tcp://host", "or a Dask cluster as tcp://HOST:PORT"),
     ],
 )
 def test_spaces_that_cannot_be_swept(study_file, space, pool, message):
@@ -247,3 +252,14 @@ def test_accuracy_is_the_simulator_s_and_simulated_once(tmp_path, monkeypatch):
 def test_images_matter_where_they_are_simulated(study_file):
     frame = addersim.sweep(study_file, {"data.limit": [1, 2]}, "local:1", accuracy=True)
     assert list(frame["data.limit"]) == [1, 2] and frame["accuracy_percent"].isin([0, 50, 100]).all()
+
+
+def test_a_worker_that_dies_is_told():
+    with pytest.raises(InputError, match="a worker process died"):
+        list(completed(os._exit, [1, 1], "local:2"))
+
+
+def test_workers_of_another_version_are_refused(study_file, monkeypatch):
+    monkeypatch.setattr(grid, "rows", lambda batch, rows=grid.rows: rows(replace(batch, version="0.0.0")))
+    with pytest.raises(InputError, match=r"a worker has addersim .*, the sweep 0\.0\.0"):
+        addersim.sweep(study_file, SPACE, "local:1")

@@ -17,7 +17,7 @@ from addersim.explore.identity import identity
 from addersim.explore.pricing import Columns
 from addersim.explore.results import Results
 from addersim.explore.space import Indices, Space, make_space
-from addersim.explore.workers import SCHEMES, check_pool, completed
+from addersim.explore.workers import ADDRESS, check_pool, completed
 from addersim.outcome import Progress
 from addersim.study import Study
 
@@ -92,7 +92,7 @@ def sweep(
     own = identity(study, grid, accuracy)
     results = None if out is None else Results(Path(out), own)
     found = {} if results is None else _finished(results, batches)
-    with _memory(results, accuracy and not pool.startswith(SCHEMES)) as memory:
+    with _memory(results, accuracy and not ADDRESS.fullmatch(pool)) as memory:
         missing = [number for number in range(len(batches)) if number not in found]
         work = [make_batch(study, grid, batches[number], own, memory) for number in missing]
         for place, columns in completed(rows, work, pool):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,8 +15,7 @@ from addersim.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Work = Callable[[Item], Result]
-SCHEMES = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
+ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx)://[^\s/]+:\d+")
 ANSWER_SECONDS = 10  # how long a cluster may take to answer, and to have a worker
 
 
@@ -35,7 +35,7 @@ def completed(function: Callable[[Item], Result], items: Sequence[Item], pool: s
         If the pool is neither, the cluster does not answer or has no workers, or a worker died of its item.
     """
     check_pool(pool)
-    if pool.startswith(SCHEMES):
+    if ADDRESS.fullmatch(pool) and items:
         yield from _on_cluster(function, items, pool)
     elif (workers := min(_local(pool), len(items))) > 1:
         yield from _on_processes(function, items, workers)
@@ -45,7 +45,7 @@ def completed(function: Callable[[Item], Result], items: Sequence[Item], pool: s
 
 def check_pool(pool: str) -> None:
     """Raise InputError unless ``pool`` is ``local:N`` or the address of a Dask scheduler."""
-    if not pool.startswith(SCHEMES) and _local(pool) < 1:
+    if not ADDRESS.fullmatch(pool) and _local(pool) < 1:
         raise InputError(f"pool = {pool!r}, expected local:N with N of 1 or more, or a Dask cluster as tcp://HOST:PORT")
 
 
