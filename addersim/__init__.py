@@ -30,6 +30,7 @@ _HOMES = {
     "Validation": "validate",
     "accumulators": "accumulators",
     "activity": "activity",
+    "choose_widths": "widths",
     "compare": "compare",
     "compare_arrays": "arrays",
     "count": "counts",
@@ -64,6 +65,7 @@ __all__ = [
     "Validation",
     "accumulators",
     "activity",
+    "choose_widths",
     "compare",
     "compare_arrays",
     "count",
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
     from addersim.study import Study
     from addersim.tornado import Tornado, tornado
     from addersim.validate import Validation, validate
+    from addersim.widths import choose_widths
 
 
 def __getattr__(name: str) -> Any:

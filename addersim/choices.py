@@ -11,8 +11,10 @@ from addersim.errors import InputError, nearest
 from addersim.ranges import RULES, RangeRule
 
 END_BITS = 8  # first and last layer
-Correction = Literal["none", "mean", "least_squares"]
-CORRECTIONS: tuple[Correction, ...] = ("none", "mean", "least_squares")
+Correction = Literal["none", "mean", "least_squares", "batch_norm"]
+CORRECTIONS: tuple[Correction, ...] = ("none", "mean", "least_squares", "batch_norm")
+Steps = Literal["free", "power_of_two"]
+STEPS: tuple[Steps, ...] = ("free", "power_of_two")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Choices:
     correction: Correction = "none"
     weight_bits: int | None = None
     layer_bits: Mapping[str, int] = field(default_factory=dict)
+    steps: Steps = "free"
 
     def __post_init__(self) -> None:
         named = {f"layer_bits of {name!r}": bits for name, bits in self.layer_bits.items()}
@@ -44,12 +47,15 @@ class Choices:
             )
         if not 3 <= self.multiplier_bits <= 16:
             raise InputError(f"multiplier_bits = {self.multiplier_bits} is out of range, expected 3 to 16")
-        if self.range not in RULES:
-            raise InputError(f"range = {self.range!r}{nearest(self.range, RULES)}")
-        if self.output_stage not in STYLES:
-            raise InputError(f"output_stage = {self.output_stage!r}{nearest(self.output_stage, STYLES)}")
-        if self.correction not in CORRECTIONS:
-            raise InputError(f"correction = {self.correction!r}{nearest(self.correction, CORRECTIONS)}")
+        named_choices: dict[str, tuple[str, tuple[str, ...]]] = {
+            "range": (self.range, RULES),
+            "output_stage": (self.output_stage, STYLES),
+            "correction": (self.correction, CORRECTIONS),
+            "steps": (self.steps, STEPS),
+        }
+        for name, (chosen, known) in named_choices.items():
+            if chosen not in known:
+                raise InputError(f"{name} = {chosen!r}{nearest(chosen, known)}")
         if not 0 < self.quantile <= 1:
             raise InputError(f"quantile = {self.quantile} is out of range, expected above 0 and up to 1")
         if self.datapath is not None and self.datapath.kind != "adder":

@@ -6,14 +6,14 @@ inputs that it will get. Layers come in order and each is fitted once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.choices import Choices
+from addersim.choices import Choices, Correction
 from addersim.fixed import Ints
 from addersim.floating import as_images, channels_last
 from addersim.fuse import Fused
@@ -24,6 +24,9 @@ from addersim.ops import OPS, Floats
 
 BATCH = 32
 MOST = 4.0  # a fit that changes a gain by more has met a channel that hardly varies
+MARGIN = 0.5  # standard deviations below a rectifier's corner that are still fitted
+PASSES = 3  # of fitting the offset behind a rectifier: which values pass depends on the fit
+FEWEST = 100  # values that a channel is fitted to behind its rectifier; else the offset stays
 
 
 @dataclass
@@ -84,57 +87,120 @@ class Walk:
         for xs in zip(*(self.codes[name] for name in node.inputs), strict=True):
             yield runner(*(x.astype(np.int64) for x in xs))[0]
 
+    def real(self, node: Node, tensors: Mapping[str, Tensor]) -> Iterator[Reals]:
+        """Yield the values that the integers of a node stand for; p of a partial one counts ``2**-n_k`` steps."""
+        form = tensors[node.name].format
+        assert form is not None
+        partial = node.stage is not None and not node.stage.finish
+        scale_k = 2.0 ** node.params["shift_k"] if partial else np.ones(1)
+        for codes in self.codes[node.name]:
+            yield form.real(codes / scale_k)
+
 
 def corrected(
-    draft: Draft, fused: Fused, out: EdgeFormat, choices: Choices, walk: Walk, tensors: Mapping[str, Tensor]
+    draft: Draft,
+    fused: Fused,
+    out: EdgeFormat,
+    choices: Choices,
+    walk: Walk,
+    tensors: Mapping[str, Tensor],
+    beside: Node | None = None,
 ) -> Draft:
-    """Return ``draft`` with gain and offset that bring t nearest to the float edge, per output channel.
+    """Return ``draft`` with gain and offset that bring it nearest to the float network, per output channel.
 
     ``"mean"`` keeps the gain and moves the offset so that the mean error is zero, the error of the rounded gain
-    included. ``"least_squares"`` fits the gain first: ``cov(t, y) / var(t)``. Both compare values in front of
-    rectifier and rounding, t with the batch norm's output y: what a clamp hides says as much about step and weights as
-    what it shows, and a channel that is clamped on most images is still fitted on all of them.
+    included. ``"least_squares"`` fits the gain first: ``cov(t, y) / var(t)``, with t in front of the output stage and y
+    behind the batch norm; in front of a rectifier the offset is then fitted to what passes it or falls short of it by
+    half a standard deviation: what it removes need not be right. ``"batch_norm"`` re-estimates the batch norm: gain and
+    offset give the output the mean and the variance of y.
+
+    Parameters
+    ----------
+    beside
+        The integer node at the other input of the addition that a partial layer leads to, if it has been put: the
+        layer is then fitted to what that leaves of the float sum.
     """
-    moments = _moments(draft, fused, out, choices, walk, tensors)
-    gain_k = draft.gain_k
-    if choices.correction == "least_squares":
-        ratio_k = moments.ratio_to(gain_k)
-        gain_k = gain_k * np.where((ratio_k > 1 / MOST) & (ratio_k < MOST), ratio_k, 1.0)
+    points = _points(draft, fused, out, choices, walk, tensors, beside)
+    moments = _moments(points)
+    ratio_k = moments.ratio_to(draft.gain_k, choices.correction)
+    gain_k = draft.gain_k * np.where((ratio_k > 1 / MOST) & (ratio_k < MOST), ratio_k, 1.0)
     trial = finished(replace(draft, gain_k=gain_k), out, choices, fused)
     encoded_k = trial.params["multiplier_k"] / 2.0 ** trial.params["shift_k"] * out.step
-    return replace(draft, gain_k=gain_k, offset_k=moments.y_k - encoded_k * moments.t_k)
+    offset_k = moments.y_k - encoded_k * moments.t_k
+    if choices.correction == "least_squares" and fused.relu:
+        least_k = -MARGIN * np.sqrt(moments.variance_of_y_k)
+        for _ in range(PASSES):
+            seen = _moments(points, encoded_k, offset_k, least_k)
+            offset_k = np.where(seen.count_k < FEWEST, offset_k, seen.y_k - encoded_k * seen.t_k)
+    return replace(draft, gain_k=gain_k, offset_k=offset_k)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Moments:
-    """Sums of t, y, t * t and t * y per channel, as means."""
+    """Means of t, y, t * t, y * y and t * y per channel over ``count_k`` values."""
 
+    count_k: Reals
     t_k: Reals
     y_k: Reals
     tt_k: Reals
+    yy_k: Reals
     ty_k: Reals
 
-    def ratio_to(self, gain_k: Reals) -> Reals:
-        """Return the least-squares gain over ``gain_k``; 1 where t does not vary or the gain is 0."""
+    @property
+    def variance_of_y_k(self) -> Reals:
+        return np.maximum(self.yy_k - self.y_k**2, 0.0)
+
+    def ratio_to(self, gain_k: Reals, correction: Correction) -> Reals:
+        """Return the corrected gain over ``gain_k``; 1 where t does not vary or the gain is 0."""
         variance_k = self.tt_k - self.t_k**2
-        slope_k = (self.ty_k - self.t_k * self.y_k) / np.where(variance_k > 0, variance_k, 1.0)
-        return np.where((variance_k > 0) & (gain_k != 0), slope_k / np.where(gain_k != 0, gain_k, 1.0), 1.0)
+        usable_k = (variance_k > 0) & (gain_k != 0)
+        variance_k, gain_k = np.where(usable_k, variance_k, 1.0), np.where(usable_k, gain_k, 1.0)
+        if correction == "least_squares":
+            wanted_k = (self.ty_k - self.t_k * self.y_k) / variance_k
+        elif correction == "batch_norm":
+            wanted_k = np.sign(gain_k) * np.sqrt(self.variance_of_y_k / variance_k)
+        else:
+            wanted_k = gain_k
+        return np.where(usable_k, wanted_k / gain_k, 1.0)
+
+
+Points = list[tuple[Reals, Reals]]
 
 
 def _moments(
-    draft: Draft, fused: Fused, out: EdgeFormat, choices: Choices, walk: Walk, tensors: Mapping[str, Tensor]
+    points: Points, gain_k: Reals | None = None, offset_k: Reals | float = 0.0, least_k: Reals | float = 0.0
 ) -> _Moments:
-    """Return the moments of t, from the simulator with M_k = 1 and A_k = 0, and of the edge in front of a rectifier."""
+    """Return moments of all points, or, given a gain, of those where ``gain * t + offset`` or y exceeds ``least``."""
+    K = points[0][0].shape[1]
+    sums = np.zeros((6, K))
+    for t_nk, y_nk in points:
+        weight_nk = np.ones((len(t_nk), K))
+        if gain_k is not None:
+            weight_nk = ((gain_k * t_nk + offset_k > least_k) | (y_nk > least_k)).astype(np.float64)
+        powers = weight_nk, t_nk, y_nk, t_nk * t_nk, y_nk * y_nk, t_nk * y_nk
+        sums += np.stack([weight_nk.sum(0), *((weight_nk * power).sum(0) for power in powers[1:])])
+    return _Moments(sums[0], *(sums[1:] / np.maximum(sums[0], 1)))
+
+
+def _points(
+    draft: Draft,
+    fused: Fused,
+    out: EdgeFormat,
+    choices: Choices,
+    walk: Walk,
+    tensors: Mapping[str, Tensor],
+    beside: Node | None,
+) -> Points:
+    """Return, batch by batch, t from the simulator with M_k = 1 and A_k = 0, and y from the float network."""
     node = finished(draft, out, choices, fused)
     assert node.stage is not None
     K = len(draft.gain_k)
     plain = {"multiplier_k": np.ones(K, np.int64), "offset_k": np.zeros(K, np.int64), "shift_k": np.ones(K, np.int64)}
     stage = replace(node.stage, product=node.stage.centred, finish=False)
     probe = replace(node, stage=stage, params={**node.params, **plain})
-    sums, count = np.zeros((4, K)), 0
-    y_edge = fused.norm.name if fused.norm else fused.root.name
-    for t, y in zip(walk.run(probe, tensors, out), walk.target(y_edge), strict=True):
-        t_nk, y_nk = (np.asarray(v, np.float64).reshape(-1, K) for v in (t, y))
-        sums += np.stack([t_nk.sum(0), y_nk.sum(0), (t_nk * t_nk).sum(0), (t_nk * y_nk).sum(0)])
-        count += len(t_nk)
-    return _Moments(*(sums / count))
+    targets: Iterable[Floats] = walk.target(fused.norm.name if fused.norm else fused.root.name)
+    if beside is not None:
+        sums = walk.target(walk.network.consumers(fused.end)[0].name)
+        targets = (total - there for total, there in zip(sums, walk.real(beside, tensors), strict=True))
+    pairs = zip(walk.run(probe, tensors, out), targets, strict=True)
+    return [(np.asarray(t, np.float64).reshape(-1, K), np.asarray(y, np.float64).reshape(-1, K)) for t, y in pairs]

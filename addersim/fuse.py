@@ -71,3 +71,27 @@ def _only_reader(network: Network, name: str) -> Node | None:
 def _names(fused: Fused, network: Network) -> set[str]:
     names = {fused.root.name, fused.end}
     return names | {fused.norm.name} if fused.norm else names
+
+
+def output_layers(network: Network) -> set[str]:
+    """Return the layers between which and the output there is neither a layer nor a rectifier."""
+    found, to_visit = set(), [network.nodes[-1].name]
+    while to_visit:
+        node = network.node(to_visit.pop())
+        if OPS[node.kind].array is not None:
+            found.add(node.name)
+        elif node.kind != "relu":
+            to_visit += node.inputs
+    return found
+
+
+def end_layers(network: Network) -> frozenset[str]:
+    """Return the first layer and the last ones."""
+    layers = [node.name for node in network.nodes if OPS[node.kind].array is not None]
+    return frozenset({*layers[:1], *layers[-1:], *output_layers(network)})
+
+
+def inner_layers(network: Network) -> tuple[str, ...]:
+    """Return the layers that are neither first nor last, in order."""
+    ends = end_layers(network)
+    return tuple(n.name for n in network.nodes if OPS[n.kind].array is not None and n.name not in ends)

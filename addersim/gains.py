@@ -54,7 +54,8 @@ def _candidates(style: Style, m: int, magnitude: float, shift: int) -> list[tupl
         return [(value >> 1, n - 1)] if value >> m and n > 1 else [(value, n)]
     top = 1 << (m - 1)
     if style == "shift_only":
-        return [(top, s) for s in (shift, shift - 1) if 1 <= s <= MAX_SHIFT] or [(0, 1)]
+        wider = [(2 * top, 1)] if shift == 1 else []  # stands for (top, 0)
+        return [(top, s) for s in (shift, shift - 1) if 1 <= s <= MAX_SHIFT] + wider or [(0, 1)]
     powers = [1 << i for i in range(m)]
     sums = {a + b for a, b in itertools.combinations(powers, 2)} | {2 * top - b for b in powers}
     sums |= {a - b for a in powers for b in powers if a > b}

@@ -59,8 +59,9 @@ def layer_draft(fused: Fused, source: str, x: EdgeFormat, weight_bits: int, choi
         lost_k = (
             np.abs(root.params["w_krsc"] - np.clip(root.params["w_krsc"], *x.range)).astype(np.float64).sum((1, 2, 3))
         )
-        bias_k = np.rint((norm["mean"] + lost_k) / step_k).astype(np.int64)
-        gain_k, offset_k = norm["gain"] * step_k, norm["beta"]
+        exact_k = (norm["mean"] + lost_k) / step_k
+        bias_k, gain_k = np.rint(exact_k).astype(np.int64), norm["gain"] * step_k
+        offset_k = norm["beta"] + gain_k * (bias_k - exact_k)  # what B_k's rounding leaves is A_k's
     else:
         shift = 0
         folded = root.params["w_krsc"].astype(np.float64) * norm["gain"][:, None, None, None]
@@ -196,6 +197,13 @@ def _stage(
     if not np.isfinite(offset_k).all():
         raise InputError(f"layer {name!r}: the offset of its output stage is not finite")
     multiplier_k, shift_k = encode_gains(gain_k, choices.output_stage, choices.multiplier_bits, name)
+    lost = (multiplier_k == 0) & (gain_k != 0)
+    if fused is not None and fused.norm is None and fused.root.kind != "batch_norm" and lost.any():
+        ratio = float(np.abs(gain_k[lost]).max())
+        raise InputError(
+            f"layer {name!r}: without a batch norm its input's and its output's step cannot be aligned: "
+            f"their ratio is {ratio:.3g}, below 2**-32"
+        )
     partial = fused is not None and fused.partial
     zero = out.zero_point if fused is None or fused.adds_zero else 0
     offset = np.rint(offset_k / out.step * 2.0**shift_k).astype(np.int64) + (zero << shift_k)

@@ -6,20 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from addersim.choices import END_BITS, Choices, Correction
+from addersim.choices import END_BITS, Choices, Correction, Steps
 from addersim.correction import Walk, corrected
 from addersim.datapath import Datapath, Style
 from addersim.errors import InputError, nearest
-from addersim.fuse import Fused, fuse
+from addersim.formats import Formats
+from addersim.fuse import Fused, fuse, output_layers
 from addersim.integers import Draft, add_node, finished, identity_node, layer_draft, narrow_node, norm_draft
 from addersim.network import EdgeFormat, Network, Node, Tensor
 from addersim.ops import OPS
-from addersim.ops.avg_pool import AvgPool
 from addersim.quantized import QuantizedNetwork
-from addersim.ranges import Observed, RangeRule, edge_format, observe
-
-INPUT_BITS = 8
-LOGIT_BITS = 16
+from addersim.ranges import RangeRule, observe
 
 
 def quantize(
@@ -36,6 +33,7 @@ def quantize(
     correction: Correction = "none",
     weight_bits: int | None = None,
     layer_bits: Mapping[str, int] | None = None,
+    steps: Steps = "free",
 ) -> QuantizedNetwork:
     """Return the network on integers, calibrated on ``images``.
 
@@ -49,7 +47,8 @@ def quantize(
         Width of weights and inputs of all layers but the first and the last, which keep 8 bits. Where several
         layers make the output side by side, as in a detector, all of them are last.
     residual_bits
-        Width of edges that a residual addition reads.
+        Width of edges that a residual addition reads. An adder layer behind one reads fewer bits by a right shift: the
+        residual edge's step is that of its narrowest adder layer over a power of two.
     range
         How an edge's range is chosen: ``"mse"`` (least squared error), ``"quantile"`` or ``"max"``.
     quantile
@@ -63,15 +62,18 @@ def quantize(
         the narrowest registers that cannot overflow.
     correction
         ``"mean"`` moves every output channel's offset so that its mean error on the calibration images is zero,
-        ``"least_squares"`` fits its gain as well; layer by layer, behind the integer layers that come before it. The
-        results are M_k, A_k and n_k like any others. Off by default: at 8 bits it gains nothing and takes as long again
-        as the rest; at 4 bits and below, or with ``"shift_only"``, it pays. See :func:`addersim.correction.corrected`.
+        ``"least_squares"`` fits its gain as well; ``"batch_norm"`` re-estimates mean and variance of the batch norm.
+        Layer by layer, behind the integer layers that come before it. The results are M_k, A_k and n_k like any others.
+        Off by default: at 8 bits it gains nothing and takes as long again as the rest; at 4 bits and below, or with
+        ``"shift_only"``, least squares pay. See :func:`addersim.correction.corrected`.
     weight_bits
         Width of the weights where it is not ``bits``. In adder layers it is at most ``bits``: the weights' step is
         ``2**(bits - weight_bits)`` times the inputs', which is ``weight_shift`` of their datapath.
     layer_bits
         Widths of weights and inputs of single layers, by name, instead of ``bits`` and ``weight_bits``; of the first
         and the last layer, if they are not adder layers, it is the weights' width.
+    steps
+        ``"free"``, or ``"power_of_two"`` for the steps of all edges. The weights of multiplier layers keep their own.
 
     Raises
     ------
@@ -93,7 +95,7 @@ def quantize(
     """
     stage = output_stage, multiplier_bits, datapath
     widths = weight_bits, layer_bits or {}
-    choices = Choices(bits, residual_bits, range, quantile, *stage, correction, *widths)
+    choices = Choices(bits, residual_bits, range, quantile, *stage, correction, *widths, steps)
     plan = fuse(network)
     layers = [f.root.name for f in plan if OPS[f.root.kind].array is not None]
     for name in choices.layer_bits:
@@ -101,8 +103,8 @@ def quantize(
             raise InputError(f"layer_bits: no layer {name!r}{nearest(name, layers)}")
     ends = {f.norm.name if f.norm else f.root.name for f in plan}
     walk = Walk(network, images, ends) if correction != "none" else None
-    build = _Build(network, observe(network, images), choices, walk)
-    last = {*layers[-1:], *_output_layers(network)}
+    build = _Build(network, Formats(network, observe(network, images), choices), walk)
+    last = {*layers[-1:], *output_layers(network)}
     for fused in plan:
         _place(build, fused, is_first=fused.root.name in layers[:1], is_last=fused.root.name in last)
     if build.alias[network.nodes[-1].name] != build.nodes[-1].name:
@@ -115,8 +117,7 @@ class _Build:
     """The quantised nodes so far, and which quantised edge stands for a float edge."""
 
     network: Network
-    observed: Mapping[str, Observed]
-    choices: Choices
+    formats: Formats
     walk: Walk | None
     nodes: list[Node] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -133,10 +134,21 @@ class _Build:
     def put_draft(self, draft: Draft, form: EdgeFormat, fused: Fused) -> str:
         """Append a layer or batch norm in front of ``form``, its output stage corrected if that is wanted."""
         if self.walk is not None:
-            draft = corrected(draft, fused, form, self.choices, self.walk, self.tensors)
+            draft = corrected(draft, fused, form, self.choices, self.walk, self.tensors, self._beside(fused))
         node = finished(draft, form, self.choices, fused)
         assert node.stage is not None
         return self.put(node, _edge(fused, form, node.stage.product.bits), fused.end)
+
+    def _beside(self, fused: Fused) -> Node | None:
+        """Return the node at the other input of the addition that ``fused`` leads to, if it has been put."""
+        if not fused.partial:
+            return None
+        others = [name for name in self.network.consumers(fused.end)[0].inputs if name != fused.end]
+        return self.node(self.alias[others[0]]) if others and others[0] in self.alias else None
+
+    @property
+    def choices(self) -> Choices:
+        return self.formats.choices
 
     def format(self, name: str) -> EdgeFormat:
         form = self.tensors[name].format
@@ -147,27 +159,17 @@ class _Build:
         return next(node for node in self.nodes if node.name == name)
 
 
-def _output_layers(network: Network) -> set[str]:
-    """Return the layers between which and the output there is neither a layer nor a rectifier."""
-    found, to_visit = set(), [network.nodes[-1].name]
-    while to_visit:
-        node = network.node(to_visit.pop())
-        if OPS[node.kind].array is not None:
-            found.add(node.name)
-        elif node.kind != "relu":
-            to_visit += node.inputs
-    return found
-
-
 def _place(build: _Build, fused: Fused, is_first: bool, is_last: bool) -> None:
     """Append what ``fused`` becomes, with the requantisations that its inputs need."""
     root, inputs = fused.root, [build.alias[name] for name in fused.root.inputs]
     if root.kind == "input":
-        name = build.put(root, _input_format(build), root.name)
+        name = build.put(root, build.formats.of_input(), root.name)
     elif root.kind == "add":
         name = _add(build, fused, inputs)
     elif root.kind == "batch_norm":
-        name = build.put_draft(norm_draft(fused, inputs[0], build.format(inputs[0])), _format(build, fused), fused)
+        name = build.put_draft(
+            norm_draft(fused, inputs[0], build.format(inputs[0])), build.formats.behind(fused), fused
+        )
     elif OPS[root.kind].array is not None:
         name = _layer(build, fused, inputs[0], is_first, is_first or is_last)
     elif root.kind == "concat":
@@ -188,14 +190,14 @@ def _moved(build: _Build, fused: Fused, inputs: list[str]) -> str:
 def _layer(build: _Build, fused: Fused, source: str, first: bool, end: bool) -> str:
     choices, name = build.choices, fused.root.name
     multiplier = OPS[fused.root.kind].array == "multiplier"
-    needed, weight_bits = choices.input_bits(name), choices.weights(name)
+    needed, weight_bits = build.formats.input_bits(fused.root), choices.weights(name)
     if end and multiplier:
-        needed, weight_bits = max(END_BITS, needed), choices.layer_bits.get(name, END_BITS)
+        weight_bits = choices.layer_bits.get(name, END_BITS)
     if build.format(source).bits > needed and not (first and multiplier):
         source = _narrow(build, source, fused.root.inputs[0], needed)
     x = build.format(source)
     draft = layer_draft(fused, source, x, weight_bits if multiplier else min(weight_bits, x.bits), choices)
-    return build.put_draft(draft, _format(build, fused), fused)
+    return build.put_draft(draft, build.formats.behind(fused), fused)
 
 
 def _edge(fused: Fused, form: EdgeFormat, product_bits: int) -> EdgeFormat:
@@ -209,17 +211,14 @@ def _narrow(build: _Build, source: str, float_edge: str, bits: int) -> str:
     """Return an edge of ``bits`` bits that stands for ``source``, made once."""
     name = f"{source}.{bits}bit"
     if name not in build.tensors:
-        c = build.choices
-        centred = build.format(source).zero_point != 0
-        form = edge_format(
-            float_edge, build.observed[float_edge], bits, rule=c.range, quantile=c.quantile, centred=centred
-        )
-        build.put(narrow_node(name, source, build.format(source), form, c), form, float_edge)
+        x = build.format(source)
+        form = build.formats.narrow(float_edge, x, bits)
+        build.put(narrow_node(name, source, x, form, build.choices), form, float_edge)
     return name
 
 
 def _add(build: _Build, fused: Fused, inputs: list[str]) -> str:
-    form = _format(build, fused)
+    form = build.formats.behind(fused)
     branches = []
     for i, name in enumerate(inputs):
         node = build.node(name)
@@ -242,7 +241,7 @@ def _rescaled(build: _Build, name: str, form: EdgeFormat) -> str:
 
 def _concat(build: _Build, fused: Fused, inputs: list[str]) -> str:
     """All inputs take the format that the concatenated edge would have; those that it alone reads have it already."""
-    form = _format(build, fused)
+    form = build.formats.behind(fused)
     sources = []
     for i, name in enumerate(inputs):
         if build.format(name) != form:
@@ -250,45 +249,3 @@ def _concat(build: _Build, fused: Fused, inputs: list[str]) -> str:
             name = build.put(narrow, form, fused.root.inputs[i])
         sources.append(name)
     return build.put(replace(fused.root, inputs=tuple(sources)), form, fused.end)
-
-
-def _input_format(build: _Build) -> EdgeFormat:
-    name = build.network.nodes[0].name
-    magnitude = build.observed[name].magnitude
-    if magnitude == 0:
-        raise InputError("the calibration images are all zero")
-    return EdgeFormat(INPUT_BITS, True, magnitude / (2 ** (INPUT_BITS - 1) - 1))
-
-
-def _format(build: _Build, fused: Fused) -> EdgeFormat:
-    """Return the format of the rounded edge that ``fused`` leads to (its addition's, if it is partial)."""
-    network, c = build.network, build.choices
-    end = fused.end
-    if fused.partial:
-        addition = next(f for f in fuse(network) if f.root.name == network.consumers(end)[0].name)
-        return _format(build, addition)
-    if end == network.nodes[-1].name:
-        return EdgeFormat(LOGIT_BITS, True, (build.observed[end].magnitude or 1.0) / (2 ** (LOGIT_BITS - 1) - 1))
-    readers = _readers(network, end)
-    if [reader.kind for reader in readers] == ["concat"]:
-        return _format(build, Fused(readers[0], None, False, readers[0].name, False))
-    residual = any(reader.kind == "add" for reader in readers)
-    wanted = [c.input_bits(reader.name) for reader in readers if OPS[reader.kind].array is not None]
-    return edge_format(
-        end,
-        build.observed[end],
-        c.residual_bits if residual else max(wanted, default=c.bits),
-        rule=c.range,
-        quantile=c.quantile,
-        centred=any(OPS[reader.kind].array == "adder" for reader in readers),
-        power_of_two=residual and c.output_stage != "multiplier_shift",
-    )
-
-
-def _readers(network: Network, name: str) -> list[Node]:
-    """Return who reads an edge's codes, looking through operations that only move or select them."""
-    found = []
-    for node in network.consumers(name):
-        moves = node.kind not in ("add", "batch_norm", "concat") and OPS[node.kind].array is None
-        found += _readers(network, node.name) if moves and not isinstance(OPS[node.kind], AvgPool) else [node]
-    return found

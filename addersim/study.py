@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from addersim.choices import Correction
+from addersim.choices import Correction, Steps
 from addersim.costs import load_table
 from addersim.dataflows import load_dataflow
 from addersim.datapath import Style
@@ -92,6 +92,7 @@ class Quantization(Record):
     correction: Correction = "none"
     weight_bits: Annotated[int, Field(ge=2, le=16)] | None = None
     layer_bits: dict[str, Annotated[int, Field(ge=2, le=16)]] = Field(default_factory=dict)
+    steps: Steps = "free"
 
 
 class Evaluation(Record):

@@ -25,6 +25,8 @@ import emulation
 import layers
 import machines
 import networks
+import numpy as np
+import roofline
 import torch
 import torch.nn.functional as F
 from timing import interleave, pin, show
@@ -59,7 +61,17 @@ def training(rounds: int) -> None:
         }
         x = torch.randn(32, C, size, size)
         contest = {name: partial(forward_backward, forward, x) for name, forward in forwards.items()}
-        show(f"forward + backward, {C} channels, {size} x {size}, batch 32", interleave(contest, max(1, rounds // 3)))
+        times = interleave(contest, max(1, rounds // 3))
+        show(f"forward + backward, {C} channels, {size} x {size}, batch 32", times)
+        say_limit(9 * C * C * size * size * 32, float(np.median(times["torch conv2d"])), rounds)
+
+
+def say_limit(taps: int, conv2d_s: float, rounds: int) -> None:
+    """Print what the loops would take at least: two of the adders' own and one of products, or three of products."""
+    forward, clipped, products = (roofline.best_s(name, rounds) for name in ("forward32", "clipped32", "products32"))
+    ours_s, theirs_s = taps * (forward + clipped + products), taps * 3 * products
+    print(f"  in registers, nothing loaded: {1e3 * ours_s:.2f} ms for adders ({ours_s / conv2d_s:.2f} x conv2d as "
+          f"measured), {1e3 * theirs_s:.2f} ms for products ({ours_s / theirs_s:.2f} x)")  # fmt: skip
 
 
 def forward_backward(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> None:

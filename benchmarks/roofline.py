@@ -9,13 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from timing import Times, ratio
+import numpy as np
+from timing import Times, interleave, ratio
 
 from addersim.kernels.isa import instruction_sets
 
 LIMIT = "limit"
 TURNS = 20_000  # of the loop, 12 vectors of taps each
-OPERAND_BYTES = {"distance8": 1, "maxima16": 2, "products8": 1}
+OPERAND_BYTES = {"distance8": 1, "maxima16": 2, "products8": 1, "forward32": 4, "clipped32": 4, "products32": 4}
 VECTOR_BYTES = {"avx512": 64, "avx2": 32, "sse2": 16}
 
 
@@ -40,6 +41,12 @@ def share(times: Times, name: str, ours: str, ours_taps: int) -> float:
     """Return the part of the core's limit, the best loop's of all sets, that ``ours`` reaches with so many taps."""
     rows = [row for row in times if row.startswith(LIMIT)]
     return min(ratio(times, row, ours) * ours_taps / taps(name, row.split(", ")[1]) for row in rows)
+
+
+def best_s(name: str, rounds: int) -> float:
+    """Return the seconds that a tap takes at least, by the best set of instructions."""
+    times = interleave(limits(name), rounds)
+    return min(float(np.median(t)) / taps(name, row.split(", ")[1]) for row, t in times.items())
 
 
 def taps(name: str, isa: str) -> int:

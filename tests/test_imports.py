@@ -33,6 +33,7 @@ FLOORS = [
     {
         "importer",
         "exported",
+        "formats",
         "fuse",
         "gains",
         "ranges",
@@ -41,6 +42,7 @@ FLOORS = [
         "correction",
         "quantize",
         "replay",
+        "requantise",
         "simulate",
         "counts",
         "activity",
@@ -48,7 +50,7 @@ FLOORS = [
     {"bill"},
     {"charges"},
     {"topology", "scratchpads", "traffic", "residency", "latency", "arithmetic", "area"},
-    {"validate", "dump", "evaluate", "accumulators"},
+    {"validate", "dump", "evaluate", "accumulators", "widths"},
     {"compare", "arrays", "machines", "study"},
     {"tornado"},
     {"outcome"},
@@ -68,6 +70,9 @@ BORROWED = {
     ("study", "nn"),
     ("listing", "nn"),
     ("cli", "train"),
+    *(("train", name) for name in ("choices", "fuse", "importer", "ops", "quantize", "quantized", "requantise")),
+    ("train", "simulate"),  # training on integers runs what the simulator runs
+    ("train", "study"),  # a recipe's quantization has the keys of a study's
     ("train", "report"),  # the look of its figure, loaded late
 }
 

@@ -102,3 +102,14 @@ def test_the_accumulators_report_without_data_says_so_in_one_line(tmp_path):
     done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == f"run.py: {tmp_path / 'nowhere'}: no such folder; expected the files of cifar10\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [((), "expected CHECKPOINT FOLDER [ROW ...]"), (("a.pth", "runs", "7"), "row '7': expected one of '3', '4', ")],
+)
+def test_fine_tuning_says_in_one_line_what_it_wants(arguments, says):
+    script = [sys.executable, str(ROOT / "reports" / "quantisation" / "finetune.py"), *arguments]
+    done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith(f"finetune.py: {says}") and done.stderr.count("\n") == 1

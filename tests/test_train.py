@@ -97,7 +97,8 @@ def test_missing_recipe(tmp_path):
 @pytest.mark.parametrize("file", sorted(f.name for f in files("addersim.train").joinpath("recipes").iterdir()))
 def test_shipped_recipes_are_valid_and_named_after_what_they_make(file):
     got = read_recipe(files("addersim.train").joinpath("recipes", file))
-    assert file == f"{got.model}-{got.dataset}.toml"
+    bits = "" if got.quantization is None else f"-{got.quantization.bits}bit"
+    assert file == f"{got.model}-{got.dataset}{bits}.toml"
     assert got.test_at_end or not got.validation_images  # the card of shipped weights says what the test images say
 
 

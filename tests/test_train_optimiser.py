@@ -22,11 +22,12 @@ def steps(chosen, model):
     return drawn
 
 
-@pytest.mark.parametrize("kind", ["adaptive", "global"])
-def test_two_steps_are_sgd_written_out(kind):
+@pytest.mark.parametrize(("kind", "others"), [("adaptive", None), ("global", None), ("adaptive", 0.1)])
+def test_two_steps_are_sgd_written_out(kind, others):
     model = build_model("lenet5_adder")
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     chosen = recipe(learning_rate=0.02, momentum=0.8, weight_decay=0.01, adder_rate=kind, adder_rate_factor=50, eta=0.3)
+    chosen = chosen.model_copy(update={"eta_others": others})
     drawn = steps(chosen, model)
     adders = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, AdderConv2d | AdderLinear)}
     assert adders == {"conv2.weight", "fc1.weight", "fc2.weight"}
@@ -38,6 +39,8 @@ def test_two_steps_are_sgd_written_out(kind):
                 g = g * 0.3 * math.sqrt(g.numel()) / g.norm()
             elif name in adders:
                 rate *= 50
+            elif others is not None:
+                g = g * others * math.sqrt(g.numel()) / g.norm()
             velocity = 0.8 * velocity + g + 0.01 * w
             w = w - rate * velocity
         torch.testing.assert_close(parameter.double(), w, rtol=1e-5, atol=1e-6)

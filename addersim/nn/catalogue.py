@@ -82,9 +82,15 @@ def model_card(name: str) -> ModelCard:
 
 
 def weights_by_dataset(model_name: str) -> dict[str, Path]:
-    """Return the files of weights shipped for a model, by the data set they were trained on."""
+    """Return the files of weights shipped for a model, by the data set they were trained on; floats only."""
     found = sorted(WEIGHTS.glob(f"{model_name}-*.safetensors"))
-    return {file.stem.removeprefix(f"{model_name}-"): file for file in found}
+    return {file.stem.removeprefix(f"{model_name}-"): file for file in found if not file.stem.endswith("bit")}
+
+
+def weights_file(name: str) -> Path:
+    """Return the file of the shipped weights of that name, such as ``lenet5_adder-mnist``, else ``name`` as a path."""
+    shipped = WEIGHTS / f"{name}.safetensors"
+    return shipped if shipped.is_file() else Path(name)
 
 
 def shipped_weights(model_name: str, dataset: str | None = None) -> Path:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from addersim.kernels import _native
+from addersim.loops import Window
 from addersim.network import Node, Shape
 from addersim.ops import OPS, Arguments, Floats, Imported
 from addersim.ops.array_layer import ArrayLayer, patches
@@ -28,6 +30,8 @@ class AdderConv2d(ArrayLayer):
 
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         window, w_krsc = self.window(node), node.params["w_krsc"]
+        if xs[0].dtype == w_krsc.dtype == np.float32:
+            return np.asarray(node.params.get("bias_k", np.float32(0)) + _compiled(xs[0], w_krsc, window))
         x_npqrsc = patches(xs[0], window)
         parts = [
             l1_distance(x.reshape(*x.shape[:3], -1), w.reshape(len(w), -1))
@@ -37,6 +41,15 @@ class AdderConv2d(ArrayLayer):
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:
         return window_examples(self.kind)
+
+
+def _compiled(x_nhwc: Floats, w_krsc: Floats, window: Window) -> Floats:
+    """Return ``-sum |x - w|`` in float32 from the compiled core, which lays images out as torch does."""
+    x_nchw, w_kcrs = (np.ascontiguousarray(np.moveaxis(a, -1, 1)) for a in (x_nhwc, w_krsc))
+    y_nkpq = np.empty((len(x_nchw), len(w_krsc), *window.out_size(*x_nchw.shape[2:])), np.float32)
+    how = tuple(window.stride), tuple(window.padding), tuple(window.dilation), window.groups
+    _native.adder_forward(x_nchw, w_kcrs, y_nkpq, *how)
+    return np.ascontiguousarray(np.moveaxis(y_nkpq, 1, -1))
 
 
 def l1_distance(x: Floats, w_kd: Floats) -> Floats:

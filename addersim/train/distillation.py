@@ -24,7 +24,6 @@ between both, averaged over the layers; all weights of the terms; one learning r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from addersim.errors import InputError
-from addersim.nn.catalogue import CATALOGUE, WEIGHTS, model_card
+from addersim.nn.catalogue import CATALOGUE, model_card, weights_file
 from addersim.nn.checkpoint import load_checkpoint
 from addersim.nn.layers import AdderConv2d, AdderLinear
 from addersim.nn.models import build_model
@@ -151,8 +150,7 @@ def _teacher(how: Teacher, name: str, card: DatasetCard, seed: int) -> nn.Module
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return build_model(name, card.classes)
-    shipped = WEIGHTS / f"{how.weights}.safetensors"
-    return load_checkpoint(name, shipped if shipped.is_file() else Path(how.weights))
+    return load_checkpoint(name, weights_file(how.weights))
 
 
 def _adder_layers(model: nn.Module) -> dict[str, AdderConv2d | AdderLinear]:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from addersim.errors import InputError
 from addersim.nn.batch_norm import reestimate_batch_norm
 from addersim.nn.catalogue import model_card
+from addersim.quantized import QuantizedNetwork
+from addersim.simulate import simulate
 from addersim.train.batches import batches, normalise
 from addersim.train.curves import write_curves
 from addersim.train.data import load_dataset
@@ -25,6 +27,7 @@ from addersim.train.finite import first_not_finite, first_not_finite_parameter
 from addersim.train.optimiser import learning_rate, set_learning_rate
 from addersim.train.processes import joined, threads
 from addersim.train.progress import Ticker, said, ticker
+from addersim.train.qat import IntegerModule
 from addersim.train.recipe import Recipe
 from addersim.train.run import Run, labels_of, resume_run, start, state
 from addersim.train.task import TASKS
@@ -59,6 +62,10 @@ def train(
     command: str | None = None,
 ) -> Result:
     """Train a model and write ``<model>-<dataset>.safetensors``, its JSON card, ``epochs.csv`` and ``curves.svg``.
+
+    With ``quantization`` in the recipe, the network of integers is ``<model>-<dataset>-<bits>bit.safetensors``
+    (:meth:`addersim.QuantizedNetwork.load`), the card is about it, and the weights beside it are those from which the
+    integers were made.
 
     Under ``torchrun`` several processes share every batch, and the first of them alone writes; running statistics of
     batch norms are those of each process's part, and averaged at the end of an epoch.
@@ -131,6 +138,8 @@ def _epoch(run: Run, epoch: int, tick: Ticker) -> Epoch:
     loss_sum, seen, tally = 0.0, 0, torch.zeros(1, dtype=torch.int64)
     how, card, part = recipe.augmentation, run.dataset.card, (processes.rank, processes.count)
     for images, labels in batches(*run.train, recipe.batch_size, how, card, generator, run.task.augmented, part):
+        if recipe.schedule == "batch":
+            set_learning_rate(run.optimiser, learning_rate(recipe, epoch + seen / len(run.train[0])))
         loss, counted = _gradients(run, images, labels)
         if not math.isfinite(loss):
             where = first_not_finite(run.model, images) or "the loss itself, or another process's part of it,"
@@ -187,22 +196,38 @@ def merit_percent(model: nn.Module, images: Tensor, labels: Tensor, dataset: Dat
     return task.percent(tally)
 
 
+def simulated_percent(qnet: QuantizedNetwork, images: Tensor, labels: Tensor, dataset: Dataset) -> float:
+    """Return the figure of merit of a network of integers, from :func:`addersim.simulate`, on uint8 images."""
+    task, tally = TASKS[dataset.card.task], torch.zeros(1, dtype=torch.int64)
+    for x, y in zip(torch.split(images, 500), torch.split(labels, 500), strict=True):
+        logits = simulate(qnet, normalise(x, dataset.card).numpy()).logits
+        tally = tally + task.tally(torch.from_numpy(logits), y)
+    return task.percent(tally)
+
+
 def _finish(run: Run, folder: Path, history: Sequence[Epoch], command: str | None) -> Result:
     """Measure once, on the test images unless some were held out, and write weights and card."""
     dataset, stem = run.dataset, f"{run.recipe.model}-{run.recipe.dataset}"
     test = torch.from_numpy(dataset.test_images), labels_of(dataset.test_labels)
     held_out_only = run.recipe.validation_images and not run.recipe.test_at_end
     on, measured = ("validation", run.held_out) if held_out_only else ("test", test)
-    merit = merit_percent(run.model, *measured, dataset)
+    floats, model, qnet = folder / f"{stem}.safetensors", run.model, None
+    if isinstance(model, IntegerModule) and run.recipe.quantization is not None:
+        qnet, stem = model.export(), f"{stem}-{run.recipe.quantization.bits}bit"
+        model, merit = model.module, simulated_percent(qnet, *measured, dataset)
+    else:
+        merit = merit_percent(model, *measured, dataset)
     weights, card = folder / f"{stem}.safetensors", folder / f"{stem}.json"
     result = Result(weights, card, tuple(history), merit, run.task.metric)
     if not run.processes.first:
         return result
-    write_weights(weights, run.model.state_dict())
+    write_weights(floats, model.state_dict())
+    if qnet is not None:
+        qnet.save(weights)
     write_curves(folder / "curves.svg", history)
     facts = {
         run.task.metric: merit,
-        "measured_on": f"{len(measured[0])} {on} images, float32",
+        "measured_on": f"{len(measured[0])} {on} images, {'float32' if qnet is None else 'integers'}",
         "command": command or f"addersim train {stem}.toml --out {folder.name}",
         "seconds": round(sum(row.seconds for row in history)),
     }

@@ -13,8 +13,11 @@ from addersim.nn.rates import adaptive_rate, parameter_groups
 from addersim.train.recipe import Recipe
 
 
-def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Return ``0.5 * learning_rate * (1 + cos(pi * epoch / epochs))``, as in huawei-noah/AdderNet main.py."""
+def learning_rate(recipe: Recipe, epoch: float) -> float:
+    """Return ``0.5 * learning_rate * (1 + cos(pi * epoch / epochs))``, as in huawei-noah/AdderNet main.py.
+
+    ``epoch`` counts from 0; with ``schedule = "batch"`` it is the part of the epoch that is done, too.
+    """
     return 0.5 * recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs))
 
 
@@ -22,14 +25,16 @@ def sgd(recipe: Recipe, model: nn.Module, others: Sequence[nn.Parameter]) -> tor
     """Return SGD over a model and what is trained along with it, the weights of adder layers in the second group.
 
     Every group has a ``factor``, by which :func:`set_learning_rate` multiplies its learning rate: 1, but for adder
-    layers under ``adder_rate = "global"``. Under ``"adaptive"`` every step first rescales their gradients.
+    layers under ``adder_rate = "global"``. Under ``"adaptive"`` every step first rescales their gradients, and with
+    ``eta_others`` those of all other parameters.
     """
     adaptive = recipe.adder_rate == "adaptive"
     eta, factor = (recipe.eta, 1.0) if adaptive else (None, recipe.adder_rate_factor)
     rest, adders = parameter_groups(model, eta, factor=factor)
-    groups = [{"params": [*rest["params"], *others], "factor": 1.0}, *([adders] if adders["params"] else [])]
+    own = {} if recipe.eta_others is None else {"eta": recipe.eta_others}
+    groups = [{"params": [*rest["params"], *others], "factor": 1.0, **own}, *([adders] if adders["params"] else [])]
     optimiser = torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
-    if adaptive and adders["params"]:
+    if any("eta" in group for group in groups):
         adaptive_rate(optimiser)
     return optimiser
 

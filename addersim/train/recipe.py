@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from addersim.nn.catalogue import model_card
+from addersim.study import Quantization
 from addersim.toml import Record, read
 from addersim.train.datasets import FOLDER, dataset_card
 
@@ -39,6 +40,17 @@ class Teacher(Record):
     feature_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
 
 
+class FineTuning(Quantization):
+    """Quantisation-aware training: the arguments of :func:`addersim.quantize`, and how the network starts.
+
+    ``calibration_images`` training images, drawn by the recipe's seed, decide the steps. ``learned_steps`` makes the
+    steps parameters: see :class:`addersim.train.qat.IntegerModule`.
+    """
+
+    calibration_images: Annotated[int, Field(ge=1)] = 200
+    learned_steps: bool = False
+
+
 class Recipe(Record):
     """One training run. The defaults are those of the published AdderNet code (huawei-noah/AdderNet main.py).
 
@@ -46,7 +58,9 @@ class Recipe(Record):
 
     ``eta`` scales the gradients of adder layers (:func:`addersim.nn.adaptive_rate`) and does nothing
     in a network without them. With ``adder_rate = "global"`` gradients of adder layers are not scaled; instead
-    their learning rate is ``adder_rate_factor`` times that of the other layers. ``weight_gradient`` is the
+    their learning rate is ``adder_rate_factor`` times that of the other layers. ``eta_others`` scales the gradients of
+    all other parameters, each tensor's, in the way of ``eta``: on few bits those of the first layers are thousands of
+    times those of the last. ``weight_gradient`` is the
     full-precision one or that of the sign. Both are for the paper's ablation (Chen et al., CVPR 2020).
 
     The last ``validation_images`` training images are held out and measured after every epoch: such a run looks
@@ -55,6 +69,11 @@ class Recipe(Record):
     ``precision = "bfloat16"`` lets convolutions and linear layers multiply in bfloat16 (torch.autocast), which halves
     the time of a CNN on a processor that has such instructions; weights, adder layers, batch norms and every
     measurement stay in float32.
+
+    ``start`` is the network to go on from instead of a freshly drawn one: a file of weights (from where the command
+    runs) or the name of shipped ones. With a table ``quantization`` the network runs on integers from the first batch
+    on. The learning rate follows its cosine from epoch to epoch, or with ``schedule = "batch"`` from batch to batch,
+    down to 0, which suits runs of few epochs.
 
     ``batch_norm_images``: before a measurement, means and variances of the batch norms are taken anew from so
     many training images, since running ones lag behind the drifting weights of adder layers; 0 keeps them.
@@ -68,10 +87,14 @@ class Recipe(Record):
     momentum: Share = 0.9
     weight_decay: Share = 5e-4
     eta: Positive = 0.2
+    eta_others: Positive | None = None
     weight_gradient: Literal["full", "sign"] = "full"
     adder_rate: Literal["adaptive", "global"] = "adaptive"
     adder_rate_factor: Positive = 100.0
     precision: Literal["float32", "bfloat16"] = "float32"
+    schedule: Literal["epoch", "batch"] = "epoch"
+    start: str | None = None
+    quantization: FineTuning | None = None
     teacher: Teacher | None = None
     augmentation: Augmentation = Augmentation()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -85,6 +108,24 @@ class Recipe(Record):
     def _weights_alone(cls, value: Any) -> Any:
         """Let ``teacher = "FILE"`` stand for ``teacher = { weights = "FILE" }``."""
         return {"weights": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fits_integers(self) -> Recipe:
+        """Refuse what goes together with no integers."""
+        if self.quantization is None:
+            return self
+        if self.start is None:
+            raise ValueError("quantization fine-tunes a trained network: expected start, a file or shipped weights")
+        taught = self.teacher is not None and self.teacher.method != "logits"
+        for wrong, key, why in (
+            (self.batch_norm_images > 0, "batch_norm_images", "batch norms keep their statistics"),
+            (self.weight_gradient != "full", "weight_gradient", "integers take the full-precision gradient"),
+            (self.precision != "float32", "precision", "there are integers instead of floats"),
+            (taught, "teacher.method", "only the teacher's logits are compared"),
+        ):
+            if wrong:
+                raise ValueError(f"{key} does not go with quantization: {why}")
+        return self
 
 
 def read_recipe(file: str | Path) -> Recipe:

@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from addersim.errors import InputError
-from addersim.nn.catalogue import model_card
+from addersim.nn.catalogue import model_card, weights_file
+from addersim.nn.checkpoint import load_checkpoint
 from addersim.nn.models import build_model
-from addersim.train.datasets import Dataset
+from addersim.train.batches import normalise
+from addersim.train.datasets import Dataset, DatasetCard
 from addersim.train.distillation import KernelDistiller, LogitsDistiller, build_distiller
 from addersim.train.files import Epoch, read_checkpoint
 from addersim.train.optimiser import set_weight_gradient, sgd
 from addersim.train.processes import Processes
+from addersim.train.qat import IntegerModule
 from addersim.train.recipe import Recipe
 from addersim.train.task import TASKS, Task
 
@@ -61,7 +64,7 @@ class Run:
 
 
 def start(recipe: Recipe, dataset: Dataset, processes: Processes) -> Run:
-    """Return a run before its first epoch, with weights drawn from the recipe's seed."""
+    """Return a run before its first epoch, with the recipe's ``start``, or weights drawn from its seed."""
     card = dataset.card
     wanted = model_card(recipe.model)
     if (wanted.input_shape, wanted.task) != (card.input_shape, card.task):
@@ -77,14 +80,34 @@ def start(recipe: Recipe, dataset: Dataset, processes: Processes) -> Run:
     if recipe.teacher is not None and card.task != "classification":
         raise InputError(f"teacher: {card.name} is for {card.task}, teachers know classification only")
     images, labels = torch.from_numpy(dataset.train_images), labels_of(dataset.train_labels)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model = build_model(recipe.model, card.classes)
+    model = _model(recipe, card, images[:kept])
     set_weight_gradient(recipe, model)
     distiller = build_distiller(recipe, card, model)
     learned = [p for p in distiller.parameters() if p.requires_grad] if distiller is not None else []
     halves = (images[:kept], labels[:kept]), (images[kept:], labels[kept:])
     return Run(recipe, dataset, processes, model, distiller, sgd(recipe, model, learned), *halves)
+
+
+def _model(recipe: Recipe, card: DatasetCard, images: Tensor) -> nn.Module:
+    """Return the model before its first epoch; on integers, calibrated on some of ``images``, if that is wanted.
+
+    Raises
+    ------
+    InputError
+        If the weights to start from do not fit, or the network cannot be quantised.
+    """
+    if recipe.start is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            return build_model(recipe.model, card.classes)
+    model = load_checkpoint(recipe.model, weights_file(recipe.start))
+    if (classes := model(torch.zeros(1, *card.input_shape)).shape[1]) != card.classes:
+        raise InputError(f"start: {recipe.start} has {classes} classes, {card.name} has {card.classes}")
+    if (how := recipe.quantization) is None:
+        return model
+    chosen = np.random.default_rng(recipe.seed).permutation(len(images))[: how.calibration_images]
+    settings = how.model_dump(exclude={"calibration_images", "learned_steps"})
+    return IntegerModule(model, normalise(images[chosen], card).numpy(), learned_steps=how.learned_steps, **settings)
 
 
 def labels_of(labels: NDArray[np.unsignedinteger[Any]]) -> Tensor:

@@ -1,0 +1,309 @@
+"""IntegerModule: a torch module whose forward pass is the integer simulator, for quantisation-aware training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from addersim.choices import Choices
+from addersim.errors import InputError
+from addersim.fixed import Ints
+from addersim.fuse import Fused, fuse
+from addersim.importer import from_torch
+from addersim.network import EdgeFormat, Node
+from addersim.ops import OPS
+from addersim.quantize import quantize
+from addersim.quantized import QuantizedNetwork
+from addersim.requantise import Layout, absorbed, is_partial, layout, requantise
+from addersim.train.integer_gradients import Layer, Replace, Round, Stage, channels, moved, real
+from addersim.train.integer_pass import Pass
+
+NAMES = {
+    "w_krsc": "weight",
+    "bias_k": "bias",
+    "gamma_k": "weight",
+    "beta_k": "bias",
+    "mean_k": "running_mean",
+    "var_k": "running_var",
+}
+
+
+class IntegerModule(nn.Module):
+    """A float module, executed on integers: :meth:`forward` runs the kernels that :func:`addersim.simulate` runs.
+
+    In every call the parameters of ``module`` become integers by the functions of :func:`addersim.quantize` (weights,
+    B_k, M_k, A_k, n_k), and every node runs on integers. The result is ``code * step`` of the output edge. The
+    backward pass gives the float layers' gradients at the values that the integers stand for, straight through the
+    roundings, and zero outside the clamps: :mod:`addersim.train.integer_gradients`.
+
+    Batch norms of adder layers take mean and variance from the batch in training, and move the running ones, as
+    anywhere: the distances' means follow every weight, and statistics that stay are wrong by more than sigma after a
+    few steps. Both are integers' statistics, and what they make is in the integers. In evaluation, and in batch norms
+    of multiplier layers always, the running ones count. ``executed`` is the network that the latest call ran.
+
+    Parameters
+    ----------
+    module
+        Every layer with parameters must be a module of its own. Its gammas and betas are changed to those of the
+        correction, if ``settings`` name one, and its running statistics to those of the integers.
+    images
+        Calibration images, N C H W, training images only. They decide all widths and steps.
+    learned_steps
+        Make the steps of rounded edges parameters: ``steps`` holds their logarithms. Powers of two, the input's and
+        the output's stay.
+    **settings
+        Those of :func:`addersim.quantize`.
+
+    Raises
+    ------
+    InputError
+        As :func:`addersim.from_torch` and :func:`addersim.quantize` do, or if a layer's parameters are not those of a
+        module of its name.
+
+    Examples
+    --------
+    >>> import addersim, torch
+    >>> from addersim.nn import load_checkpoint
+    >>> images, _ = addersim.sample("fashion_sample", limit=4)
+    >>> module = IntegerModule(load_checkpoint("lenet5_adder"), images, bits=4).eval()
+    >>> trace = addersim.simulate(module.export(), images)
+    >>> logits = module(torch.from_numpy(images)).numpy(force=True)
+    >>> bool((np.rint(logits / trace.logits_format.step) == trace.logits_int).all())
+    True
+    """
+
+    module: nn.Module
+
+    def __init__(self, module: nn.Module, images: Any, *, learned_steps: bool = False, **settings: Any) -> None:
+        super().__init__()
+        self.module = module
+        network = from_torch(module, images[:1], name=type(module).__name__)
+        qnet = quantize(network, images, **settings)
+        self._plan = layout(qnet, Choices(**settings))
+        self._parts = {part.root.name: part for part in fuse(network)}
+        self._tensors = {node.name: _tensors(module, node) for node in network.nodes if node.params}
+        self._steps = {name: _step(self._plan.formats[name].step) for name in _learnable(self._plan) if learned_steps}
+        self.steps = nn.ParameterDict({name.replace(".", "/"): step for name, step in self._steps.items()})
+        self._absorb()
+        self._centre(np.asarray(images))
+        self.executed = qnet
+
+    def _absorb(self) -> None:
+        """Let the module's batch norms make the output stages that calibration's correction found."""
+        for part in absorbed(self._plan, self._parts).values():
+            norm = part.norm or part.root
+            if norm.kind != "batch_norm":
+                continue
+            for key in ("gamma_k", "beta_k"):
+                tensor = self._tensors[norm.name].get(key)
+                if isinstance(tensor, nn.Parameter):
+                    tensor.data.copy_(torch.from_numpy(norm.params[key]))
+
+    def export(self) -> QuantizedNetwork:
+        """Return the network of integers that the parameters of the moment make, and the running statistics."""
+        return requantise(*self._moment())
+
+    def _moment(self) -> tuple[Layout, dict[str, Fused]]:
+        """Return the formats and the float parameters of the moment."""
+        formats = dict(self._plan.formats)
+        for name, step in self._steps.items():
+            formats[name] = replace(formats[name], step=math.exp(step.item()))
+        return self._plan._replace(formats=formats), {name: self._fresh(part) for name, part in self._parts.items()}
+
+    def _fresh(self, part: Fused) -> Fused:
+        root, norm = (node and replace(node, params=self._arrays(node)) for node in (part.root, part.norm))
+        assert root is not None
+        return replace(part, root=root, norm=norm)
+
+    def _arrays(self, node: Node) -> dict[str, NDArray[Any]]:
+        arrays = {key: array(key, value) for key, value in self._tensors.get(node.name, {}).items()}
+        for key, values in arrays.items():
+            if not np.isfinite(values).all():
+                raise InputError(f"layer {node.name!r}: its {NAMES[key]} is not finite; lower the learning rate")
+        return arrays
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits, integers times their step, in float32."""
+        now = Pass(*self._moment())
+        form = now.begin(images.numpy(force=True))
+        first, last = (now.plan.qnet.nodes[i].name for i in (0, -1))
+        edges = {first: Edge(real(now.integers[first], form), _constant(form.step), form)}
+        for old in now.plan.qnet.nodes[1:]:
+            now.renew(old)
+            if not torch.is_grad_enabled():
+                now.execute(old.name)
+                continue
+            t, normed = now.centred(old.name), self.training and self._follows(old.name)
+            if t is not None and normed:
+                t = self._follow(now, old, t)
+            now.execute(old.name)
+            edges[old.name] = self._edge(now, old.name, t, normed, [edges[name] for name in old.inputs])
+        self.executed = now.network()
+        return edges[last].value if last in edges else real(now.integers[last], now.form(last))
+
+    def _follows(self, name: str) -> bool:
+        """Whether a layer's batch norm takes the statistics of the batch in training: that of an adder layer does."""
+        part = self._parts.get(name)
+        if part is None or part.norm is None or OPS[part.root.kind].array != "adder":
+            return False
+        return isinstance(_owner(self.module, part.norm.name), _BatchNorm)  # a bias is imported as one, too
+
+    def _follow(self, now: Pass, old: Node, t: Ints, momentum: float = 0.1) -> Ints:
+        """Give a layer the batch's mean and variance, move the running ones, and return t less the new bias."""
+        norm, bias_k = now.parts[old.name].norm, now.nodes[old.name].params["bias_k"]
+        assert norm is not None
+        mean_k, var_k = now.statistics(old.name, t)
+        own = self._tensors[norm.name]
+        for key, values in (("mean_k", mean_k), ("var_k", var_k)):
+            own[key].lerp_(torch.from_numpy(values), momentum)
+        now.take(old, {"mean_k": mean_k, "var_k": var_k})
+        return np.asarray(t + (bias_k - now.nodes[old.name].params["bias_k"]))
+
+    def _centre(self, images: NDArray[Any]) -> None:
+        """Let the batch norms of adder layers hold the statistics on integers, gammas and betas making up for it."""
+        now = Pass(*self._moment())
+        now.begin(images)
+        for old in now.plan.qnet.nodes[1:]:
+            now.renew(old)
+            if self._follows(old.name) and (t := now.centred(old.name)) is not None:
+                norm = now.parts[old.name].norm
+                assert norm is not None
+                for key, value in _moved_statistics(norm, *now.statistics(old.name, t)).items():
+                    self._tensors[norm.name][key].data.copy_(torch.from_numpy(value))
+            now.execute(old.name)
+
+    def _edge(self, now: Pass, name: str, t: Ints | None, normed: bool, sources: Sequence[Edge]) -> Edge:
+        """Return what the codes of a node's edge stand for, with its gradient; r where an addition finishes it."""
+        node, y, xs = now.nodes[name], now.integers[name], [source.value for source in sources]
+        form = now.plan.formats[name]
+        if node.stage is None:
+            form = now.form(name)  # pooling changes the step
+            value: Tensor = Replace.apply(moved(node, *xs), real(y, form))  # type: ignore[no-untyped-call]
+            return Edge(value, sources[0].step * (form.step / sources[0].form.step), form)
+        layer = Layer(node, sources[0].form, form, normed)
+        r = xs[0] + xs[1] if node.kind == "add" else self._before_rounding(now, layer, t, sources[0])
+        step = self._steps[name].exp() if name in self._steps else _constant(form.step)
+        if is_partial(node):
+            return Edge(r, step, form)
+        low = form.zero_point if node.stage.relu else form.format.min
+        return Edge(Round.apply(r, step, real(y, form), form, low), step, form)  # type: ignore[no-untyped-call]
+
+    def _before_rounding(self, now: Pass, layer: Layer, t: Ints | None, source: Edge) -> Tensor:
+        """Return r of a layer or a scale node."""
+        part = now.parts.get(layer.node.name)
+        if part is None:
+            return layer.scaled(source.value)
+        gain_k, offset_k = self._stage(part)
+        if t is None:
+            zero = layer.out.zero_point if part.adds_zero else 0
+            y = source.value * channels(gain_k, source.value) + channels(offset_k, source.value)
+            return y / layer.out.step + zero
+        weight = self._tensors[layer.node.name]["w_krsc"]
+        r: Tensor = Stage.apply(  # type: ignore[no-untyped-call]
+            source.value, weight, gain_k, offset_k, source.step, layer.before_rounding(t), layer
+        )
+        return r
+
+    def _stage(self, part: Fused) -> tuple[Tensor, Tensor]:
+        """Return gain and offset of a layer's output stage in real numbers, differentiable."""
+        root, norm = part.root, part.norm or (part.root if part.root.kind == "batch_norm" else None)
+        bias = self._tensors[root.name].get("bias_k")
+        bias = _constant(0.0) if bias is None else bias
+        if norm is None:
+            return torch.ones(len(root.params["w_krsc"])), bias.expand(len(root.params["w_krsc"]))
+        gamma, beta = (self._tensors[norm.name][key] for key in ("gamma_k", "beta_k"))
+        mean, var = (torch.from_numpy(norm.params[key]) for key in ("mean_k", "var_k"))
+        gain = torch.where(var == 0, 0, gamma / torch.sqrt(var + norm.attrs["eps"]))
+        if OPS[root.kind].array == "adder":  # its bias is in B_k, which is subtracted before the gain
+            return gain, beta + gain.detach() * (bias - bias.detach())
+        return gain, beta - gain * (mean - bias)
+
+
+class Edge(NamedTuple):
+    """An edge's values with their gradient, its step as a parameter if it is one, and its format.
+
+    In front of an addition ``value`` is r in the addition's codes, and ``form`` is the addition's.
+    """
+
+    value: Tensor
+    step: Tensor
+    form: EdgeFormat
+
+
+def _learnable(plan: Layout) -> list[str]:
+    """Return the rounded edges whose steps can be learned: somebody computes with them, and they are not tied."""
+    tied = plan.choices.output_stage != "multiplier_shift"
+    found = []
+    for name in [node.name for node in plan.qnet.nodes if node.stage is not None and node.stage.finish]:
+        kinds = [node.kind for node in _readers(plan.qnet, name)]
+        power_of_two = math.frexp(plan.formats[name].step)[0] == 0.5
+        if kinds and "concat" not in kinds and not (tied and power_of_two):
+            found.append(name)
+    return found
+
+
+def _readers(qnet: QuantizedNetwork, name: str) -> list[Node]:
+    """Return the nodes that compute with an edge, behind those that move its codes; concatenations too."""
+    found = []
+    for node in qnet.consumers(name):
+        found += [node] if node.stage is not None or node.kind == "concat" else _readers(qnet, node.name)
+    return found
+
+
+def _step(value: float) -> nn.Parameter:
+    """Return the logarithm of a step: whatever moves it, the step stays positive."""
+    return nn.Parameter(torch.tensor(math.log(value), dtype=torch.float64))
+
+
+def _moved_statistics(norm: Node, mean_k: NDArray[Any], var_k: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return parameters of a batch norm of that mean and variance that computes what ``norm`` computes."""
+    p, eps = {key: np.asarray(value, np.float64) for key, value in norm.params.items()}, norm.attrs["eps"]
+    gain_k = np.where(p["var_k"] > 0, p["gamma_k"] / np.sqrt(p["var_k"] + eps), 0)
+    beta_k = p["beta_k"] + gain_k * (mean_k - p["mean_k"])
+    return {"mean_k": mean_k, "var_k": var_k, "gamma_k": gain_k * np.sqrt(var_k + eps), "beta_k": beta_k}
+
+
+def _constant(value: float) -> Tensor:
+    return torch.tensor(value)
+
+
+def _tensors(module: nn.Module, node: Node) -> dict[str, Tensor]:
+    """Return the tensors of the module from which a float node has its parameters; constants where it has none.
+
+    Raises
+    ------
+    InputError
+        If the node has weights and the module of its name has others.
+    """
+    owner = _owner(module, node.name)
+    found: dict[str, Tensor] = {}
+    for key, wanted in node.params.items():
+        tensor = getattr(owner, NAMES[key], None)
+        if not isinstance(tensor, Tensor) or array(key, tensor).shape != wanted.shape:
+            tensor = None if key in ("w_krsc", "bias_k") else torch.from_numpy(np.array(wanted))
+        if tensor is None or not np.array_equal(array(key, tensor), wanted):
+            raise InputError(f"layer {node.name!r}: its {NAMES[key]} is not that of a module of that name")
+        found[key] = tensor
+    return found
+
+
+def _owner(module: nn.Module, name: str) -> nn.Module:
+    """Return the module that made a node: nodes are called as modules, or, where one makes several, qualify that."""
+    modules = dict(module.named_modules())
+    return modules.get(name) or modules.get(name.rpartition(".")[0]) or module
+
+
+def array(key: str, value: Tensor) -> NDArray[np.float32]:
+    """Return a parameter as the network holds it."""
+    values = value.detach().to(torch.float32).numpy()
+    if key != "w_krsc":
+        return values
+    return np.ascontiguousarray(values.transpose(0, 2, 3, 1) if values.ndim == 4 else values[:, None, None, :])

@@ -1,0 +1,180 @@
+"""choose_widths: mixed precision, layer by layer, as narrow as an accuracy or an energy budget allows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from addersim.costs import CostTable
+from addersim.dataflows import Dataflow
+from addersim.errors import InputError
+from addersim.evaluate import evaluate
+from addersim.floating import run_float
+from addersim.fuse import inner_layers
+from addersim.hardware import Hardware
+from addersim.network import Network
+from addersim.ops import Floats
+from addersim.quantize import quantize
+from addersim.quantized import QuantizedNetwork
+from addersim.simulate import simulate
+
+
+@dataclass(frozen=True, eq=False)
+class Widths:
+    """What :func:`choose_widths` chose.
+
+    Attributes
+    ----------
+    layer_bits
+        Width of weights and inputs of every layer but the first and the last; an argument of ``addersim.quantize``.
+    agreement
+        Fraction of the calibration images on which the integer network chooses the float network's class.
+    energy_pj
+        Of one image, by ``addersim.evaluate``.
+    qnet
+        The network with these widths.
+    """
+
+    layer_bits: Mapping[str, int]
+    agreement: float
+    energy_pj: float
+    qnet: QuantizedNetwork
+    noise: float = field(repr=False, default=0.0)
+
+
+def choose_widths(
+    network: Network,
+    images: Any,
+    *,
+    least_agreement: float | None = None,
+    most_energy_pj: float | None = None,
+    widths: Sequence[int] = (8, 6, 4, 3),
+    hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
+    dataflow: str | Dataflow = "output_stationary",
+    table: str | os.PathLike[str] | CostTable = "horowitz2014_45nm",
+    **settings: Any,
+) -> Widths:
+    """Return the narrowest widths, chosen greedily, that keep one budget.
+
+    Every layer but the first and the last starts at the widest. A layer's noise at a width is what it adds to the mean
+    squared error of the logits when it alone has that width, its saving what that takes off the energy. The step with
+    the least noise per energy saved comes first, and so on down to the narrowest widths everywhere; along this path the
+    last network is taken that agrees with the float one on ``least_agreement`` of the images, or the first that needs
+    ``most_energy_pj`` or less. Both are measured on networks quantised as a whole, by bisection.
+
+    Costs ``layers * (len(widths) - 1)`` quantisations and simulations of all ``images``, and about
+    ``log2(layers * len(widths))`` more.
+
+    Parameters
+    ----------
+    images
+        Calibration images, N C H W; the agreement is measured on them too.
+    widths
+        The widths to choose from, the widest first.
+    hardware, dataflow, table
+        What :func:`addersim.evaluate` takes.
+    **settings
+        Arguments of :func:`addersim.quantize`, such as ``correction``; not ``bits`` and ``layer_bits``.
+
+    Raises
+    ------
+    InputError
+        If not exactly one budget is given, ``widths`` are no falling sequence, or no widths keep the budget.
+
+    Examples
+    --------
+    >>> import addersim
+    >>> images, _ = addersim.sample("fashion_calibration", limit=32)
+    >>> chosen = addersim.choose_widths(addersim.example_network(), images, least_agreement=0.9, widths=(8, 4))
+    >>> sorted(set(chosen.layer_bits.values())) <= [4, 8] and chosen.agreement >= 0.9
+    True
+    """
+    _check(least_agreement, most_energy_pj, widths, settings)
+    expected = run_float(network, images)
+
+    def measured(layer_bits: Mapping[str, int]) -> Widths:
+        qnet = quantize(network, images, widths[0], layer_bits=layer_bits, **settings)
+        energy_pj = evaluate(qnet.on(hardware), hardware, dataflow, table).energy_pj
+        return _compared(qnet, layer_bits, energy_pj, expected, images)
+
+    path = _path(inner_layers(network), widths, measured)
+    if least_agreement is not None:
+        return _last(path, measured, lambda found: found.agreement >= least_agreement)
+    assert most_energy_pj is not None
+    return _first(path, measured, lambda found: found.energy_pj <= most_energy_pj)
+
+
+def _check(
+    agreement: float | None, energy_pj: float | None, widths: Sequence[int], settings: Mapping[str, Any]
+) -> None:
+    if (agreement is None) == (energy_pj is None):
+        raise InputError("choose_widths takes exactly one of least_agreement and most_energy_pj")
+    if len(widths) < 2 or list(widths) != sorted(set(widths), reverse=True):
+        raise InputError(f"widths = {tuple(widths)}, expected two or more, the widest first")
+    for name in ("bits", "layer_bits", "weight_bits"):
+        if name in settings:
+            raise InputError(f"{name} is what choose_widths chooses; give widths")
+
+
+def _compared(
+    qnet: QuantizedNetwork, layer_bits: Mapping[str, int], energy_pj: float, expected: Floats, images: Any
+) -> Widths:
+    logits = simulate(qnet, images).logits
+    agreement = float(np.mean(logits.argmax(1) == expected.argmax(1)))
+    return Widths(layer_bits, agreement, energy_pj, qnet, float(np.mean((logits - expected) ** 2)))
+
+
+Measure = Callable[[Mapping[str, int]], Widths]
+
+
+def _path(layers: Sequence[str], widths: Sequence[int], measured: Measure) -> list[dict[str, int]]:
+    """Return the widths from the widest everywhere to the narrowest everywhere, one step of one layer at a time."""
+    now = dict.fromkeys(layers, widths[0])
+    base = measured(now)
+    alone = {(name, w): measured({**now, name: w}) for name in layers for w in widths[1:]}
+    alone |= {(name, widths[0]): base for name in layers}
+
+    def price(name: str) -> float:
+        old, new = alone[name, now[name]], alone[name, _narrower(widths, now[name])]
+        return (new.noise - old.noise) / max(old.energy_pj - new.energy_pj, 1e-9)
+
+    path = [dict(now)]
+    while left := [name for name in layers if now[name] != widths[-1]]:
+        cheapest = min(left, key=price)
+        now[cheapest] = _narrower(widths, now[cheapest])
+        path.append(dict(now))
+    return path
+
+
+def _narrower(widths: Sequence[int], bits: int) -> int:
+    return widths[list(widths).index(bits) + 1]
+
+
+def _last(path: list[dict[str, int]], measured: Measure, holds: Callable[[Widths], bool]) -> Widths:
+    """Return the last point of ``path`` that holds, where all before it do."""
+    found = measured(path[0])
+    if not holds(found):
+        raise InputError(f"no widths keep the budget: at the widest the agreement is {found.agreement:.4f}")
+    low, high = 0, len(path)
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = measured(path[middle])
+        low, high, found = (middle, high, tried) if holds(tried) else (low, middle, found)
+    return found
+
+
+def _first(path: list[dict[str, int]], measured: Measure, holds: Callable[[Widths], bool]) -> Widths:
+    """Return the first point of ``path`` that holds, where all behind it do."""
+    found = measured(path[-1])
+    if not holds(found):
+        raise InputError(f"no widths keep the budget: at the narrowest an image takes {found.energy_pj:.4g} pJ")
+    low, high = -1, len(path) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = measured(path[middle])
+        low, high, found = (low, middle, tried) if holds(tried) else (middle, high, found)
+    return found
