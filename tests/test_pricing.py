@@ -13,7 +13,7 @@ from addersim.broadcast import boxes
 from addersim.explore import pricing
 from addersim.explore.pricing import figures, priced
 from addersim.explore.space import Space
-from addersim.machines import can_vary
+from addersim.hardware.numbers import can_vary
 from addersim.study import Study, changed
 
 AXES: dict[str, tuple[Any, ...]] = {

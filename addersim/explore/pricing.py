@@ -14,7 +14,8 @@ from addersim.costs import load_table
 from addersim.evaluate import evaluate
 from addersim.explore.space import Indices, Space
 from addersim.hardware import Hardware, multiplier_twin
-from addersim.machines import can_vary, evaluate_machines
+from addersim.hardware.numbers import can_vary
+from addersim.machines import evaluate_machines
 from addersim.ops import OPS
 from addersim.quantized import QuantizedNetwork
 from addersim.study import Study, changed
