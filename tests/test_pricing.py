@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import addersim
 from addersim.broadcast import boxes
 from addersim.explore import pricing
 from addersim.explore.pricing import figures, priced
 from addersim.explore.space import Space
+from addersim.hardware import load_hardware, multiplier_twin
 from addersim.hardware.numbers import can_vary
 from addersim.study import Study, changed
 
@@ -70,6 +72,16 @@ def test_a_searched_tiling_goes_one_by_one(study: Study, qnet: addersim.Quantize
             qnet.on(on.machine()), on.machine(), table=found["table"][row], tiling=("energy", "traffic")[point // 2]
         )
         assert (found["energy_pj"][row], found["cycles"][row]) == (cost.energy_pj, cost.cycles)
+
+
+def test_a_network_of_multipliers_takes_the_twin_whatever_the_side_array(study: Study, images: NDArray[Any]) -> None:
+    qnet = addersim.quantize(addersim.example_network(adder=False), images)
+    space = Space({"hardware.rows": (4, 16), "hardware.multiplier_rows": (8, 16), "hardware.cols": (8, 16)})
+    found = priced(study, qnet, space, np.arange(8))
+    cycles = found["cycles"][::2].reshape(2, 2, 2)
+    np.testing.assert_array_equal(cycles[:, 0], cycles[:, 1])
+    machine = multiplier_twin(load_hardware("adder_16x16", rows=4))
+    assert cycles[0, 0, 1] == addersim.evaluate(qnet.on(machine), machine).cycles > cycles[1, 0, 1]
 
 
 @pytest.mark.parametrize(
