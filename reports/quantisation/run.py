@@ -43,8 +43,8 @@ nothing is trained. The convolutional control has its own checkpoint and normali
 `run.py` beside this file measures it.
 
 The correction was chosen on 2,000 training images, shifted at random, that take no part in calibration (adder network,
-none / least squares: 96.15 / 97.90 at 3 bits, 99.00 / 99.30 at 4; at 4 bits the mean alone does as well, 99.35). It runs
-the float network once more, so it is off by default. LeNet-5-BN on MNIST is in [lenet.md](lenet.md), by `lenet.py`.
+none / least squares: 96.15 / 97.90 at 3 bits, 99.00 / 99.30 at 4; at 4 bits the mean alone does as well, 99.35). It
+runs the float network once more, so it is off by default. LeNet-5-BN on MNIST: [lenet.md](lenet.md), by `lenet.py`.
 
 | bits | {columns} |
 |---|{lines}|
