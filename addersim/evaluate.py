@@ -21,7 +21,8 @@ from addersim.network import Network, Node
 from addersim.ops import OPS
 from addersim.placement import Objective
 from addersim.scratchpads import scratchpad_charges, with_scratchpads
-from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, access_prices, charge, moves, setting
+from addersim.stores import access_prices
+from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, charge, moves, setting
 
 CIRCUITS = {
     "two_subtractors": "a distance is two subtractors and a multiplexer",

@@ -25,10 +25,10 @@ from addersim.charges import UNITS, Unit
 from addersim.costs import CostTable, load_table
 from addersim.counts import count
 from addersim.dataflows import Dataflow, load_dataflow
-from addersim.errors import InputError, nearest
 from addersim.evaluate import steps_on, taps_of
 from addersim.hardware import Hardware, load_hardware
 from addersim.hardware.machine import Scratchpad
+from addersim.hardware.numbers import checked, with_arrays
 from addersim.latency import busy_cycles, port_cycles, whole
 from addersim.network import Network
 from addersim.ops import words
@@ -39,18 +39,6 @@ from addersim.scratchpads import pad_accesses, with_scratchpads
 from addersim.traffic import Setting, Step, moves, setting
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
-FIELDS = (
-    "rows",
-    "cols",
-    "pipeline_stages",
-    "multiplier_rows",
-    "multiplier_cols",
-    "clock_mhz",
-    "dram.bits_per_cycle",
-    "dram.pj_per_bit",
-    "vector.lanes",
-)
-BUFFER_FIELDS = ("size_bytes", "word_bits", "ports")
 COUNTED = ("cycles", "stall_cycles")
 PRICED = ("energy_pj", *(f"{unit}_pj" for unit in UNITS), "latency_us", "area_um2")
 BLOCK = 1 << 16  # points: arrays of 512 KB
@@ -75,8 +63,9 @@ def evaluate_machines(
     hardware
         Gives every field that does not vary.
     fields
-        Numbers of a machine, :data:`FIELDS` or ``buffers.NAME.`` and one of :data:`BUFFER_FIELDS`, to arrays
-        that broadcast against each other: with an axis each, as from ``np.ix_``, they span a grid.
+        Numbers of a machine to arrays: :data:`addersim.hardware.numbers.FIELDS`, or ``buffers.NAME.`` and one of
+        ``BUFFER_FIELDS`` there. They broadcast against each other: with an axis each, as from ``np.ix_``, they span
+        a grid.
     dataflow
         As in :func:`addersim.evaluate`; a function must broadcast.
 
@@ -117,14 +106,6 @@ def evaluate_machines(
     return {name: np.moveaxis(values, 0, -1) for name, values in found.items()}
 
 
-def can_vary(key: str, values: Sequence[Any]) -> bool:
-    """Return whether ``key`` is a field of :func:`evaluate_machines` that can take all these values in one array."""
-    first, _, rest = key.partition(".")
-    buffer, _, field = rest.rpartition(".")
-    known = key in FIELDS or (first == "buffers" and bool(buffer) and field in BUFFER_FIELDS)
-    return known and not (key.startswith("multiplier_") and 0 in values)
-
-
 @dataclass(frozen=True)
 class _Plan:
     """A network on machines that differ in ``arrays``; ``machine`` has the arrays in place of its numbers."""
@@ -140,40 +121,11 @@ class _Plan:
 def _plan(qnet: QuantizedNetwork, machine: Hardware, arrays: Mapping[str, NDArray[Any]], dataflow: Dataflow) -> _Plan:
     for key, values in arrays.items():
         for value in np.unique(values).tolist():
-            machine = _checked(machine, key, value)
+            machine = checked(machine, key, value)
     placed = qnet.on(machine)
     steps, flow = steps_on(placed, machine, dataflow), with_scratchpads(dataflow, machine)
     computing = frozenset(row.layer for row in count(placed).rows)
-    return _Plan(placed, _with_arrays(machine, arrays), arrays, flow, steps, computing)
-
-
-def _checked(machine: Hardware, key: str, value: float) -> Hardware:
-    """Return the machine with one number replaced, checked as a file's is."""
-    if not can_vary(key, [1]):
-        known = [*FIELDS, *(f"buffers.{one.name}.{field}" for one in machine.buffers for field in BUFFER_FIELDS)]
-        raise InputError(f"fields: {key!r} is no number of {machine.name} that can vary{nearest(key, known)}")
-    if not can_vary(key, [value]):
-        raise InputError(f"fields: {key} = 0, expected numbers for machines with a side array")
-    nested: Any = value
-    for name in reversed(key.split(".")):
-        nested = {name: nested}
-    return load_hardware(machine, **nested)
-
-
-def _with_arrays(machine: Hardware, arrays: Mapping[str, Any]) -> Hardware:
-    """Return the machine with arrays in place of numbers, unchecked."""
-    parts: dict[str, dict[str, Any]] = defaultdict(dict)
-    for key, values in arrays.items():
-        part, _, name = key.rpartition(".")
-        parts[part][name] = values
-    return machine.model_copy(
-        update={
-            **parts[""],
-            "dram": machine.dram.model_copy(update=parts["dram"]),
-            "vector": machine.vector.model_copy(update=parts["vector"]),
-            "buffers": tuple(one.model_copy(update=parts[f"buffers.{one.name}"]) for one in machine.buffers),
-        }
-    )
+    return _Plan(placed, with_arrays(machine, arrays), arrays, flow, steps, computing)
 
 
 @dataclass(frozen=True)
@@ -218,7 +170,7 @@ def _area_um2(machine: Hardware, table: CostTable) -> Any:
 
 def _bills(plan: _Plan, prices: Sequence[_Prices], box: Box) -> Iterator[dict[str, Any]]:
     """Yield the columns of a block by each table."""
-    machine = _with_arrays(plan.machine, {key: cut(values, box) for key, values in plan.arrays.items()})
+    machine = with_arrays(plan.machine, {key: cut(values, box) for key, values in plan.arrays.items()})
     total = _totals(plan, machine)
     stall_cycles, latency_us = total.cycles - total.busy_cycles, total.cycles / machine.clock_mhz
     for one in prices:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from addersim.costs import CostTable, Price
+from addersim.hardware import Hardware
 from addersim.hardware.machine import Role
 from addersim.ports import accesses
 
@@ -45,6 +47,7 @@ class Store:
 
 
 Level: TypeAlias = tuple[Store, ...]
+AccessPrices: TypeAlias = Mapping[tuple[str, bool], Price]
 
 
 def levels(stores: Sequence[Store]) -> tuple[Level, ...]:
@@ -63,3 +66,16 @@ def outside(role: Role, level: Level, stores: Sequence[Store], dram: Store) -> S
     """Return the memory from which ``level`` gets an operand."""
     last = max(stores.index(store) for store in level)
     return next((store for store in stores[last + 1 :] if role in store.holds), dram)
+
+
+def access_prices(machine: Hardware, table: CostTable) -> AccessPrices:
+    """Return the prices of an access by memory and whether it writes, of ``"dram"`` per bit."""
+    dram = table.dram(1)
+    if machine.dram.pj_per_bit is not None:
+        said = f"{machine.name}: DRAM {machine.dram.pj_per_bit:g} pJ per bit"
+        dram = Price(machine.dram.pj_per_bit, None, said)
+    found = {("dram", write): dram for write in (False, True)}
+    for buffer in machine.buffers:
+        for write in (False, True):
+            found[buffer.name, write] = table.memory(buffer.size_bytes, buffer.word_bits, write)
+    return found

@@ -19,6 +19,7 @@ from addersim.hardware.diagram import ASCII
 from addersim.outcome import Outcome, Side
 from addersim.tornado import Tornado
 
+SHOWN = 60  # rows of a long frame: the first and the last half of them
 FIGURES: tuple[Figure, ...] = ("arithmetic", "energy", "latency")
 UNMOVED = 1.0005  # high / low of an assumption that is not worth a line
 
@@ -237,8 +238,10 @@ def print_paths(outcome: Outcome) -> None:
 
 
 def print_frame(frame: Any) -> None:
-    """Print a DataFrame, all of it, with a dash for what has no value."""
-    print(frame.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.6g}"))
+    """Print a DataFrame with a dash for what has no value; of a long one the first and the last rows."""
+    print(frame.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.6g}", max_rows=SHOWN))
+    if len(frame) > SHOWN:
+        print(f"{len(frame):,} rows in all: --csv FILE or --out DIR keep them")
 
 
 def print_entries(found: list[dict[str, Any]], said: str) -> None:

@@ -6,17 +6,16 @@ out as moves and adds the vector unit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from addersim.broadcast import occurs, plain
 from addersim.charges import Charge
-from addersim.costs import CostTable, Price
 from addersim.dataflows import Schedule
 from addersim.errors import InputError
 from addersim.hardware import Element, Hardware
@@ -28,10 +27,9 @@ from addersim.passes import pass_by
 from addersim.placement import Layer, Objective, Placed, Widths, place
 from addersim.ports import accesses
 from addersim.residency import Residency, edge_bits, residency, stored_bits
-from addersim.stores import Store, outside
+from addersim.stores import AccessPrices, Store, outside
 from addersim.tiling import Crossing
 
-AccessPrices: TypeAlias = Mapping[tuple[str, bool], Price]
 FIXED_RULES = (
     "fixed tiling: inputs and weights cross into a memory once if one of them fits its share; if neither does, one "
     "stays part by part and the other passes by for each part, whichever lets fewer bits cross; rows that parts of the "
@@ -272,19 +270,6 @@ def vector_moves(node: Node, on: Setting) -> list[Move]:
         if target is not on.dram:
             found += _transfer(target, on.dram, "outputs", own * (1 - stays), bits, target)
     return [move for move in found if move.any]
-
-
-def access_prices(machine: Hardware, table: CostTable) -> AccessPrices:
-    """Return the prices of an access by memory and whether it writes, of ``"dram"`` per bit."""
-    dram = table.dram(1)
-    if machine.dram.pj_per_bit is not None:
-        said = f"{machine.name}: DRAM {machine.dram.pj_per_bit:g} pJ per bit"
-        dram = Price(machine.dram.pj_per_bit, None, said)
-    found = {("dram", write): dram for write in (False, True)}
-    for buffer in machine.buffers:
-        for write in (False, True):
-            found[buffer.name, write] = table.memory(buffer.size_bytes, buffer.word_bits, write)
-    return found
 
 
 def charge(move: Move, layer: str, machine: Hardware, prices: AccessPrices) -> Charge:

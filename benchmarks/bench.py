@@ -80,15 +80,18 @@ def forward_backward(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.T
 
 
 def sweep(rounds: int) -> None:
-    """Points per second of a grid over an array's rows and columns."""
+    """Points per second of a sweep over rows and columns of the array and the width of DRAM, from study to frame."""
     with tempfile.TemporaryDirectory() as folder:
         addersim.example_network().save(Path(folder) / "net.safetensors")
         (Path(folder) / "study.toml").write_text('[network]\nfile = "net.safetensors"\n')
         study = Study.read(Path(folder) / "study.toml")
-        sides = list(range(1, 21))
-        start = time.perf_counter()
-        rows = addersim.sweep(study, {"hardware.rows": sides, "hardware.cols": sides}, pool="local:1")
-        print(f"\nsweep: {len(rows) / (time.perf_counter() - start):.0f} points/s, one process")
+        sides = list(range(1, 101))
+        space = {"hardware.rows": sides, "hardware.cols": sides, "hardware.dram.bits_per_cycle": sides[:10]}
+        start = time.process_time()
+        rows = addersim.sweep(study, space, pool="local:1")
+        print(
+            f"\nsweep of {len(rows):,} points: {len(rows) / (time.process_time() - start):,.0f} points/s, one process"
+        )
 
 
 def help_time(rounds: int) -> None:

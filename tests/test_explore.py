@@ -58,7 +58,8 @@ def test_a_grid_equals_one_evaluation_at_a_time(study_file):
         machine = addersim.hardware.load_hardware("adder_16x16", rows=int(row["hardware.rows"]))
         qnet = addersim.quantize(network, load_calibration(study.data)[0], bits=int(row["quantization.bits"]))
         cost = addersim.evaluate(qnet.on(machine), machine)
-        assert (row["energy_pj"], row["cycles"]) == (cost.energy_pj, cost.cycles)
+        assert row["cycles"] == cost.cycles
+        assert row["energy_pj"] == pytest.approx(cost.energy_pj, rel=1e-13)  # but for the order of the sum
 
 
 def test_the_pool_changes_nothing(study_file, one_point_parts):

@@ -14,7 +14,8 @@ from addersim.costs import load_table
 from addersim.evaluate import evaluate
 from addersim.explore.space import Indices, Space
 from addersim.hardware import Hardware, multiplier_twin
-from addersim.machines import can_vary, evaluate_machines
+from addersim.hardware.numbers import can_vary
+from addersim.machines import evaluate_machines
 from addersim.ops import OPS
 from addersim.quantized import QuantizedNetwork
 from addersim.study import Study, changed
@@ -49,7 +50,7 @@ def priced(
     """
     tables = study.evaluation.tables
     found: Columns = {}
-    for places, one in _alike(study, space, indices):
+    for places, one in _alike(study, qnet, space, indices):
         machine = _machine(one, qnet)
         if one.evaluation.tiling is None:
             part = _at_once(one, qnet, machine, space, indices[places])
@@ -70,28 +71,34 @@ def priced(
     }
 
 
-def _alike(study: Study, space: Space, indices: Indices) -> Iterator[tuple[NDArray[np.intp], Study]]:
+def _alike(
+    study: Study, qnet: QuantizedNetwork, space: Space, indices: Indices
+) -> Iterator[tuple[NDArray[np.intp], Study]]:
     """Yield places in ``indices`` whose points differ in numbers of the machine only, and the first one's study."""
     codes = space.codes(indices)
-    others = [codes[key] for key in space.axes if key not in _numbers(space)]
+    others = [codes[key] for key in space.axes if key not in _numbers(space, qnet)]
     _, groups = np.unique(np.stack([np.zeros_like(indices), *others]), axis=1, return_inverse=True)
     for group in range(groups.max() + 1):
         places = np.flatnonzero(groups.ravel() == group)
         yield places, changed(study, space.points(indices[places[:1]])[0])
 
 
-def _numbers(space: Space) -> list[str]:
+def _numbers(space: Space, qnet: QuantizedNetwork) -> list[str]:
     """Return the keys of a space whose values evaluate_machines takes as one array."""
-    return [
-        key
-        for key, values in space.axes.items()
-        if key.startswith("hardware.") and can_vary(key.removeprefix("hardware."), values)
+    keys = [
+        key for key in space.axes if key.startswith("hardware.") and (_has_adders(qnet) or "multiplier_" not in key)
     ]
+    return [key for key in keys if can_vary(key.removeprefix("hardware."), space.axes[key])]
+
+
+def _has_adders(qnet: QuantizedNetwork) -> bool:
+    """Return whether a layer takes adders: without one, a machine of adders gives way to its twin of multipliers."""
+    return any(OPS[node.kind].array == "adder" for node in qnet.nodes)
 
 
 def _at_once(study: Study, qnet: QuantizedNetwork, machine: Hardware, space: Space, indices: Indices) -> Columns:
     """Return the figures of points that differ in numbers only, with an axis of the tables behind theirs."""
-    keys = _numbers(space)
+    keys = _numbers(space, qnet)
     codes = [space.codes(indices)[key] for key in keys]
     sides = [np.unique(code) for code in codes]
     shape, place = tuple(map(len, sides)), tuple(map(np.searchsorted, sides, codes))
@@ -108,9 +115,7 @@ def _at_once(study: Study, qnet: QuantizedNetwork, machine: Hardware, space: Spa
 
 def _machine(study: Study, qnet: QuantizedNetwork) -> Hardware:
     machine = study.machine()
-    if machine.pe == "adder" and not any(OPS[node.kind].array == "adder" for node in qnet.nodes):
-        return multiplier_twin(machine)
-    return machine
+    return multiplier_twin(machine) if machine.pe == "adder" and not _has_adders(qnet) else machine
 
 
 def _one_by_one(study: Study, qnet: QuantizedNetwork, space: Space, indices: Indices) -> Columns:
