@@ -80,6 +80,15 @@ def test_the_segmentation_report_without_data_says_so_in_one_line(tmp_path):
     assert done.stderr == f"run.py: {tmp_path / 'nowhere'}: no such folder; expected the files of fashion_mnist\n"
 
 
+def test_the_readme_s_accuracies_by_bits_are_the_report_s():
+    with (ROOT / "reports" / "quantisation" / "results.csv").open(encoding="utf-8") as file:
+        rows = {row["bits"]: row for row in csv.DictReader(file)}
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").replace("*", "").splitlines()
+    for network, name in (("adder", "AdderNet, %"), ("convolutional", "convolutions, %")):
+        cells = [rows[bits][network] for bits in ("8", "6", "5", "4", "3", "2", "float")]
+        assert f"| {name} | {' | '.join(cells)} |" in lines
+
+
 ACCUMULATORS = ROOT / "reports" / "accumulators"
 
 

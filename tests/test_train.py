@@ -14,11 +14,13 @@ import pytest
 import torch
 from quarters import quarters, recipe, save_npz, train_cut_short
 from safetensors.torch import load_file
+from torch import nn
 
 from addersim.errors import InputError
-from addersim.nn import load_checkpoint
+from addersim.nn import build_model, load_checkpoint
 from addersim.train import Recipe, batches, data, load_dataset, read_recipe, train
-from addersim.train.datasets import CIFAR, FASHION, IDX_FILES
+from addersim.train.batches import augment, normalise
+from addersim.train.datasets import CIFAR, FASHION, IDX_FILES, dataset_card
 from addersim.train.loop import learning_rate
 from addersim.train.readers import LIMIT, read_idx
 from addersim.train.recipe import Augmentation
@@ -362,6 +364,29 @@ def test_held_out_images_are_measured_and_the_test_images_are_not(folder, tmp_pa
     row = result.history[0]
     assert "images/s" in shown and f"epoch 1/1: loss {row.loss:.4f}, {row.train_percent:.2f} %" in shown
     assert f"{row.validation_percent:.2f} % of the held-out ones" in shown
+
+
+def test_batch_norms_are_re_estimated_on_images_augmented_as_in_training(images, folder, tmp_path):
+    """The first norm's mean is that of the first layer's output over the augmented images, not over them as they are."""
+    how = Augmentation(flip=True, shift_pixels=4)
+    settings = {
+        "epochs": 1,
+        "seed": 3,
+        "model": "lenet5_conv",
+        "batch_norm_images": 60,
+        "augmentation": how.model_dump(),
+    }
+    result = train(recipe(**settings), tmp_path, folder, progress=False)
+    model = build_model("lenet5_conv")
+    model.load_state_dict(load_file(result.weights))
+    convolution, norm = (
+        next(m for m in model.modules() if isinstance(m, kind)) for kind in (nn.Conv2d, nn.BatchNorm2d)
+    )
+    plain = torch.from_numpy(images[0][:60])[:, None]
+    changed = augment(plain, how, torch.Generator().manual_seed(3))
+    means = [convolution(normalise(x, dataset_card("fashion_mnist"))).mean((0, 2, 3)) for x in (changed, plain)]
+    torch.testing.assert_close(norm.running_mean, means[0].detach(), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(norm.running_mean, means[1].detach(), rtol=1e-2, atol=1e-3)
 
 
 def test_runs_that_cannot_be(folder, tmp_path):

@@ -76,8 +76,8 @@ class Recipe(Record):
     down to 0, which suits runs of few epochs.
 
     ``batch_norm_images``: before a measurement, means and variances of the batch norms are taken anew from so
-    many training images, augmented as in training, since running ones lag behind the drifting weights of adder layers; 0 keeps
-    them.
+    many training images, augmented as in training, since running ones lag behind the drifting weights of adder
+    layers; 0 keeps them.
     """
 
     model: str
