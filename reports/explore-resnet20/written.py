@@ -154,7 +154,7 @@ def _answer(points: Any) -> Iterator[str]:
     eight = least(adder[adder[BITS] == 8])
     yield f"- At 8 bits the best is {machine(eight)}: {_said(eight)}; {shares(eight)}."
     yield (
-        f"- **Multipliers, everything else equal:** {machine(other)}: {_said(other)}. Multiplier / adder is "
+        f"- **Multipliers (the control):** {machine(other)}: {_said(other)}. Multiplier / adder is "
         f"{other[ENERGY] / best[ENERGY]:.2f} for the whole, {other['arithmetic_nj'] / best['arithmetic_nj']:.2f} for "
         f"arithmetic; {span([float(row[5]) for row in tables], 2)} for the whole over the {len(tables)} cost tables."
     )
@@ -194,8 +194,9 @@ def _said(point: Any) -> str:
 
 
 COMMAND = "python reports/explore-resnet20/run.py ADDER.pth CONV.th DATA"
-ANSWER = """**{machine}: {energy} uJ and {latency} us an image at {accuracy} %**, all 10,000 test images, integers from
-input to logits. That is the least by `{first}` of the {good} points of {points} that reach 91 % within {limit} us, which
+ANSWER = """**{machine}: {energy} uJ and {latency} us an image at {accuracy} %**, all 10,000 test images,
+integers from input to logits (array, dataflow, width of adder layers, buffers of inputs and weights, DRAM bits per cycle).
+That is the least by `{first}` of the {good} points of {points} that reach 91 % within {limit} us, which
 is {rate} images a second and about half of what a 16 x 16 array takes ({usual} us at 8 bits, output stationary, weights
 from DRAM); {bound}. Its energy: {shares}.
 """
