@@ -162,7 +162,8 @@ def _answer(points: Any) -> Iterator[str]:
         f"- **Over the {len(tables)} cost tables** the least is {span([float(row[2]) for row in tables], 1)} uJ, and "
         f"{machines.count(machines[0])} of them choose that machine."
     )
-    yield f"- The smallest array that does it is {machine(small)}: {_said(small)}, {small[ENERGY] / best[ENERGY]:.2f} x."
+    times = f"{small[ENERGY] / best[ENERGY]:.2f} x"
+    yield f"- The smallest array that does it is {machine(small)}: {_said(small)}, {times}."
     yield (
         f"- **What moves the answer most** is the {wide[0][0]}: alone, it makes {wide[0][1]} to {wide[0][2]} uJ of it; "
         f"next come {wide[1][0]} ({wide[1][3]} x) and {wide[2][0]} ({wide[2][3]} x)."
@@ -171,7 +172,8 @@ def _answer(points: Any) -> Iterator[str]:
 
 def usual(own: Any) -> Any:
     """Return the 16 x 16 array at 8 bits that fetches its weights over the wide port."""
-    at = {ROWS: 16, COLS: 16, BITS: 8, FLOW: "output_stationary", INPUTS: 32768, WEIGHTS: 65536, DRAM: 128}
+    array = {ROWS: 16, COLS: 16, BITS: 8, FLOW: "output_stationary"}
+    at = {**array, INPUTS: 32768, WEIGHTS: 65536, DRAM: 128}
     return own[(own[list(at)] == pd.Series(at)).all(axis=1)].iloc[0]
 
 
@@ -195,8 +197,8 @@ def _said(point: Any) -> str:
 
 COMMAND = "python reports/explore-resnet20/run.py ADDER.pth CONV.th DATA"
 ANSWER = """**{machine}: {energy} uJ and {latency} us an image at {accuracy} %**, all 10,000 test images,
-integers from input to logits (array, dataflow, width of adder layers, buffers of inputs and weights, DRAM bits per cycle).
-That is the least by `{first}` of the {good} points of {points} that reach 91 % within {limit} us, which
+integers from input to logits (array, dataflow, width of adder layers, buffers of inputs and weights, DRAM bits
+per cycle). That is the least by `{first}` of the {good} points of {points} that reach 91 % within {limit} us, which
 is {rate} images a second and about half of what a 16 x 16 array takes ({usual} us at 8 bits, output stationary, weights
 from DRAM); {bound}. Its energy: {shares}.
 """
@@ -236,10 +238,10 @@ bits. Energies are those of one image, in uJ, by `{first}` where no table is nam
 - The accuracies in `points.csv` are those that `reports/quantisation` measured for the same checkpoints, settings and
   calibration images; its prices are from the same sweep without simulation, of networks calibrated on 2 images, whose
   formats are the same. `run.py` simulates and calibrates anew, and was not yet run in full for this page.
-- The weights buffer of 524,288 bytes holds all weights from image to image, that of 65,536 fetches them for every image:
-  a device that sees one image an hour has the latter's bill.
-- Clock tree, control and wires are not priced, so a larger array only ever saves reads of the buffers: the model favours
-  large arrays, and what does not fill them costs nothing but time (and leakage, by Aladdin's tables).
+- The weights buffer of 524,288 bytes holds all weights from image to image, that of 65,536 fetches them for every
+  image: a device that sees one image an hour has the latter's bill.
+- Clock tree, control and wires are not priced, so a larger array only ever saves reads of the buffers: the model
+  favours large arrays, and what does not fill them costs nothing but time (and leakage, by Aladdin's tables).
 - With 32,768 bytes for inputs and for outputs every activation edge stays on chip. With 16,384 one edge of the adder
   network does not, the unrounded product of an adder layer on a shortcut, which the control, whose shortcuts have no
   layers, lacks. Ports are as wide as the tallest array needs, and energy goes by the bit.
