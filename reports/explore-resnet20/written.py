@@ -149,7 +149,7 @@ def _answer(points: Any) -> Iterator[str]:
         limit=f"{LATENCY_US:g}", rate=f"{1e6 / LATENCY_US:,.0f}", first=ENERGY, shares=shares(best),
         usual=f"{usual(own)['latency_us']:.0f}",
         bound="that bound changes nothing: it is the least without it too" if free.equals(best)
-        else f"without the bound it would be {machine(free)}: {free[ENERGY] / 1000:.1f} uJ, {free['latency_us']:.0f} us",
+        else f"without the bound it would be {machine(free)}: {_said(free)}",
     )  # fmt: skip
     eight = least(adder[adder[BITS] == 8])
     yield f"- At 8 bits the best is {machine(eight)}: {_said(eight)}; {shares(eight)}."
