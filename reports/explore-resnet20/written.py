@@ -161,9 +161,10 @@ def _answer(points: Any) -> Iterator[str]:
     tight = points[points[INPUTS] == points[INPUTS].min()]
     pairs = [[least(good(tight, network), table)[table] for network in NETWORKS] for table in TABLES]
     yield (
-        f"- **That hangs on the buffers.** With {points[INPUTS].min():,} bytes for inputs, which the control chooses and "
-        f"the adder network's shortcut does not fit, multiplier / adder is {pairs[0][1] / pairs[0][0]:.2f}, by the tables "
-        f"{span([b / a for a, b in pairs], 2)}: below 1 the multipliers take less. The larger buffer was put into the "
+        f"- **That hangs on the buffers.** With {points[INPUTS].min():,} bytes for inputs, which the control chooses "
+        f"and the adder network's shortcut does not fit, "
+        f"multiplier / adder is {pairs[0][1] / pairs[0][0]:.2f}, by "
+        f"the tables {span([b / a for a, b in pairs], 2)}: below 1 the multipliers take less. The larger buffer was put into the "
         "space after a first sweep with 8,192 and 16,384 bytes had shown this."
     )
     yield (
