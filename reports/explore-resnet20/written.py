@@ -164,7 +164,8 @@ def _answer(points: Any) -> Iterator[str]:
         f"- **That hangs on the buffers.** With {points[INPUTS].min():,} bytes for inputs, which the control chooses "
         f"and the adder network's shortcut does not fit, "
         f"multiplier / adder is {pairs[0][1] / pairs[0][0]:.2f}, by "
-        f"the tables {span([b / a for a, b in pairs], 2)}: below 1 the multipliers take less. The larger buffer was put into the "
+        f"the tables {span([b / a for a, b in pairs], 2)}: below 1 the multipliers take less. The "
+        f"larger buffer was put into the "
         "space after a first sweep with 8,192 and 16,384 bytes had shown this."
     )
     yield (
