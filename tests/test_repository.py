@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -122,3 +123,24 @@ def test_fine_tuning_says_in_one_line_what_it_wants(arguments, says):
     done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith(f"finetune.py: {says}") and done.stderr.count("\n") == 1
+
+
+EXPLORATION = ROOT / "reports" / "explore-resnet20"
+
+
+def test_the_exploration_s_readme_is_what_its_points_say():
+    script = runpy.run_path(str(EXPLORATION / "written.py"))
+    points = script["load"]()
+    assert (EXPLORATION / "README.md").read_text(encoding="utf-8") == script["page"](points)
+    with (ROOT / "reports" / "quantisation" / "results.csv").open(encoding="utf-8") as file:
+        measured = {(row["bits"], net): float(row[net]) for row in csv.DictReader(file) for net in list(row)[1:]}
+    names = {"adder": "adder", "control": "convolutional"}
+    for (network, bits), accuracies in points.groupby(["network", "quantization.bits"])["accuracy_percent"]:
+        assert (abs(accuracies - measured[str(bits), names[network]]) < 0.006).all()
+
+
+def test_the_exploration_without_data_says_so_in_one_line(tmp_path):
+    script = [sys.executable, str(EXPLORATION / "run.py"), "none.pth", "none.th", str(tmp_path / "nowhere")]
+    done = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == f"run.py: {tmp_path / 'nowhere'}: no such folder; expected the files of cifar10\n"

@@ -132,7 +132,7 @@ def front_of(frame: Any, objectives: Mapping[str, Sense]) -> Any:
 def said(column: str) -> str:
     """Return a column's name with its unit apart: ``energy (pJ)``."""
     stem, _, unit = column.rpartition("_")
-    units = {"pj": "pJ", "us": "µs", "um2": "µm²", "percent": "%"}
+    units = {"pj": "pJ", "nj": "nJ", "uj": "µJ", "us": "µs", "um2": "µm²", "percent": "%"}
     return f"{stem.replace('_', ' ')} ({units[unit]})" if unit in units else column
 
 
