@@ -367,7 +367,7 @@ def test_held_out_images_are_measured_and_the_test_images_are_not(folder, tmp_pa
 
 
 def test_batch_norms_are_re_estimated_on_images_augmented_as_in_training(images, folder, tmp_path):
-    """The first norm's mean is that of the first layer's output over the augmented images, not over them as they are."""
+    """The first norm's mean is that of the first layer over the augmented images, not over the images as they are."""
     how = Augmentation(flip=True, shift_pixels=4)
     settings = {
         "epochs": 1,

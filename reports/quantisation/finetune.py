@@ -57,7 +57,7 @@ integers for one epoch, with the float network as its teacher; it starts from th
 `correction = "least_squares"`. `finetune.py` beside this file holds the recipe and makes every row. `held out` is the
 accuracy on 1,000 training images that this training left out (the published one did not).
 
-So far this does not pay: after an epoch by this recipe the network is worse on test images than the post-training one it
+So far this does not pay: after an epoch by this recipe the network is worse on test images than the one that it
 started from. The rates are not the right ones yet; rows that are not here have not been run.
 
 | bits | post-training | fine-tuned | held out |
