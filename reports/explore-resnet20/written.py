@@ -245,9 +245,6 @@ normalisation; it runs on the same machine with a multiplier in every element an
 after training (`correction = "least_squares"`, 200 training images); first and last layer and residual edges keep 8
 bits. Energies are those of one image, in uJ, by `{first}` where no table is named.
 
-- The accuracies in `points.csv` are those that `reports/quantisation` measured for the same checkpoints, settings and
-  calibration images; its prices are from the same sweep without simulation, of networks calibrated on 2 images, whose
-  formats are the same. `run.py` simulates and calibrates anew, and was not yet run in full for this page.
 - The weights buffer of 524,288 bytes holds all weights from image to image, that of 65,536 fetches them for every
   image: a device that sees one image an hour has the latter's bill.
 - Clock tree, control and wires are not priced, so a larger array only ever saves reads of the buffers: the model
