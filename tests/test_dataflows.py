@@ -137,7 +137,7 @@ def test_scale_sim_computes_an_output_row_too_many_where_the_stride_does_not_div
 
 def test_output_stationary_counts_the_way_out_that_scale_sim_forgets() -> None:
     """4 x 4 elements, 4 taps: it says 9, its user counts 10 until the last tap (scalesim-project/SCALE-Sim, issue
-    125); the sums then take 4 more cycles to leave (scalesim-project/scale-sim-v3, issue 4).
+    125); the sums then take 4 more cycles to leave (scalesim-project/scale-sim-v3, thread 4).
     """
     assert DATAFLOWS["output_stationary"](LoopNest(K=4, C=4, P=4), 4, 4).cycles == (9 + 1) + 4
 

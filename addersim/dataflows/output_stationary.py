@@ -7,7 +7,7 @@ leave downwards, one row per cycle, ``rows`` more. Folds follow each other witho
 whole array even where they do not fill it. Groups run one after another.
 
 SCALE-Sim 3 has ``rows + cols + depth - 2`` per fold: the sums' way out is missing. Its maintainers confirm
-``2 rows + cols + depth - 2`` (scalesim-project/scale-sim-v3, issue 4).
+``2 rows + cols + depth - 2`` (scalesim-project/scale-sim-v3, thread 4).
 """
 
 from __future__ import annotations

@@ -25,15 +25,7 @@ from addersim.quantized import QuantizedNetwork
 from addersim.requantise import Layout, absorbed, is_partial, layout, requantise
 from addersim.train.integer_gradients import Layer, Replace, Round, Stage, channels, moved, real
 from addersim.train.integer_pass import Pass
-
-NAMES = {
-    "w_krsc": "weight",
-    "bias_k": "bias",
-    "gamma_k": "weight",
-    "beta_k": "bias",
-    "mean_k": "running_mean",
-    "var_k": "running_var",
-}
+from addersim.train.parameters import NAMES, array, owner, tensors_of
 
 
 class IntegerModule(nn.Module):
@@ -89,7 +81,7 @@ class IntegerModule(nn.Module):
         qnet = quantize(network, images, **settings)
         self._plan = layout(qnet, Choices(**settings))
         self._parts = {part.root.name: part for part in fuse(network)}
-        self._tensors = {node.name: _tensors(module, node) for node in network.nodes if node.params}
+        self._tensors = {node.name: tensors_of(module, node) for node in network.nodes if node.params}
         self._steps = {name: _step(self._plan.formats[name].step) for name in _learnable(self._plan) if learned_steps}
         self.steps = nn.ParameterDict({name.replace(".", "/"): step for name, step in self._steps.items()})
         self._absorb()
@@ -154,7 +146,7 @@ class IntegerModule(nn.Module):
         part = self._parts.get(name)
         if part is None or part.norm is None or OPS[part.root.kind].array != "adder":
             return False
-        return isinstance(_owner(self.module, part.norm.name), _BatchNorm)  # a bias is imported as one, too
+        return isinstance(owner(self.module, part.norm.name), _BatchNorm)  # a bias is imported as one, too
 
     def _follow(self, now: Pass, old: Node, t: Ints, momentum: float = 0.1) -> Ints:
         """Give a layer the batch's mean and variance, move the running ones, and return t less the new bias."""
@@ -273,37 +265,3 @@ def _moved_statistics(norm: Node, mean_k: NDArray[Any], var_k: NDArray[Any]) -> 
 
 def _constant(value: float) -> Tensor:
     return torch.tensor(value)
-
-
-def _tensors(module: nn.Module, node: Node) -> dict[str, Tensor]:
-    """Return the tensors of the module from which a float node has its parameters; constants where it has none.
-
-    Raises
-    ------
-    InputError
-        If the node has weights and the module of its name has others.
-    """
-    owner = _owner(module, node.name)
-    found: dict[str, Tensor] = {}
-    for key, wanted in node.params.items():
-        tensor = getattr(owner, NAMES[key], None)
-        if not isinstance(tensor, Tensor) or array(key, tensor).shape != wanted.shape:
-            tensor = None if key in ("w_krsc", "bias_k") else torch.from_numpy(np.array(wanted))
-        if tensor is None or not np.array_equal(array(key, tensor), wanted):
-            raise InputError(f"layer {node.name!r}: its {NAMES[key]} is not that of a module of that name")
-        found[key] = tensor
-    return found
-
-
-def _owner(module: nn.Module, name: str) -> nn.Module:
-    """Return the module that made a node: nodes are called as modules, or, where one makes several, qualify that."""
-    modules = dict(module.named_modules())
-    return modules.get(name) or modules.get(name.rpartition(".")[0]) or module
-
-
-def array(key: str, value: Tensor) -> NDArray[np.float32]:
-    """Return a parameter as the network holds it."""
-    values = value.detach().to(torch.float32).numpy()
-    if key != "w_krsc":
-        return values
-    return np.ascontiguousarray(values.transpose(0, 2, 3, 1) if values.ndim == 4 else values[:, None, None, :])
