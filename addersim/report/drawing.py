@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree
@@ -16,6 +16,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
 
 WIDTH = 420  # user units; a panel is shown at 350 to 540 px, so that 11.5 units stay legible everywhere
 INK, QUIET, GRID = "#1a1f26", "#56606b", "#dde2e7"
@@ -136,3 +137,18 @@ def _own_identifiers(root: ElementTree.Element, name: str) -> None:
                 element.set(key, f"#{name}-{value[1:]}")
             elif "url(#" in value:
                 element.set(key, reference.sub(rf"url(#{name}-\1)", value))
+
+
+def ratio_axis(ax: Any, low: float, high: float, rows: int, marks: Sequence[float]) -> None:
+    """Make a logarithmic axis of ratios from ``low`` to ``high``, ticks at the marks between them, and so many rows."""
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    ax.set_ylim(rows - 0.5, -0.5)
+    ax.set_xticks([mark for mark in marks if low <= mark <= high], minor=False)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_yticks([])
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.tick_params(axis="x", length=0)
+    ax.grid(axis="x", color=GRID, linewidth=0.8)
+    ax.set_axisbelow(True)

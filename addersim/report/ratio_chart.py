@@ -7,10 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from addersim.compare import Comparison, Metric
-from addersim.report.drawing import COLOURS, GRID, INK, QUIET, WIDTH, axes, panel, style, svg, write
+from addersim.report.drawing import COLOURS, INK, QUIET, WIDTH, axes, panel, ratio_axis, style, svg, write
 from addersim.report.words import ratio, ratios
 
 TITLES: dict[Metric, str] = {
@@ -43,18 +42,7 @@ def ratio_chart(comparison: Comparison) -> Markup:
 
 
 def _scale(ax: Any, low: float, high: float, rows: int) -> None:
-    ax.set_xscale("log")
-    ax.set_xlim(min(low, 0.52) / 1.12, max(high, 1.9) * 1.12)
-    ax.set_ylim(rows - 0.5, -0.5)
-    left, right = ax.get_xlim()
-    ax.set_xticks([tick for tick in TICKS if left <= tick <= right], minor=False)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_yticks([])
-    ax.spines[["left", "bottom"]].set_visible(False)
-    ax.tick_params(axis="x", length=0)
-    ax.grid(axis="x", color=GRID, linewidth=0.8)
-    ax.set_axisbelow(True)
+    ratio_axis(ax, min(low, 0.52) / 1.12, max(high, 1.9) * 1.12, rows, TICKS)
     ax.axvline(1, color=INK, linewidth=1)
     ax.set_xlabel("multiplier / adder, logarithmic", labelpad=2)
 

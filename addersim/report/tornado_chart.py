@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from markupsafe import Markup
-from matplotlib.ticker import NullLocator
 
-from addersim.report.drawing import COLOURS, GRID, INK, QUIET, WIDTH, axes, panel, style, svg, tint
+from addersim.report.drawing import COLOURS, INK, QUIET, WIDTH, axes, panel, ratio_axis, style, svg, tint
 from addersim.report.words import ratio
 from addersim.tornado import Swing, Tornado
 
@@ -36,20 +35,9 @@ def tornado_chart(tornado: Tornado) -> Markup:
 
 
 def _scale(ax: Any, values: list[float], rows: int) -> None:
-    ax.set_xscale("log")
     low, high = min(values), max(values)
     pad = (high / low) ** 0.08
-    ax.set_xlim(low / pad, high * pad)
-    ax.set_ylim(rows - 0.5, -0.5)
-    left, right = ax.get_xlim()
-    ax.set_xticks([tick for tick in TICKS if left <= tick <= right], minor=False)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_yticks([])
-    ax.spines[["left", "bottom"]].set_visible(False)
-    ax.tick_params(axis="x", length=0)
-    ax.grid(axis="x", color=GRID, linewidth=0.8)
-    ax.set_axisbelow(True)
+    ratio_axis(ax, low / pad, high * pad, rows, TICKS)
 
 
 def _bar(ax: Any, row: int, swing: Swing, ratio_now: float) -> None:
