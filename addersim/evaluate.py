@@ -17,17 +17,23 @@ from addersim.elements import element_of, operand_bits
 from addersim.errors import InputError
 from addersim.hardware import Hardware, load_hardware
 from addersim.latency import run
+from addersim.level_search import Objective
 from addersim.network import Network, Node
 from addersim.ops import OPS
-from addersim.placement import Objective
 from addersim.scratchpads import scratchpad_charges, with_scratchpads
 from addersim.stores import access_prices
-from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, charge, moves, setting
+from addersim.traffic import RULES, Step, charge, moves, setting
 
 CIRCUITS = {
     "two_subtractors": "a distance is two subtractors and a multiplexer",
     "xor_carry": "a distance is one subtractor and an XOR with its sign, whose carry-in the next adder takes",
     "comparator": "a distance is a comparator, two multiplexers and one subtractor",
+}
+MINIMISED: dict[Objective, str] = {
+    "traffic": "the bits that cross into and out of every memory",
+    "energy": "the energy of what crosses, by the table's prices",
+    "latency": "the time that the array and the transfers take",
+    "product": "energy times latency",
 }
 __all__ = ["Area", "Charge", "Cost", "LayerRun", "evaluate"]
 
@@ -37,7 +43,7 @@ def evaluate(
     hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
     dataflow: str | Dataflow = "output_stationary",
     table: str | os.PathLike[str] | CostTable = "horowitz2014_45nm",
-    tiling: Objective | None = None,
+    tiling: Objective = "traffic",
     *,
     activity: Activity | None = None,
 ) -> Cost:
@@ -56,9 +62,8 @@ def evaluate(
     dataflow
         Name on the shelf, or a function ``f(loops, rows, cols) -> Schedule``.
     tiling
-        ``None``: the fixed tiling of :mod:`addersim.passes`. ``"energy"``, ``"latency"``, ``"product"`` of both or
-        ``"traffic"``: for every layer the tile sizes and order that minimise it, level by level
-        (:func:`addersim.placement.place`).
+        What the tile sizes and order of every layer minimise, level by level (:func:`addersim.placement.place`):
+        ``"traffic"``, the bits that cross, ``"energy"``, ``"latency"``, or ``"product"`` of both.
     activity
         What :func:`addersim.activity.activity` counted on this very network: the prices of a tap's circuits and
         registers are then multiplied by observed over random activity, bit changes per bit and cycle over 1/2.
@@ -67,8 +72,8 @@ def evaluate(
     Raises
     ------
     InputError
-        If the network is not quantised, or wider than the machine, or a buffer is too small for one tile of a
-        searched tiling, or the activity is another network's.
+        If the network is not quantised, or wider than the machine, or a buffer is too small for one tile, or the
+        activity is another network's.
 
     Examples
     --------
@@ -153,9 +158,7 @@ def _check_width(layer: str, kind: Kind, datapath: Datapath, machine: Hardware) 
         )
 
 
-def _assumptions(
-    machine: Hardware, table: CostTable, tiling: Objective | None, activity: Activity | None
-) -> tuple[str, ...]:
+def _assumptions(machine: Hardware, table: CostTable, tiling: Objective, activity: Activity | None) -> tuple[str, ...]:
     note = (f"{table.name}: {' '.join(table.source.note.split())}",) if table.source.note else ()
     end = "upper" if table.dram_high else "lower"
     made_of = CIRCUITS[machine.circuit] if machine.pe == "adder" else f"{machine.pe} elements"
@@ -171,7 +174,7 @@ def _assumptions(
         *latency.RULES,
         f"DRAM is charged at the {end} end of the printed range",
         *residency.RULES,
-        *(FIXED_RULES if tiling is None else SEARCHED_RULES),
+        f"tilings minimise {MINIMISED[tiling]}",
         *RULES,
         f"{machine.name}: {machine.source}",
         *note,

@@ -6,7 +6,7 @@ out as moves and adds the vector unit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
@@ -17,33 +17,25 @@ import numpy as np
 from addersim.broadcast import occurs, plain
 from addersim.charges import Charge
 from addersim.dataflows import Schedule
-from addersim.errors import InputError
 from addersim.hardware import Element, Hardware
 from addersim.hardware.machine import ROLES, Role
+from addersim.level_search import Layer, Objective, TooSmall, Widths
 from addersim.loops import LoopNest
 from addersim.network import Network, Node
 from addersim.ops import words
-from addersim.passes import pass_by
-from addersim.placement import Layer, Objective, Placed, Widths, place
+from addersim.placement import place
 from addersim.ports import accesses
 from addersim.residency import Residency, edge_bits, residency, stored_bits
-from addersim.stores import AccessPrices, Store, outside
+from addersim.stores import AccessPrices, Level, Store, levels, outside
 from addersim.tiling import Crossing
 
-FIXED_RULES = (
-    "fixed tiling: inputs and weights cross into a memory once if one of them fits its share; if neither does, one "
-    "stays part by part and the other passes by for each part, whichever lets fewer bits cross; rows that parts of the "
-    "input share are not fetched twice; partial sums stay in the buffer next to the array",
-)
-SEARCHED_RULES = (
-    "searched tiling: each memory holds tiles, tile sizes and order by exhaustive search, one level after the other "
-    "from DRAM inward; a level inside is filled anew for every tile of the level outside; shared rows of input tiles "
-    "are fetched again, padding is not",
-    "cycles and operand reads of the array are those of the whole layer, whatever the tiles: a tile narrower than the "
-    "array is not charged for the elements it leaves idle; where tiles cut the input channels, the partial sums leave "
-    "the array after every part",
-)
 RULES = (
+    "each memory holds tiles, tile sizes and order by exhaustive search, one level after the other from DRAM inward; a "
+    "level inside is filled anew for every tile of the level outside; shared rows of input tiles are fetched again, "
+    "padding is not; the largest tile of every operand the memory holds has to fit, partial sums included",
+    "cycles of the array are those of the whole layer, whatever the tiles: a tile narrower than the array is not "
+    "charged for the elements it leaves idle; where tiles cut the input channels, the partial sums leave the array "
+    "after every part; a word that comes into the memory next to the array is read from it at least once",
     "every word crosses all buffers that hold its operand; a word that crosses is read on one side and written on the "
     "other, and both are charged",
     "pooling and residual additions read the outermost buffer of inputs and write the outermost buffer of outputs",
@@ -96,7 +88,7 @@ class Setting:
     dram: Store
     computing: frozenset[str]
     residency: Residency
-    tiling: Objective | None
+    tiling: Objective
 
     def near(self, role: Role) -> Store:
         """Return the memory from which the array takes an operand."""
@@ -125,7 +117,7 @@ def setting(
     machine: Hardware,
     computing: Iterable[str],
     prices: AccessPrices | None = None,
-    tiling: Objective | None = None,
+    tiling: Objective = "traffic",
 ) -> Setting:
     """Return the memories of ``machine``, and what of ``qnet`` stays in them.
 
@@ -159,30 +151,24 @@ def setting(
 
 
 def moves(step: Step, on: Setting) -> tuple[list[Move], str]:
-    """Return everything that a layer moves, and the tiles it was cut into if they were searched.
+    """Return everything that a layer moves, and the tiles it was cut into.
 
     Raises
     ------
-    InputError
+    TooSmall
         If a buffer is too small for one tile.
     """
     if step.nest is None:
         return vector_moves(step.node, on), ""
     try:
-        placed, channel_parts = placement(step, on)
-    except InputError as error:
-        raise InputError(f"layer {step.node.name!r}: {error}") from None
-    return array_moves(step, on, placed, channel_parts), "; ".join(str(one) for one in placed if one.tiles)
+        placed, channel_parts = place(layer_of(step, on), on.stores, on.dram, on.tiling)
+    except TooSmall as error:
+        raise TooSmall(f"layer {step.node.name!r}: {error}") from None
+    return array_moves(step, on, [one.crossing for one in placed], channel_parts), "; ".join(map(str, placed))
 
 
-def placement(step: Step, on: Setting) -> tuple[tuple[Placed, ...], int]:
-    """Return what crosses between the memories for a layer on the array, and the parts of its input channels.
-
-    Raises
-    ------
-    InputError
-        If a tiling is searched and a buffer is too small for one tile.
-    """
+def layer_of(step: Step, on: Setting) -> Layer:
+    """Return a layer on the array as tilings see it."""
     assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
     node, nest, schedule, path = step.node, step.nest, step.schedule, step.node.datapath
     edge = node.inputs[0]
@@ -193,47 +179,48 @@ def placement(step: Step, on: Setting) -> tuple[tuple[Placed, ...], int]:
         ("weights", on.residency.weight_bits),
         ("outputs", nest.outputs * widths.outputs * on.residency.stays.get(node.name, False)),
     )
-    layer = Layer(nest, widths, array, schedule.cycles, pinned)
-    if on.tiling is None:
-        return pass_by(layer, on.stores), 1
-    return place(layer, on.stores, on.dram, on.tiling)
+    return Layer(nest, widths, array, schedule.cycles, pinned)
 
 
-def array_moves(step: Step, on: Setting, placed: tuple[Placed, ...], channel_parts: int) -> list[Move]:
-    """Return everything that a layer on the array moves."""
+def array_moves(step: Step, on: Setting, crossings: Sequence[Crossing], channel_parts: Any) -> list[Move]:
+    """Return everything that a layer on the array moves, given what crosses into every level from DRAM inward."""
     assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
     nest, schedule, path = step.nest, step.schedule, step.node.datapath
     sums = plain(np.maximum(schedule.output_writes, channel_parts * nest.outputs)) - nest.outputs
     out, wide = on.near("outputs").name, path.accumulator.format.bits
+    reads = {"inputs": schedule.input_reads, "weights": schedule.weight_reads}
+    for level, crossing in zip(levels(on.stores), crossings, strict=True):
+        for role in [role for store in level for role in store.holds if role in reads]:
+            reads[role] = plain(np.maximum(reads[role], getattr(crossing, role)))
     found = [
-        Move(on.near("inputs").name, "read inputs", schedule.input_reads, path.x.bits),
-        Move(on.near("weights").name, "read weights", schedule.weight_reads, path.w.bits),
+        Move(on.near("inputs").name, "read inputs", reads["inputs"], path.x.bits),
+        Move(on.near("weights").name, "read weights", reads["weights"], path.w.bits),
         Move(out, "write outputs", nest.outputs, edge_bits(on.qnet, step.node.name)),
         Move(out, "write partial sums", sums, wide),
         Move(out, "read partial sums", sums, wide),
     ]
-    for level in placed:
-        for store in level.stores:
-            found += _crossing_moves(step, on, level, store)
+    for level, crossing in zip(levels(on.stores), crossings, strict=True):
+        for store in level:
+            found += _crossing_moves(step, on, level, store, crossing)
     in_flight = step.node.name in on.residency.in_flight
     return [move for move in found if move.any and not (in_flight and move.action.endswith(" outputs"))]
 
 
-def _crossing_moves(step: Step, on: Setting, level: Placed, store: Store) -> Iterator[Move]:
+def _crossing_moves(step: Step, on: Setting, level: Level, store: Store, crossing: Crossing) -> Iterator[Move]:
     """Yield the moves across a memory's outer boundary, on both sides of it."""
     assert step.nest is not None and step.node.datapath is not None
     node, path, edge = step.node, step.node.datapath, step.node.inputs[0]
     for role in store.holds:
-        beyond = outside(role, level.stores, on.stores, on.dram)
+        beyond = outside(role, level, on.stores, on.dram)
         if role == "inputs":
             own = words(on.qnet.tensors[edge].shape)
-            count = -(-level.crossing.inputs * on.stored_words(edge) // own)
+            count = -(-crossing.inputs * on.stored_words(edge) // own)
             yield from _transfer(beyond, store, "inputs", plain(count), edge_bits(on.qnet, edge))
         if role == "weights":
-            yield from _transfer(beyond, store, "weights", plain(level.crossing.weights), path.w.bits)
+            yield from _transfer(beyond, store, "weights", plain(crossing.weights), path.w.bits)
         if role == "outputs":
-            yield from _transfer(store, beyond, "outputs", level.crossing.outputs, edge_bits(on.qnet, node.name), store)
-            sums, wide = plain(level.crossing.sums), path.accumulator.format.bits
+            yield from _transfer(store, beyond, "outputs", crossing.outputs, edge_bits(on.qnet, node.name), store)
+            sums, wide = plain(crossing.sums), path.accumulator.format.bits
             yield from _transfer(store, beyond, "partial sums", sums, wide, store)
             yield from _transfer(beyond, store, "partial sums", sums, wide)
 
