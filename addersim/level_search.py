@@ -260,9 +260,15 @@ class LevelSearch:
             return fits
         for store, has, need in zip(self.level, rooms_bits, self._needs, strict=True):
             if need.min() > has:
-                least, factor = -(-int(need.min()) // 8), 2 if store.overlaps else 1
                 raise TooSmall(
                     f"buffer {store.name!r} is too small for one tile of {', '.join(store.holds)}; the smallest size "
-                    f"that works has {least * factor} bytes"
+                    f"that works has {_size_bytes(store, need.min())} bytes"
                 )
-        raise TooSmall(f"buffers {', '.join(s.name for s in self.level)} are too small for one tile together")
+        missing = sum(np.maximum(need - has, 0) for has, need in zip(rooms_bits, self._needs, strict=True))
+        nearest = [np.broadcast_to(need, missing.shape).flat[missing.argmin()] for need in self._needs]
+        sizes = ", ".join(f"{s.name} {_size_bytes(s, need)}" for s, need in zip(self.level, nearest, strict=True))
+        raise TooSmall(f"no tile fits all buffers; the smallest sizes that work together have {sizes} bytes")
+
+
+def _size_bytes(store: Store, bits: int) -> int:
+    return -(-int(bits) // 8) * (2 if store.overlaps else 1)

@@ -126,7 +126,7 @@ def place_each(layer: Layer, stores: Sequence[Store], dram: Store) -> PlacedEach
         Crossing(*(np.array([getattr(one[0][i], name) for one in found])[which] for name in FIELDS))
         for i in range(len(levels(stores)))
     ]
-    parts, refused = np.array([one[1] for one in found])[which], np.array([one[2] for one in found], object)[which]
+    parts, refused = (np.array([one[i] for one in found], kind)[which, ...] for i, kind in ((1, int), (2, object)))
     return PlacedEach(tuple(crossings), parts, refused)
 
 

@@ -14,7 +14,8 @@ from test_tiling import LAYERS, every, walked
 
 from addersim.errors import InputError
 from addersim.loops import LoopNest
-from addersim.placement import Layer, Objective, Placed, Widths, place
+from addersim.level_search import Layer, Objective, Widths
+from addersim.placement import Placed, place
 from addersim.stores import Store, levels, outside
 from addersim.tiling import Crossing, Tiles, crossing, one_group, parts, room
 
@@ -130,7 +131,7 @@ def test_what_is_pinned_does_not_cross_but_takes_room() -> None:
     pinned = (("inputs", 8 * nest.inputs), ("outputs", 8 * nest.outputs))
     (placed,), _ = place(whole(nest, pinned=pinned), (store("all", bits + 6 * 18),), DRAM, "traffic")
     assert placed.crossing == Crossing(0, nest.weights, 0, 0)
-    with pytest.raises(InputError, match=r"'all' is too small for one tile; the smallest size that works"):
+    with pytest.raises(InputError, match=r"'all' is too small for one tile of inputs, weights, outputs; the smallest"):
         place(whole(nest, pinned=pinned), (store("all", bits + 6 * 8),), DRAM, "traffic")
 
 
@@ -146,7 +147,7 @@ def test_a_buffer_too_small_names_the_smallest_that_works(overlaps: bool) -> Non
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown tiling 'area', expected one of energy, latency"):
+    with pytest.raises(InputError, match="unknown tiling 'area', expected one of traffic, energy, latency"):
         place(whole(LAYERS["plain"]), (store("all", 10_000),), DRAM, "area")  # type: ignore[arg-type]
 
 
