@@ -65,7 +65,8 @@ def evaluate_machines(
     dict
         ``energy_pj``, ``arithmetic_pj``, ``buffers_pj``, ``dram_pj``, ``leakage_pj``, ``cycles``, ``stall_cycles``,
         ``latency_us`` and ``area_um2`` (NaN where a table prints no area); the last axis of each is that of the
-        tables, the others are those of the fields.
+        tables, the others are those of the fields. Where :func:`addersim.evaluate` raises ``TooSmall``, ``refused`` has
+        its message and all figures are NaN; everywhere else it is ``""``.
 
     Raises
     ------
@@ -95,10 +96,10 @@ def evaluate_machines(
             place: tuple[Any, ...] = number, *box
             for name, values in bill.items():
                 found[name][place] = values
-    return without_refused({name: np.moveaxis(values, 0, -1) for name, values in found.items()})
+    return _without_refused({name: np.moveaxis(values, 0, -1) for name, values in found.items()})
 
 
-def without_refused(found: Columns) -> Columns:
+def _without_refused(found: Columns) -> Columns:
     """Return columns with NaN for the figures of refused machines; counts are floating point where one is refused."""
     refused = found["refused"] != ""
     if not refused.any():
