@@ -106,6 +106,22 @@ def test_multiplications_need_a_side_array() -> None:
         ("word_bits = 128", "word_bits = 128\nports = 0", "buffers[0].ports = 0"),
         ("bits_per_cycle = 64", "bits_per_cycl = 64", "Dram has no 'bits_per_cycl'; did you mean 'bits_per_cycle'"),
         ("bits_per_cycle = 64", "bits_per_cycle = 64\npj_per_bit = -1", "dram.pj_per_bit = -1"),
+        ("clock_mhz = 500", "clock_ghz = 0.5", "'clock_ghz'; unknown unit 'ghz', known: 'clock_mhz' in MHz"),
+        (
+            "clock_mhz = 500",
+            'clock_mhz = "500 kHz"',
+            "clock_mhz = '500 kHz': expected a plain number, in MHz; the key names",
+        ),
+        (
+            "size_bytes = 65536",
+            "size_kb = 64",
+            "Buffer has no 'size_kb'; unknown unit 'kb', known: 'size_bytes' in bytes",
+        ),
+        (
+            "bits_per_cycle = 64",
+            "bytes_per_cycle = 8",
+            "unknown unit 'bytes', known: 'bits_per_cycle' in bits per cycle",
+        ),
         ("lanes = 16", "lane = 16", "Vector has no 'lane'; did you mean 'lanes'"),
         ("rows = 16", "rows = 16\ntree_inputs = 3", "tree_inputs: expected a divisor of rows and multiplier_rows"),
         ("rows = 16", "rows = 16\npipeline_stages = 0", "pipeline_stages = 0"),

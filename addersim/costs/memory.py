@@ -37,8 +37,9 @@ def sram_price(table: Rows, owner: Rows, size_bytes: int, word_bits: int, write:
     area_um2 = power(areas, size_bytes) if len(areas) == len(rows) else None
     shown = ", ".join(f"{r.size_bytes / 1024:g} KB {e:g}" for r, e in zip(rows, energies, strict=True))
     access = "a write as a read" if not printed else "a write" if write else "a read"
+    beyond = "" if rows[0].size_bytes <= size_bytes <= rows[-1].size_bytes else ", extrapolated"
     said = (
-        f"{owner.source.short}: SRAM {shown} pJ per {rows[0].word_bits} b; power law in the size, "
+        f"{owner.source.short}: SRAM {shown} pJ per {rows[0].word_bits} b; power law in the size{beyond}, "
         f"proportional to the word -> {size_bytes / 1024:g} KB {word_bits} b: {energy_pj:.4g} pJ, {access}"
     )
     return Price(energy_pj, area_um2, said + _borrowed(table, owner))

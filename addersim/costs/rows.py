@@ -132,6 +132,9 @@ class Rows(Record):
         for row in self.primitive:
             if not row.floating and row.name not in {*self.laws, "register"}:
                 raise ValueError(f"laws needs {row.name!r}: how to go between its rows")
+        for name, law in self.laws.items():
+            if law == "power" and len(self.integer_rows(name)) == 1:
+                raise ValueError(f"laws.{name} = 'power' needs two rows of {name!r}, there is one")
         if not self.memory_from and not (len(self.sram) > 1 and self.dram_row):
             raise ValueError("needs two sram rows and a dram row, or memory_from = another table")
         return self
