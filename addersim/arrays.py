@@ -220,7 +220,12 @@ def _areas(machine: Hardware, table: CostTable) -> tuple[float, float]:
     """Return the areas of array and side array."""
     side = machine.multiplier_rows * machine.multiplier_cols
     twin = machine.model_copy(
-        update={"pe": "multiplier", "rows": machine.multiplier_rows, "cols": machine.multiplier_cols}
+        update={
+            "pe": "multiplier",
+            "rows": machine.multiplier_rows,
+            "cols": machine.multiplier_cols,
+            "accumulator_bits": machine.sum_bits("multiplier"),
+        }
     )
     return array_area_um2(machine, table), array_area_um2(twin, table) if side else 0.0
 

@@ -195,7 +195,8 @@ def _accumulators(base: Case) -> Iterator[Case]:
     paths = [node.datapath for qnet in (base.adder, base.multiplier) for node in qnet.nodes if node.datapath]
     needed = max(path.accumulator.format.bits for path in paths)
     for bits in sorted({min(needed, WIDEST_BITS), base.machine.accumulator_bits, WIDEST_BITS}):
-        yield replace(base, name=f"{bits} bits", machine=load_hardware(base.machine, accumulator_bits=bits))
+        machine = load_hardware(base.machine, accumulator_bits=bits, multiplier_accumulator_bits=None)
+        yield replace(base, name=f"{bits} bits", machine=machine)
 
 
 def _dram(base: Case) -> Iterator[Case]:

@@ -8,6 +8,7 @@ import pytest
 
 import addersim
 from addersim.datapath import Datapath, exact_datapath
+from addersim.elements import array_parts
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, Overflow
 from addersim.hardware import HARDWARE, ROLES, Hardware, load_hardware, multiplier_twin, with_full_side_array
@@ -52,6 +53,27 @@ def test_fit_widens_the_accumulator_and_keeps_the_rest() -> None:
     assert after.circuit == "comparator"
     product = machine.fit("fc", "multiplier", exact_datapath("multiplier", U8, S8, 8))
     assert str(product.accumulator.format) == "s24"
+
+
+def test_the_side_array_has_its_own_accumulators() -> None:
+    machine = load_hardware("adder_16x16", accumulator_bits=12, multiplier_accumulator_bits=26)
+    assert str(machine.fit("conv", "adder", adder()).accumulator.format) == "u12"
+    path = exact_datapath("multiplier", U8, S8, 8)
+    assert str(machine.fit("fc", "multiplier", path).accumulator.format) == "s26"
+    twin = multiplier_twin(machine)
+    assert (twin.accumulator_bits, twin.multiplier_accumulator_bits) == (26, None)
+    assert [twin.sum_bits("multiplier"), machine.sum_bits("adder"), machine.sum_bits("multiplier")] == [26, 12, 26]
+    narrow = load_hardware("adder_16x16", accumulator_bits=12)
+    assert str(narrow.fit("fc", "multiplier", path).accumulator.format) == "s12"
+    parts = [
+        [(part.role, part.primitive.bits) for part in array_parts("multiplier", 64, one) if part.role == "accumulator"]
+        for one in (machine, load_hardware("adder_16x16", accumulator_bits=26))
+    ]
+    assert parts[0] == parts[1] == [("accumulator", 26)] * 2
+    for wrong, said in (({"multiplier_accumulator_bits": 7}, "multiplier_accumulator_bits: expected operand_bits or"),
+                        ({"multiplier_rows": 0, "multiplier_cols": 0}, "bits: expected a side array")):  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            load_hardware(machine, **wrong)
 
 
 def test_fit_narrows_by_saturation() -> None:
