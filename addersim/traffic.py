@@ -38,7 +38,7 @@ RULES = (
     "after every part; a word that comes into the memory next to the array is read from it at least once",
     "every word crosses all buffers that hold its operand; a word that crosses is read on one side and written on the "
     "other, and both are charged",
-    "pooling and residual additions read the outermost buffer of inputs and write the outermost buffer of outputs",
+    "what the vector lanes do reads the outermost buffer of inputs and writes the outermost buffer of outputs",
     "edges that wait for a later layer take no room meanwhile",
     "buffer words are packed: an access of word_bits carries word_bits // bits words, all of them used",
     "padded pixels are read by the array like others; constants of output stages are not counted as traffic",

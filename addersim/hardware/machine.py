@@ -77,7 +77,7 @@ class Dram(Record):
 
 
 class Vector(Record):
-    """The unit for pooling and residual additions: words per cycle."""
+    """The unit for pooling, residual additions and batch norms without a layer in front: words per cycle."""
 
     lanes: Annotated[int, Field(ge=1, le=65_536)]
 
