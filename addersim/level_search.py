@@ -219,8 +219,10 @@ class LevelSearch:
         more, store = np.maximum(written - outputs - array.sums, 0), near["outputs"]
         extra_pj = more * (store.accesses(widths.sums) * (store.read_pj + store.write_pj))
         for role in ("inputs", "weights"):
-            more = np.maximum(getattr(self._words, role) - getattr(array, role), 0)
-            extra_pj = extra_pj + more * (near[role].accesses(getattr(widths, role)) * near[role].read_pj)
+            more = getattr(self._words, role) - getattr(array, role)
+            if np.max(more) > 0:
+                access_pj = near[role].accesses(getattr(widths, role)) * near[role].read_pj
+                extra_pj = extra_pj + np.maximum(more, 0) * access_pj
         return np.broadcast_to(extra_pj, (len(ORDERS), *self._volume.shape))
 
     def _cycles(self, flows: list[_Flow]) -> Any:
