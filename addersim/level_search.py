@@ -110,8 +110,8 @@ class LevelSearch:
     pieces: Pieces
     objective: Objective
 
-    def best(self, rooms_bits: tuple[int, ...]) -> tuple[Tiles, Crossing, Pieces]:
-        """Return the best tiles that fit memories with that room, what crosses, and the pieces of the level inside.
+    def best(self, rooms_bits: tuple[int, ...]) -> tuple[Tiles, Crossing]:
+        """Return the best tiles that fit memories with that room, and what crosses.
 
         Raises
         ------
@@ -120,11 +120,11 @@ class LevelSearch:
         """
         if rooms_bits not in self._known:
             tiles = self._best(self._fits(rooms_bits))
-            self._known[rooms_bits] = tiles, self.crossing(tiles), self._inside(tiles)
+            self._known[rooms_bits] = tiles, self.crossing(tiles)
         return self._known[rooms_bits]
 
     @cached_property
-    def _known(self) -> dict[tuple[int, ...], tuple[Tiles, Crossing, Pieces]]:
+    def _known(self) -> dict[tuple[int, ...], tuple[Tiles, Crossing]]:
         return {}
 
     def _best(self, fits: Any) -> Tiles:
@@ -187,12 +187,17 @@ class LevelSearch:
         words = Crossing(total.inputs, total.weights, self.layer.nest.outputs, total.sums + again)
         return without_pinned(self.layer, self.level, self.stores, words)
 
-    def _inside(self, tiles: Tiles) -> Pieces:
+    def inside(self, tiles: Tiles) -> Pieces:
+        """Return the pieces of the level inside."""
         found: Counter[LoopNest] = Counter()
         for nest, times in self.pieces:
             for part, count in parts(nest, tiles).items():
                 found[part] += times * count
         return tuple(found.items())
+
+    def visits(self, tiles: Tiles) -> Any:
+        """Return how often an output is written by the parts of the input channels, over all outputs."""
+        return sum(nest.outputs * times * tiles.trips(nest)["C"] for nest, times in self.pieces)
 
     def flows(self, words: Crossing) -> list[_Flow]:
         """Return the words that cross the level's boundary, from memory to memory."""
@@ -215,8 +220,7 @@ class LevelSearch:
         """
         near = {role: next((s for s in self.stores if role in s.holds), self.dram) for role in ROLES}
         outputs, widths, array = self.layer.nest.outputs, self.layer.widths, self.layer.array
-        written = sum(nest.outputs * times * self._tiles.trips(nest)["C"] for nest, times in self.pieces)
-        more, store = np.maximum(written - outputs - array.sums, 0), near["outputs"]
+        more, store = np.maximum(self.visits(self._tiles) - outputs - array.sums, 0), near["outputs"]
         extra_pj = more * (store.accesses(widths.sums) * (store.read_pj + store.write_pj))
         for role in ("inputs", "weights"):
             more = getattr(self._words, role) - getattr(array, role)

@@ -82,11 +82,15 @@ def _place(
     """Return tiles and crossing of every level; ``rooms_bits`` are those of the stores, which have no size."""
     found: list[tuple[Tiles, Crossing]] = []
     pieces: Pieces = ((one_group(layer.nest), layer.nest.N * layer.nest.groups),)
-    for level in levels(stores):
+    visits = layer.nest.outputs
+    inwards = levels(stores)
+    for level in inwards:
         search = _search(layer, level, stores, dram, pieces, objective)
-        tiles, words, pieces = search.best(tuple(rooms_bits[stores.index(store)] for store in level))
+        tiles, words = search.best(tuple(rooms_bits[stores.index(store)] for store in level))
         found.append((tiles, words))
-    return tuple(found), sum(piece.outputs * times for piece, times in pieces) // layer.nest.outputs
+        visits = search.visits(tiles)
+        pieces = pieces if level is inwards[-1] else search.inside(tiles)
+    return tuple(found), visits // layer.nest.outputs
 
 
 @dataclass(frozen=True)
