@@ -1,6 +1,7 @@
 """Totals: the cycles and accesses of one image on many machines at once, before any price.
 
-Layers that move and compute the same are evaluated once.
+Layers that move and compute the same are evaluated once, and placed once for every combination of memory sizes that
+occurs.
 """
 
 from __future__ import annotations

@@ -87,6 +87,14 @@ def test_larger_buffers_never_let_more_cross_dram(sizes: tuple[int, int], more: 
     assert dram_bits(large) <= dram_bits(small)
 
 
+@given(machines, st.tuples(st.integers(0, 600), st.integers(0, 3000)), st.sampled_from(FLOWS))
+@settings(max_examples=25, deadline=None)
+def test_larger_levels_never_let_more_cross_dram(sizes: tuple[int, int], more: tuple[int, int], flow: str) -> None:
+    small = evaluate(QNET, stack(*sizes), flow)
+    large = evaluate(QNET, stack(sizes[0] + more[0], sizes[1] + more[1]), flow)
+    assert dram_bits(large) <= dram_bits(small)
+
+
 @pytest.mark.parametrize("tiling", ["traffic", "energy"])
 def test_a_larger_shared_buffer_never_lets_more_cross_dram(tiling: str) -> None:
     """Edges and weights that begin to stay take room from the tiles of others; over all these sizes that pays."""
