@@ -27,6 +27,8 @@ from addersim.train.integer_gradients import Layer, Replace, Round, Stage, chann
 from addersim.train.integer_pass import Pass
 from addersim.train.parameters import NAMES, array, owner, tensors_of
 
+MOMENTUM = {"batch": 0.1, "running": 0.02}  # of the running statistics
+
 
 class IntegerModule(nn.Module):
     """A float module, executed on integers: :meth:`forward` runs the kernels that :func:`addersim.simulate` runs.
@@ -36,10 +38,11 @@ class IntegerModule(nn.Module):
     backward pass gives the float layers' gradients at the values that the integers stand for, straight through the
     roundings, and zero outside the clamps: :mod:`addersim.train.integer_gradients`.
 
-    Batch norms of adder layers take mean and variance from the batch in training, and move the running ones, as
-    anywhere: the distances' means follow every weight, and statistics that stay are wrong by more than sigma after a
-    few steps. Both are integers' statistics, and what they make is in the integers. In evaluation, and in batch norms
-    of multiplier layers always, the running ones count. ``executed`` is the network that the latest call ran.
+    Batch norms of adder layers take mean and variance from the batch in training (see ``statistics``), and move the
+    running ones, as anywhere: the distances' means follow every weight, and statistics that stay are wrong by more than
+    sigma after a few steps. Both are integers' statistics, and what they make is in the integers. In evaluation, and in
+    batch norms of multiplier layers always, the running ones count. ``executed`` is the network that the latest call
+    ran, ``values`` what its edges stand for, with their gradients.
 
     Parameters
     ----------
@@ -48,6 +51,15 @@ class IntegerModule(nn.Module):
         correction, if ``settings`` name one, and its running statistics to those of the integers.
     images
         Calibration images, N C H W, training images only. They decide all widths and steps.
+    gradient
+        ``"adder"``: the published layers' gradients, ``w - x`` clipped to -1 .. 1 for the inputs, ``x - w`` for the
+        weights. ``"sign"``: the derivative itself, the sign of the codes' difference for both. The former carries a
+        network through training from scratch; for one that is trained already it is no direction of descent in the
+        layers far from the loss, where it is a hundred times too long.
+    statistics
+        Which mean and variance batch norms of adder layers take in training: those of the batch, or the running ones,
+        which move by 2 % in every batch. The latter is batch renormalisation (Ioffe, NeurIPS 2017): what training and
+        evaluation compute is the same, while the gradient takes the statistics as the batch's.
     learned_steps
         Make the steps of rounded edges parameters: ``steps`` holds their logarithms. Powers of two, the input's and
         the output's stay.
@@ -74,9 +86,19 @@ class IntegerModule(nn.Module):
 
     module: nn.Module
 
-    def __init__(self, module: nn.Module, images: Any, *, learned_steps: bool = False, **settings: Any) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        images: Any,
+        *,
+        learned_steps: bool = False,
+        gradient: str = "adder",
+        statistics: str = "batch",
+        **settings: Any,
+    ) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.gradient, self.statistics = module, gradient, statistics
+        self.values: dict[str, Tensor] = {}
         network = from_torch(module, images[:1], name=type(module).__name__)
         qnet = quantize(network, images, **settings)
         self._plan = layout(qnet, Choices(**settings))
@@ -85,7 +107,7 @@ class IntegerModule(nn.Module):
         self._steps = {name: _step(self._plan.formats[name].step) for name in _learnable(self._plan) if learned_steps}
         self.steps = nn.ParameterDict({name.replace(".", "/"): step for name, step in self._steps.items()})
         self._absorb()
-        self._centre(np.asarray(images))
+        self.centre(np.asarray(images))
         self.executed = qnet
 
     def _absorb(self) -> None:
@@ -138,8 +160,15 @@ class IntegerModule(nn.Module):
                 t = self._follow(now, old, t)
             now.execute(old.name)
             edges[old.name] = self._edge(now, old.name, t, normed, [edges[name] for name in old.inputs])
-        self.executed = now.network()
+        self.executed, self.values = now.network(), {name: edge.value for name, edge in edges.items()}
         return edges[last].value if last in edges else real(now.integers[last], now.form(last))
+
+    @property
+    def blocks(self) -> dict[str, str]:
+        """The names of residual blocks, submodules whose output is that of an addition, with those of their edges."""
+        names = dict(self.module.named_modules())
+        sums = [node.name for node in self._plan.qnet.nodes if node.kind == "add"]
+        return {block: name for name in sums if (block := name.rpartition(".")[0]) and block in names}
 
     def _follows(self, name: str) -> bool:
         """Whether a layer's batch norm takes the statistics of the batch in training: that of an adder layer does."""
@@ -148,19 +177,23 @@ class IntegerModule(nn.Module):
             return False
         return isinstance(owner(self.module, part.norm.name), _BatchNorm)  # a bias is imported as one, too
 
-    def _follow(self, now: Pass, old: Node, t: Ints, momentum: float = 0.1) -> Ints:
-        """Give a layer the batch's mean and variance, move the running ones, and return t less the new bias."""
+    def _follow(self, now: Pass, old: Node, t: Ints) -> Ints:
+        """Move a layer's running mean and variance, give it those or the batch's, and return t less the new bias."""
         norm, bias_k = now.parts[old.name].norm, now.nodes[old.name].params["bias_k"]
         assert norm is not None
-        mean_k, var_k = now.statistics(old.name, t)
-        own = self._tensors[norm.name]
-        for key, values in (("mean_k", mean_k), ("var_k", var_k)):
-            own[key].lerp_(torch.from_numpy(values), momentum)
-        now.take(old, {"mean_k": mean_k, "var_k": var_k})
+        found = dict(zip(("mean_k", "var_k"), now.statistics(old.name, t), strict=True))
+        for key, values in found.items():
+            own = self._tensors[norm.name][key].lerp_(torch.from_numpy(values), MOMENTUM[self.statistics])
+            if self.statistics == "running":
+                found[key] = own.numpy().copy()
+        now.take(old, found)
         return np.asarray(t + (bias_k - now.nodes[old.name].params["bias_k"]))
 
-    def _centre(self, images: NDArray[Any]) -> None:
-        """Let the batch norms of adder layers hold the statistics on integers, gammas and betas making up for it."""
+    def centre(self, images: NDArray[Any]) -> None:
+        """Let the batch norms of adder layers hold the statistics on integers, gammas and betas making up for it.
+
+        What the network computes stays the same, and training begins there if ``images`` are such as it will see.
+        """
         now = Pass(*self._moment())
         now.begin(images)
         for old in now.plan.qnet.nodes[1:]:
@@ -180,7 +213,7 @@ class IntegerModule(nn.Module):
             form = now.form(name)  # pooling changes the step
             value: Tensor = Replace.apply(moved(node, *xs), real(y, form))  # type: ignore[no-untyped-call]
             return Edge(value, sources[0].step * (form.step / sources[0].form.step), form)
-        layer = Layer(node, sources[0].form, form, normed)
+        layer = Layer(node, sources[0].form, form, normed, self.gradient == "sign")
         r = xs[0] + xs[1] if node.kind == "add" else self._before_rounding(now, layer, t, sources[0])
         step = self._steps[name].exp() if name in self._steps else _constant(form.step)
         if is_partial(node):
