@@ -36,6 +36,8 @@ FLOORS = [
         "formats",
         "fuse",
         "gains",
+        "grouping",
+        "output_error",
         "ranges",
         "choices",
         "integers",
