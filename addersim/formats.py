@@ -10,7 +10,7 @@ from typing import Any
 from addersim.choices import END_BITS, Choices
 from addersim.errors import InputError
 from addersim.fuse import Fused, end_layers, fuse
-from addersim.grouping import groups_of
+from addersim.grouping import is_group
 from addersim.network import EdgeFormat, Network, Node
 from addersim.ops import OPS
 from addersim.ops.avg_pool import AvgPool
@@ -68,7 +68,7 @@ class Formats:
             return self._logits(end, grid)
         if [reader.kind for reader in readers] == ["concat"]:
             return self.behind(Fused(readers[0], None, False, readers[0].name, False))
-        if any(reader.kind == "add" or groups_of(reader) > 1 for reader in readers):
+        if any(reader.kind == "add" or is_group(reader) for reader in readers):
             return self._residual(end, readers, grid)
         wanted = [self.input_bits(node) for node in self._layers_behind(end)]
         bits = max(wanted, default=self.choices.bits)
@@ -104,7 +104,7 @@ class Formats:
         Its grid is that of the narrowest adder layer, where that is not one group among others.
         """
         bits, widths = self.choices.residual_bits, self._adder_widths(readers)
-        narrowest = min(self._adder_widths([node for node in readers if groups_of(node) == 1]), default=bits)
+        narrowest = min(self._adder_widths([node for node in readers if not is_group(node)]), default=bits)
         if narrowest < bits:
             grid = self._edge(edge, narrowest, True, grid, self._choosing(edge, narrowest)).step
         return self._edge(edge, bits, bool(widths), grid)
@@ -113,7 +113,7 @@ class Formats:
         """Return the layers of that width whose outputs choose the range of an edge that they read."""
         chosen = self.choices.range == "output_mse"
         adders = [node for node in self._readers(edge) if chosen and OPS[node.kind].array == "adder"]
-        return [self._fused[n.name] for n in adders if groups_of(n) == 1 and self.choices.input_bits(n.name) == bits]
+        return [self._fused[n.name] for n in adders if not is_group(n) and self.choices.input_bits(n.name) == bits]
 
     def _edge(
         self, edge: str, bits: int, centred: bool, grid: float | None, layers: Sequence[Fused] = ()

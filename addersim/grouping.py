@@ -7,12 +7,9 @@ in front of whatever comes next: it is all in kinds of nodes that simulator, cou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from addersim.errors import InputError
 from addersim.network import Network, Node, Tensor
@@ -41,14 +38,26 @@ def grouped(network: Network, groups: int) -> Network:
     return Network(network.name, tuple(cut.nodes), cut.tensors)
 
 
-def groups_of(node: Node) -> int:
-    """Return how many groups the layer was cut into of which ``node`` is one; 1 for any other node."""
-    return int(node.attrs.get("channel_groups", 1))
+def cut_like(network: Network, other: Network) -> Network:
+    """Return ``network`` with the groups that ``other``, which was made of it, has."""
+    return grouped(network, max(group_of(node)[1] for node in other.nodes))
 
 
-def layer_of(node: Node) -> str:
-    """Return the name of the layer that ``node`` is a group of, or its own."""
-    return node.name.rpartition(".group")[0] if groups_of(node) > 1 else node.name
+def group_of(node: Node) -> tuple[int, int]:
+    """Return which group of how many ``node`` is; (0, 1) where it was not cut."""
+    group, groups = node.attrs.get("channel_group", (0, 1))
+    return int(group), int(groups)
+
+
+def is_group(node: Node) -> bool:
+    """Whether ``node`` is one group of an adder layer that was cut."""
+    return OPS[node.kind].array == "adder" and group_of(node)[1] > 1
+
+
+def whole_of(node: Node) -> str:
+    """Return the name of the node that ``node`` is a group of, or its own."""
+    group, groups = group_of(node)
+    return node.name.removesuffix(f".group{group}") if groups > 1 else node.name
 
 
 @dataclass
@@ -63,7 +72,7 @@ class _Cut:
 
     def place(self, node: Node) -> None:
         """Append a node, whole or in groups; groups that more than one node or another kind reads are joined."""
-        if OPS[node.kind].array == "adder" and groups_of(node) == 1:
+        if OPS[node.kind].array == "adder" and not is_group(node):
             names = tuple(self._put(part) for part in self._layers(node))
         elif node.kind in CUT_ALONG and any(name in self.parts for name in node.inputs):
             names = tuple(self._put(part) for part in self._followers(node))
@@ -92,23 +101,18 @@ class _Cut:
                 f"layer {node.name!r}: its {K} output channels{inputs} do not divide into {self.groups} groups"
             )
         sources = self._slices(node.inputs[0], min(own, self.groups))
-        return [
-            replace(
-                node,
-                name=f"{node.name}.group{g}",
-                inputs=(sources[g * len(sources) // self.groups],),
-                attrs={**node.attrs, "groups": max(own // self.groups, 1), "channel_groups": self.groups},
-                params=_cut(node.params, g, self.groups),
-            )
-            for g in range(self.groups)
-        ]
+        inner = {"groups": max(own // self.groups, 1)} if "groups" in node.attrs else {}
+        node = replace(node, attrs={**node.attrs, **inner})
+        return [self._group(node, g, (sources[g * len(sources) // self.groups],)) for g in range(self.groups)]
 
     def _followers(self, node: Node) -> list[Node]:
         sources = [self.parts.get(name) or self._slices(name, self.groups) for name in node.inputs]
-        return [
-            replace(node, name=f"{node.name}.group{g}", inputs=inputs, params=_cut(node.params, g, self.groups))
-            for g, inputs in enumerate(zip(*sources, strict=True))
-        ]
+        return [self._group(node, g, inputs) for g, inputs in enumerate(zip(*sources, strict=True))]
+
+    def _group(self, node: Node, group: int, inputs: tuple[str, ...]) -> Node:
+        params = {key: np.ascontiguousarray(np.split(value, self.groups)[group]) for key, value in node.params.items()}
+        attrs = {**node.attrs, "channel_group": (group, self.groups)}
+        return replace(node, name=f"{node.name}.group{group}", inputs=inputs, attrs=attrs, params=params)
 
     def _slices(self, edge: str, parts: int) -> tuple[str, ...]:
         """Return an edge cut into equal parts of its channels, once."""
@@ -121,7 +125,3 @@ class _Cut:
                 attrs = {"axis": 0, "start": i * size, "stop": (i + 1) * size, "step": 1}
                 self._put(Node(name, "slice", (edge,), attrs))
         return names
-
-
-def _cut(params: Mapping[str, NDArray[Any]], group: int, groups: int) -> dict[str, NDArray[Any]]:
-    return {key: np.ascontiguousarray(np.split(value, groups)[group]) for key, value in params.items()}

@@ -12,7 +12,7 @@ from addersim.datapath import Datapath, Style
 from addersim.errors import InputError, nearest
 from addersim.formats import INPUT_BITS, Formats
 from addersim.fuse import Fused, fuse, output_layers
-from addersim.grouping import grouped, groups_of, layer_of
+from addersim.grouping import grouped, is_group, whole_of
 from addersim.integers import Draft, add_node, finished, identity_node, layer_draft, narrow_node, norm_draft
 from addersim.network import EdgeFormat, Network, Node, Tensor
 from addersim.ops import OPS
@@ -52,7 +52,9 @@ def quantize(
         Width of edges that a residual addition reads. An adder layer behind one reads fewer bits by a right shift: the
         residual edge's step is that of its narrowest adder layer over a power of two.
     range
-        How an edge's range is chosen: ``"mse"`` (least squared error), ``"quantile"`` or ``"max"``.
+        How an edge's range is chosen: ``"mse"`` (least squared error), ``"quantile"`` or ``"max"``. ``"output_mse"``
+        is ``"mse"``, but in front of adder layers it minimises the error of their outputs, each channel's mean left
+        out: a correction has to take that away. See :class:`addersim.output_error.OutputError`.
     quantile
         Quantile of the magnitudes for ``range="quantile"``.
     output_stage
@@ -76,11 +78,17 @@ def quantize(
         and the last layer, if they are not adder layers, it is the weights' width.
     steps
         ``"free"``, or ``"power_of_two"`` for the steps of all edges. The weights of multiplier layers keep their own.
+    groups
+        Groups of output channels that every adder layer is cut into, each with a step of its own, which minimises the
+        error of its outputs as in ``"output_mse"``. Inputs have to be in that step, too: each group is a layer of its
+        own, ``layer.group0`` and so on, that reads inputs requantised for it alone (``layer.group0.input``), from an
+        edge of ``residual_bits``. Counts and prices hold all of that. See :func:`addersim.grouping.grouped`.
 
     Raises
     ------
     InputError
-        If an argument is out of range, an edge carries only zeros, or an image does not fit.
+        If an argument is out of range, an edge carries only zeros, an image does not fit, the channels of a layer do
+        not divide into ``groups``, or there is nothing wider than a layer's inputs to requantise them from.
 
     Notes
     -----
@@ -116,11 +124,11 @@ def quantize(
 
 def _layer_bits(widths: Mapping[str, int], layers: Sequence[Node]) -> dict[str, int]:
     """Return the widths with those of a layer for each of its groups."""
-    names = dict.fromkeys(layer_of(layer) for layer in layers)
+    names = dict.fromkeys(whole_of(layer) for layer in layers)
     for name in widths:
         if name not in names:
             raise InputError(f"layer_bits: no layer {name!r}{nearest(name, names)}")
-    return {layer.name: widths[layer_of(layer)] for layer in layers if layer_of(layer) in widths}
+    return {layer.name: widths[whole_of(layer)] for layer in layers if whole_of(layer) in widths}
 
 
 @dataclass
@@ -204,7 +212,7 @@ def _layer(build: _Build, fused: Fused, source: str, first: bool, end: bool) -> 
     needed, weight_bits = build.formats.input_bits(fused.root), choices.weights(name)
     if end and multiplier:
         weight_bits = choices.layer_bits.get(name, END_BITS)
-    if groups_of(fused.root) > 1:
+    if is_group(fused.root):
         source = _narrow_group(build, fused.root, source, needed)
     elif build.format(source).bits > needed and not (first and multiplier):
         source = _narrow(build, source, fused.root.inputs[0], needed)
@@ -235,7 +243,7 @@ def _narrow_group(build: _Build, layer: Node, source: str, bits: int) -> str:
     x, edge = build.format(source), layer.inputs[0]
     if x.bits <= bits:
         raise InputError(
-            f"layer {layer_of(layer)!r}: its groups requantise inputs to {bits} bits, which takes an edge of more than "
+            f"layer {whole_of(layer)!r}: its groups requantise inputs to {bits} bits, which takes an edge of more than "
             f"{x.bits}: give residual_bits above {bits} (the network's input has {INPUT_BITS})"
         )
     form = build.formats.of_group(layer, edge, x)

@@ -17,6 +17,7 @@ from addersim.choices import Choices
 from addersim.errors import InputError
 from addersim.fixed import Ints
 from addersim.fuse import Fused, fuse
+from addersim.grouping import cut_like, whole_of
 from addersim.importer import from_torch
 from addersim.network import EdgeFormat, Node
 from addersim.ops import OPS
@@ -79,6 +80,7 @@ class IntegerModule(nn.Module):
         self.module = module
         network = from_torch(module, images[:1], name=type(module).__name__)
         qnet = quantize(network, images, **settings)
+        network = cut_like(network, qnet)
         self._plan = layout(qnet, Choices(**settings))
         self._parts = {part.root.name: part for part in fuse(network)}
         self._tensors = {node.name: tensors_of(module, node) for node in network.nodes if node.params}
@@ -95,9 +97,9 @@ class IntegerModule(nn.Module):
             if norm.kind != "batch_norm":
                 continue
             for key in ("gamma_k", "beta_k"):
-                tensor = self._tensors[norm.name].get(key)
-                if isinstance(tensor, nn.Parameter):
-                    tensor.data.copy_(torch.from_numpy(norm.params[key]))
+                owned = self._tensors[norm.name].get(key)
+                if owned is not None and isinstance(owned.tensor, nn.Parameter):
+                    owned.own.data.copy_(torch.from_numpy(norm.params[key]))
 
     def export(self) -> QuantizedNetwork:
         """Return the network of integers that the parameters of the moment make, and the running statistics."""
@@ -116,7 +118,7 @@ class IntegerModule(nn.Module):
         return replace(part, root=root, norm=norm)
 
     def _arrays(self, node: Node) -> dict[str, NDArray[Any]]:
-        arrays = {key: array(key, value) for key, value in self._tensors.get(node.name, {}).items()}
+        arrays = {key: array(key, owned.own) for key, owned in self._tensors.get(node.name, {}).items()}
         for key, values in arrays.items():
             if not np.isfinite(values).all():
                 raise InputError(f"layer {node.name!r}: its {NAMES[key]} is not finite; lower the learning rate")
@@ -146,7 +148,7 @@ class IntegerModule(nn.Module):
         part = self._parts.get(name)
         if part is None or part.norm is None or OPS[part.root.kind].array != "adder":
             return False
-        return isinstance(owner(self.module, part.norm.name), _BatchNorm)  # a bias is imported as one, too
+        return isinstance(owner(self.module, whole_of(part.norm)), _BatchNorm)  # a bias is imported as one, too
 
     def _follow(self, now: Pass, old: Node, t: Ints, momentum: float = 0.1) -> Ints:
         """Give a layer the batch's mean and variance, move the running ones, and return t less the new bias."""
@@ -155,7 +157,7 @@ class IntegerModule(nn.Module):
         mean_k, var_k = now.statistics(old.name, t)
         own = self._tensors[norm.name]
         for key, values in (("mean_k", mean_k), ("var_k", var_k)):
-            own[key].lerp_(torch.from_numpy(values), momentum)
+            own[key].own.lerp_(torch.from_numpy(values), momentum)
         now.take(old, {"mean_k": mean_k, "var_k": var_k})
         return np.asarray(t + (bias_k - now.nodes[old.name].params["bias_k"]))
 
@@ -169,7 +171,7 @@ class IntegerModule(nn.Module):
                 norm = now.parts[old.name].norm
                 assert norm is not None
                 for key, value in _moved_statistics(norm, *now.statistics(old.name, t)).items():
-                    self._tensors[norm.name][key].data.copy_(torch.from_numpy(value))
+                    self._tensors[norm.name][key].own.data.copy_(torch.from_numpy(value))
             now.execute(old.name)
 
     def _edge(self, now: Pass, name: str, t: Ints | None, normed: bool, sources: Sequence[Edge]) -> Edge:
@@ -198,7 +200,7 @@ class IntegerModule(nn.Module):
             zero = layer.out.zero_point if part.adds_zero else 0
             y = source.value * channels(gain_k, source.value) + channels(offset_k, source.value)
             return y / layer.out.step + zero
-        weight = self._tensors[layer.node.name]["w_krsc"]
+        weight = self._tensors[layer.node.name]["w_krsc"].own
         r: Tensor = Stage.apply(  # type: ignore[no-untyped-call]
             source.value, weight, gain_k, offset_k, source.step, layer.before_rounding(t), layer
         )
@@ -207,11 +209,11 @@ class IntegerModule(nn.Module):
     def _stage(self, part: Fused) -> tuple[Tensor, Tensor]:
         """Return gain and offset of a layer's output stage in real numbers, differentiable."""
         root, norm = part.root, part.norm or (part.root if part.root.kind == "batch_norm" else None)
-        bias = self._tensors[root.name].get("bias_k")
-        bias = _constant(0.0) if bias is None else bias
+        owned = self._tensors[root.name].get("bias_k")
+        bias = _constant(0.0) if owned is None else owned.own
         if norm is None:
             return torch.ones(len(root.params["w_krsc"])), bias.expand(len(root.params["w_krsc"]))
-        gamma, beta = (self._tensors[norm.name][key] for key in ("gamma_k", "beta_k"))
+        gamma, beta = (self._tensors[norm.name][key].own for key in ("gamma_k", "beta_k"))
         mean, var = (torch.from_numpy(norm.params[key]) for key in ("mean_k", "var_k"))
         gain = torch.where(var == 0, 0, gamma / torch.sqrt(var + norm.attrs["eps"]))
         if OPS[root.kind].array == "adder":  # its bias is in B_k, which is subtracted before the gain
