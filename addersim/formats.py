@@ -10,7 +10,7 @@ from typing import Any
 from addersim.choices import END_BITS, Choices
 from addersim.errors import InputError
 from addersim.fuse import Fused, end_layers, fuse
-from addersim.grouping import is_group
+from addersim.grouping import group_of, is_group
 from addersim.network import EdgeFormat, Network, Node
 from addersim.ops import OPS
 from addersim.ops.avg_pool import AvgPool
@@ -140,9 +140,10 @@ class Formats:
         return 1.0 if c.steps == "power_of_two" or (residual and c.output_stage != "multiplier_shift") else None
 
     def _adds(self, root: Node) -> bool:
-        """Whether an edge holds sums, or sums of all groups."""
-        made_by = [self.network.node(name).kind for name in root.inputs] if root.kind == "concat" else [root.kind]
-        return "add" in made_by
+        """Whether a node is an addition, or joins the groups of one."""
+        joined = root.inputs if root.kind == "concat" else ()
+        made_by = [fused.root for fused in self._fused.values() if fused.end in joined]
+        return root.kind == "add" or any(node.kind == "add" and group_of(node)[1] > 1 for node in made_by)
 
     def _adder_widths(self, readers: list[Node]) -> list[int]:
         return [self.choices.input_bits(reader.name) for reader in readers if OPS[reader.kind].array == "adder"]

@@ -17,7 +17,7 @@ RangeRule = Literal["mse", "output_mse", "quantile", "max"]
 RULES: tuple[RangeRule, ...] = ("mse", "output_mse", "quantile", "max")
 SAMPLE = 1 << 17  # values kept per edge
 CANDIDATES = 120  # ranges tried by the "mse" rule
-COARSE = 2.0 ** (-np.arange(36) / 10)  # ranges tried where each costs a run of a layer, over the largest magnitude
+COARSE = tuple(2.0 ** (-i / 10) for i in range(36))  # of the largest magnitude; tried where each runs a layer
 
 
 @dataclass(frozen=True)
