@@ -35,10 +35,10 @@ one image hold all of that (45 nm, `horowitz2014_45nm`). `groups.py` beside this
 It does not pay. What groups add to the accuracy is within what 10,000 images can tell (a standard error of 0.3 points),
 while words, energy and cycles grow with every group, cycles the more where a group does not fill the array's columns; a
 fifth bit costs less than four groups on both arrays. The steps that suit the groups best are nearly the same: on 16
-calibration images four groups take 0.3 to 0.4 % of the error off a layer's output (median of 20 layers, at most 4 %), and
-a step for every single channel would take 2 to 3 %. On 4,000 training images, shifted by up to 4 pixels, that take no
-part in calibration, 1 / 2 / 4 groups have 95.93 / 96.10 / 96.73 % at 3 bits and 97.78 / 97.60 / 97.75 at 4, with a mean
-squared error of the logits of 1.08 / 1.03 / 0.95 and 0.361 / 0.360 / 0.326.
+calibration images four groups take 0.3 to 0.4 % of the error off a layer's output (median of 20 layers, at most 4 %),
+and a step for every single channel would take 2 to 3 %. On 4,000 training images, shifted by up to 4 pixels, that take
+no part in calibration, 1 / 2 / 4 groups have 95.93 / 96.10 / 96.73 % at 3 bits and 97.78 / 97.60 / 97.75 at 4, with a
+mean squared error of the logits of 1.08 / 1.03 / 0.95 and 0.361 / 0.360 / 0.326.
 
 | {" | ".join(COLUMNS)} |
 |{"---|" * len(COLUMNS)}
