@@ -61,20 +61,19 @@ class LogitsDistiller(nn.Module):
 
 
 class BlockDistiller(LogitsDistiller):
-    """Logits and the outputs of residual blocks; to be called right after the student's pass, whose values it reads."""
+    """Logits and the outputs of residual blocks; to be called right after the student's pass, whose outputs it reads."""
 
     def __init__(self, how: Teacher, teacher: nn.Module, student: IntegerModule) -> None:
         super().__init__(how, teacher)
         self.theirs: Features = {}
-        self.ours = lambda: {name: student.values[edge] for name, edge in student.blocks.items()}
+        self.ours = student.outputs
         for name in student.blocks:
             teacher.get_submodule(name).register_forward_hook(_keep_output(self.theirs, name))
 
     def forward(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss on logits, and ``feature_weight`` times the sum of the blocks' relative errors."""
         loss: Tensor = super().forward(images, logits, labels)
-        ours = self.ours()
-        errors = [F.mse_loss(ours[name], y) / y.var().clamp_min(1e-12) for name, y in self.theirs.items()]
+        errors = [F.mse_loss(self.ours[name], y) / y.var().clamp_min(1e-12) for name, y in self.theirs.items()]
         return loss + self.how.feature_weight * torch.stack(errors).sum()
 
 

@@ -17,6 +17,7 @@ from addersim.choices import Choices
 from addersim.errors import InputError
 from addersim.fixed import Ints
 from addersim.fuse import Fused, fuse
+from addersim.grouping import cut_like, whole_of
 from addersim.importer import from_torch
 from addersim.network import EdgeFormat, Node
 from addersim.ops import OPS
@@ -42,7 +43,7 @@ class IntegerModule(nn.Module):
     running ones, as anywhere: the distances' means follow every weight, and statistics that stay are wrong by more than
     sigma after a few steps. Both are integers' statistics, and what they make is in the integers. In evaluation, and in
     batch norms of multiplier layers always, the running ones count. ``executed`` is the network that the latest call
-    ran, ``values`` what its edges stand for, with their gradients.
+    ran, ``outputs`` what the outputs of its residual blocks, ``blocks``, stood for, with their gradients.
 
     Parameters
     ----------
@@ -98,9 +99,10 @@ class IntegerModule(nn.Module):
     ) -> None:
         super().__init__()
         self.module, self.gradient, self.statistics = module, gradient, statistics
-        self.values: dict[str, Tensor] = {}
+        self.outputs: dict[str, Tensor] = {}
         network = from_torch(module, images[:1], name=type(module).__name__)
         qnet = quantize(network, images, **settings)
+        network = cut_like(network, qnet)
         self._plan = layout(qnet, Choices(**settings))
         self._parts = {part.root.name: part for part in fuse(network)}
         self._tensors = {node.name: tensors_of(module, node) for node in network.nodes if node.params}
@@ -109,6 +111,7 @@ class IntegerModule(nn.Module):
         self._absorb()
         self.centre(np.asarray(images))
         self.executed = qnet
+        self.blocks = _blocks(module, qnet)
 
     def _absorb(self) -> None:
         """Let the module's batch norms make the output stages that calibration's correction found."""
@@ -117,9 +120,9 @@ class IntegerModule(nn.Module):
             if norm.kind != "batch_norm":
                 continue
             for key in ("gamma_k", "beta_k"):
-                tensor = self._tensors[norm.name].get(key)
-                if isinstance(tensor, nn.Parameter):
-                    tensor.data.copy_(torch.from_numpy(norm.params[key]))
+                owned = self._tensors[norm.name].get(key)
+                if owned is not None and isinstance(owned.tensor, nn.Parameter):
+                    owned.own.data.copy_(torch.from_numpy(norm.params[key]))
 
     def export(self) -> QuantizedNetwork:
         """Return the network of integers that the parameters of the moment make, and the running statistics."""
@@ -138,7 +141,7 @@ class IntegerModule(nn.Module):
         return replace(part, root=root, norm=norm)
 
     def _arrays(self, node: Node) -> dict[str, NDArray[Any]]:
-        arrays = {key: array(key, value) for key, value in self._tensors.get(node.name, {}).items()}
+        arrays = {key: array(key, owned.own) for key, owned in self._tensors.get(node.name, {}).items()}
         for key, values in arrays.items():
             if not np.isfinite(values).all():
                 raise InputError(f"layer {node.name!r}: its {NAMES[key]} is not finite; lower the learning rate")
@@ -160,22 +163,16 @@ class IntegerModule(nn.Module):
                 t = self._follow(now, old, t)
             now.execute(old.name)
             edges[old.name] = self._edge(now, old.name, t, normed, [edges[name] for name in old.inputs])
-        self.executed, self.values = now.network(), {name: edge.value for name, edge in edges.items()}
+        self.executed = now.network()
+        self.outputs.update((block, edges[name].value) for block, name in self.blocks.items() if name in edges)
         return edges[last].value if last in edges else real(now.integers[last], now.form(last))
-
-    @property
-    def blocks(self) -> dict[str, str]:
-        """The names of residual blocks, submodules whose output is that of an addition, with those of their edges."""
-        names = dict(self.module.named_modules())
-        sums = [node.name for node in self._plan.qnet.nodes if node.kind == "add"]
-        return {block: name for name in sums if (block := name.rpartition(".")[0]) and block in names}
 
     def _follows(self, name: str) -> bool:
         """Whether a layer's batch norm takes the statistics of the batch in training: that of an adder layer does."""
         part = self._parts.get(name)
         if part is None or part.norm is None or OPS[part.root.kind].array != "adder":
             return False
-        return isinstance(owner(self.module, part.norm.name), _BatchNorm)  # a bias is imported as one, too
+        return isinstance(owner(self.module, whole_of(part.norm)), _BatchNorm)  # a bias is imported as one, too
 
     def _follow(self, now: Pass, old: Node, t: Ints) -> Ints:
         """Move a layer's running mean and variance, give it those or the batch's, and return t less the new bias."""
@@ -183,7 +180,7 @@ class IntegerModule(nn.Module):
         assert norm is not None
         found = dict(zip(("mean_k", "var_k"), now.statistics(old.name, t), strict=True))
         for key, values in found.items():
-            own = self._tensors[norm.name][key].lerp_(torch.from_numpy(values), MOMENTUM[self.statistics])
+            own = self._tensors[norm.name][key].own.lerp_(torch.from_numpy(values), MOMENTUM[self.statistics])
             if self.statistics == "running":
                 found[key] = own.numpy().copy()
         now.take(old, found)
@@ -202,7 +199,7 @@ class IntegerModule(nn.Module):
                 norm = now.parts[old.name].norm
                 assert norm is not None
                 for key, value in _moved_statistics(norm, *now.statistics(old.name, t)).items():
-                    self._tensors[norm.name][key].data.copy_(torch.from_numpy(value))
+                    self._tensors[norm.name][key].own.data.copy_(torch.from_numpy(value))
             now.execute(old.name)
 
     def _edge(self, now: Pass, name: str, t: Ints | None, normed: bool, sources: Sequence[Edge]) -> Edge:
@@ -231,7 +228,7 @@ class IntegerModule(nn.Module):
             zero = layer.out.zero_point if part.adds_zero else 0
             y = source.value * channels(gain_k, source.value) + channels(offset_k, source.value)
             return y / layer.out.step + zero
-        weight = self._tensors[layer.node.name]["w_krsc"]
+        weight = self._tensors[layer.node.name]["w_krsc"].own
         r: Tensor = Stage.apply(  # type: ignore[no-untyped-call]
             source.value, weight, gain_k, offset_k, source.step, layer.before_rounding(t), layer
         )
@@ -240,11 +237,11 @@ class IntegerModule(nn.Module):
     def _stage(self, part: Fused) -> tuple[Tensor, Tensor]:
         """Return gain and offset of a layer's output stage in real numbers, differentiable."""
         root, norm = part.root, part.norm or (part.root if part.root.kind == "batch_norm" else None)
-        bias = self._tensors[root.name].get("bias_k")
-        bias = _constant(0.0) if bias is None else bias
+        owned = self._tensors[root.name].get("bias_k")
+        bias = _constant(0.0) if owned is None else owned.own
         if norm is None:
             return torch.ones(len(root.params["w_krsc"])), bias.expand(len(root.params["w_krsc"]))
-        gamma, beta = (self._tensors[norm.name][key] for key in ("gamma_k", "beta_k"))
+        gamma, beta = (self._tensors[norm.name][key].own for key in ("gamma_k", "beta_k"))
         mean, var = (torch.from_numpy(norm.params[key]) for key in ("mean_k", "var_k"))
         gain = torch.where(var == 0, 0, gamma / torch.sqrt(var + norm.attrs["eps"]))
         if OPS[root.kind].array == "adder":  # its bias is in B_k, which is subtracted before the gain
@@ -261,6 +258,13 @@ class Edge(NamedTuple):
     value: Tensor
     step: Tensor
     form: EdgeFormat
+
+
+def _blocks(module: nn.Module, qnet: QuantizedNetwork) -> dict[str, str]:
+    """Return the names of submodules whose output is that of an addition, with those of the edges."""
+    names = dict(module.named_modules())
+    sums = [node.name for node in qnet.nodes if node.kind == "add"]
+    return {block: name for name in sums if (block := name.rpartition(".")[0]) and block in names}
 
 
 def _learnable(plan: Layout) -> list[str]:
