@@ -1,7 +1,7 @@
 """Placement: the tiles that every memory level holds of one layer, searched level by level from DRAM inward.
 
 Within a level all tile sizes and orders of :mod:`addersim.tiling` are compared at once, as arrays; every tile is then
-a layer of its own for the level inside, which is filled anew for each. Groups follow one another, and so do images.
+a layer of its own for the level inside, which is filled anew for each. Groups follow one another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from addersim.errors import InputError
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
 from addersim.stores import Level, Store, levels, outside
-from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
+from addersim.tiling import AXES, ORDERS, Crossing, Tiles, candidates, crossing, group_of_batch, parts, room
 
 FIELDS = ("inputs", "weights", "outputs", "sums")  # of a crossing
 Objective = Literal["energy", "latency", "product", "traffic"]
@@ -70,7 +70,10 @@ class Placed:
 
     def __str__(self) -> str:
         names, tiles = "+".join(store.name for store in self.stores), self.tiles
-        return f"{names}: {tiles.K} K x {tiles.C} C x {tiles.P} P x {tiles.Q} Q, {tiles.stays} stay" if tiles else names
+        if tiles is None:
+            return names
+        images = f"{tiles.N} N x " if tiles.N > 1 else ""
+        return f"{names}: {images}{tiles.K} K x {tiles.C} C x {tiles.P} P x {tiles.Q} Q, {tiles.stays} stay"
 
 
 @lru_cache(maxsize=4096)
@@ -96,7 +99,7 @@ def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objec
     if objective not in OBJECTIVES:
         raise InputError(f"unknown tiling {objective!r}, expected one of {', '.join(OBJECTIVES)}")
     found: list[Placed] = []
-    pieces = Counter({one_group(layer.nest): layer.nest.N * layer.nest.groups})
+    pieces = Counter({group_of_batch(layer.nest): layer.nest.groups})
     for level in levels(stores):
         search = _Search(layer, level, stores, dram, pieces)
         tiles = search.best(objective)
@@ -164,7 +167,7 @@ class _Search:
     def best(self, objective: Objective) -> Tiles:
         largest = max(self.pieces, key=lambda nest: (nest.taps, nest.inputs))
         tiles = candidates(largest)
-        fits, volume = self._fits(tiles), tiles.K * tiles.C * tiles.P * tiles.Q
+        fits, volume = self._fits(tiles), tiles.N * tiles.K * tiles.C * tiles.P * tiles.Q
         words = _stacked([self.crossing(replace(tiles, order=order)) for order in ORDERS.values()])
         sums_pj = np.broadcast_to(self._array_sums(tiles), fits.shape)
         first = np.where(fits, self.figure(objective, words, sums_pj), np.inf)
@@ -173,8 +176,8 @@ class _Search:
         second = self.figure("latency" if objective == "energy" else "energy", tied, sums_pj[ties[1:]])
         best = np.argmax(np.where(second == np.min(second), volume[ties[1:]], 0))
         order, *index = (int(axis[best]) for axis in ties)
-        K, C, P, Q = (int(np.broadcast_to(getattr(tiles, axis), fits.shape)[tuple(index)]) for axis in "KCPQ")
-        return Tiles(K, C, P, Q, tuple(ORDERS.values())[order])
+        size = {axis: int(np.broadcast_to(getattr(tiles, axis), fits.shape)[tuple(index)]) for axis in AXES}
+        return Tiles(order=tuple(ORDERS.values())[order], **size)
 
     def figure(self, objective: Objective, words: Crossing, sums_pj: Any) -> Any:
         """Return what is minimised; ``sums_pj`` is the energy of the array's partial sums."""
@@ -231,7 +234,7 @@ class _Search:
     def _needs(self, tiles: Tiles) -> list[Any]:
         """Return the bits that each memory of the level must have for each candidate."""
         rooms = [room(nest, tiles) for nest in self.pieces]
-        nest, widths = one_group(self.layer.nest), self.layer.widths
+        nest, widths = group_of_batch(self.layer.nest), self.layer.widths
         outputs = np.where((tiles.C < nest.C) | (self.layer.array.sums > 0), widths.sums, widths.outputs)
         bits = {"inputs": widths.inputs, "weights": widths.weights, "outputs": outputs}
         found = []
@@ -247,7 +250,7 @@ class _Search:
 
     def _fits(self, tiles: Tiles) -> Any:
         needs = self._needs(tiles)
-        shape = np.broadcast_shapes(*(np.shape(getattr(tiles, axis)) for axis in "KCPQ"))
+        shape = np.broadcast_shapes(*(np.shape(getattr(tiles, axis)) for axis in AXES))
         fits = np.ones(shape, bool)
         for store, need in zip(self.level, needs, strict=True):
             fits = fits & (need <= store.tile_bits)
