@@ -100,7 +100,7 @@ def row_stationary(
         "weight_reads": loops.weights,
         "output_writes": loops.outputs * passes * on.row_folds,
         "output_reads": loops.outputs * (passes * on.row_folds - 1),
-        "hops": loops.outputs * passes * (loops.R * folds(C, on.set_channels) - on.row_folds),
+        "sum_hops": loops.outputs * passes * (loops.R * folds(C, on.set_channels) - on.row_folds),
         "input_pad_writes": groups * loops.N * loops.P * loops.R * C * row_words * loads,
         "weight_pad_writes": loops.weights * np.minimum(loops.P, on.places * cols),
     }
