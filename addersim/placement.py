@@ -17,6 +17,7 @@ import numpy as np
 from addersim.errors import InputError
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
+from addersim.runs import Array, Pieces, merged, sums
 from addersim.stores import Level, Store, levels, outside
 from addersim.tiling import AXES, ORDERS, Crossing, Tiles, candidates, crossing, group_of_batch, parts, room
 
@@ -42,12 +43,18 @@ class Layer:
     Attributes
     ----------
     array
-        Words that the dataflow moves at the array's edge: ``sums`` are written there and read back.
+        Words that the dataflow moves at the array's edge if the layer runs as a whole: ``sums`` are written there and
+        read back.
     busy_cycles
-        Cycles that the layer takes if nothing has to be waited for.
+        Cycles that the layer then takes if nothing has to be waited for.
     pinned
         Bits that an operand occupies for good in the outermost memory that holds it: whole edges that stay between
         layers, weights that stay between images; 0 where it does not stay. Nothing crosses for what stays.
+    runs
+        The array, which runs each tile of the innermost level as a layer of its own; ``None``: tiles have no bearing
+        on it, but for the sums that leave it where they cut the input channels.
+    inside_pj
+        Energy of a word that the array moves inside, by the schedule's fields.
     """
 
     nest: LoopNest
@@ -55,6 +62,8 @@ class Layer:
     array: Crossing
     busy_cycles: int
     pinned: tuple[tuple[Role, Any], ...] = ()
+    runs: Array | None = None
+    inside_pj: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,17 +86,20 @@ class Placed:
 
 
 @lru_cache(maxsize=4096)
-def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objective) -> tuple[tuple[Placed, ...], int]:
-    """Return the tiles of every level from DRAM inward, and into how many parts they cut the input channels.
+def place(
+    layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objective
+) -> tuple[tuple[Placed, ...], Pieces]:
+    """Return the tiles of every level from DRAM inward, and those of the innermost one as layers of their own.
 
     Parameters
     ----------
     stores
         From the array outwards.
     objective
-        What one level after the other minimises: ``"energy"`` of all accesses on both sides of the boundary,
-        partial sums at the array included; ``"latency"``, the longest of the array and the transfers, or their
-        sum where a memory does not overlap; ``"product"`` of both; ``"traffic"``, bits across the boundary.
+        What one level after the other minimises: ``"energy"`` of all accesses on both sides of the boundary, and
+        of the array's own, tile by tile, at the innermost level; ``"latency"``, the longest of the array and the
+        transfers, or their sum where a memory does not overlap; ``"product"`` of both; ``"traffic"``, bits across
+        the boundary.
         Ties are broken by the energy, for ``"energy"`` by the latency, then by the larger tile, which the levels
         inside profit from.
 
@@ -105,7 +117,7 @@ def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objec
         tiles = search.best(objective)
         found.append(Placed(level, tiles, search.crossing(tiles)))
         pieces = _inside(pieces, tiles)
-    return tuple(found), sum(piece.outputs * times for piece, times in pieces.items()) // layer.nest.outputs
+    return tuple(found), merged(pieces.items())
 
 
 def _inside(pieces: Counter[LoopNest], tiles: Tiles) -> Counter[LoopNest]:
@@ -169,26 +181,27 @@ class _Search:
         tiles = candidates(largest)
         fits, volume = self._fits(tiles), tiles.N * tiles.K * tiles.C * tiles.P * tiles.Q
         words = _stacked([self.crossing(replace(tiles, order=order)) for order in ORDERS.values()])
-        sums_pj = np.broadcast_to(self._array_sums(tiles), fits.shape)
-        first = np.where(fits, self.figure(objective, words, sums_pj), np.inf)
+        array_pj, busy = (np.broadcast_to(of, fits.shape) for of in self._array(tiles, largest))
+        first = np.where(fits, self.figure(objective, words, array_pj, busy), np.inf)
         ties = np.nonzero(first == first.min())
         tied = Crossing(*(np.broadcast_to(getattr(words, name), first.shape)[ties] for name in FIELDS))
-        second = self.figure("latency" if objective == "energy" else "energy", tied, sums_pj[ties[1:]])
+        instead: Objective = "latency" if objective == "energy" else "energy"
+        second = self.figure(instead, tied, array_pj[ties[1:]], busy[ties[1:]])
         best = np.argmax(np.where(second == np.min(second), volume[ties[1:]], 0))
         order, *index = (int(axis[best]) for axis in ties)
         size = {axis: int(np.broadcast_to(getattr(tiles, axis), fits.shape)[tuple(index)]) for axis in AXES}
         return Tiles(order=tuple(ORDERS.values())[order], **size)
 
-    def figure(self, objective: Objective, words: Crossing, sums_pj: Any) -> Any:
-        """Return what is minimised; ``sums_pj`` is the energy of the array's partial sums."""
+    def figure(self, objective: Objective, words: Crossing, array_pj: Any, busy: Any) -> Any:
+        """Return what is minimised; ``array_pj`` and ``busy`` are energy and cycles of the array."""
         if objective == "product":
-            return self.figure("energy", words, sums_pj) * self.figure("latency", words, sums_pj)
+            return self.figure("energy", words, array_pj, busy) * self.figure("latency", words, array_pj, busy)
         flows = self.flows(words)
         if objective == "latency":
-            return self._cycles(flows)
+            return self._cycles(flows, busy)
         if objective == "traffic":
             return sum(flow.count * flow.bits for flow in flows)
-        return sum(flow.energy_pj for flow in flows) + sums_pj
+        return sum(flow.energy_pj for flow in flows) + array_pj
 
     def crossing(self, tiles: Tiles) -> Crossing:
         """Return what crosses for all pieces together; zero for operands not held, or pinned."""
@@ -212,16 +225,47 @@ class _Search:
                     flows += [_Flow(store, *way, words.sums, widths.sums) for way in ((store, out), (out, store))]
         return flows
 
+    def _array(self, tiles: Tiles, space: LoopNest) -> tuple[Any, Any]:
+        """Return energy and cycles of the array, tile by tile at the innermost level."""
+        layer = self.layer
+        if layer.runs is None or self.stores[0] not in self.level:
+            return self._array_sums(tiles), layer.busy_cycles
+        prices = (*self._edge_pj(), *layer.inside_pj)
+        names = "cycles", *(name for name, _ in prices)
+        energy_pj, cycles = np.float64(self._outputs_pj()), np.int64(0)
+        for nest, times in merged(self.pieces.items()):
+            found = sums(layer.runs, nest, space, names)
+            energy_pj = energy_pj + times * sum(found[name] * pj for name, pj in prices)
+            cycles = cycles + times * found["cycles"]
+        return energy_pj, cycles
+
+    def _near(self, role: Role) -> Store:
+        return next((store for store in self.stores if role in store.holds), self.dram)
+
+    def _edge_pj(self) -> tuple[tuple[str, float], ...]:
+        """Return the energy of a word at the array's edge; what is written there is a sum, and read back."""
+        inputs, weights, outputs = map(self._near, ROLES)
+        return (
+            ("input_reads", inputs.accesses(self.layer.widths.inputs) * inputs.read_pj),
+            ("weight_reads", weights.accesses(self.layer.widths.weights) * weights.read_pj),
+            ("output_writes", outputs.accesses(self.layer.widths.sums) * (outputs.read_pj + outputs.write_pj)),
+        )
+
+    def _outputs_pj(self) -> float:
+        """Return what finished outputs cost more than sums, of which there are as many fewer."""
+        store, widths = self._near("outputs"), self.layer.widths
+        finished = store.accesses(widths.outputs) * store.write_pj
+        return float(self.layer.nest.outputs * (finished - dict(self._edge_pj())["output_writes"]))
+
     def _array_sums(self, tiles: Tiles) -> Any:
         """Return the energy of partial sums that leave the array and come back because C is cut."""
-        store = next((store for store in self.stores if "outputs" in store.holds), self.dram)
-        outputs = self.layer.nest.outputs
+        store, outputs = self._near("outputs"), self.layer.nest.outputs
         written = sum(nest.outputs * times * tiles.trips(nest)["C"] for nest, times in self.pieces.items())
         more = np.maximum(written - outputs - self.layer.array.sums, 0)
         return more * (store.accesses(self.layer.widths.sums) * (store.read_pj + store.write_pj))
 
-    def _cycles(self, flows: list[_Flow]) -> Any:
-        longest, waiting = self.layer.busy_cycles, 0
+    def _cycles(self, flows: list[_Flow], busy: Any) -> Any:
+        longest, waiting = busy, 0
         for store in self.level:
             mine = [flow for flow in flows if flow.into is store]
             ports = {end.name: end for flow in mine for end in (flow.source, flow.target)}

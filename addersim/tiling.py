@@ -215,9 +215,7 @@ def parts(nest: LoopNest, tiles: Tiles) -> Counter[LoopNest]:
 def _blocks(nest: LoopNest, tiles: Tiles) -> Counter[tuple[int, ...]]:
     """Return how often each number of images, output channels and input channels occurs among the tiles."""
     lengths = [_lengths(getattr(nest, axis), getattr(tiles, axis)).items() for axis in "NKC"]
-    return Counter(
-        {tuple(size for size, _ in block): prod(times for _, times in block) for block in product(*lengths)}
-    )
+    return Counter({tuple(size for size, _ in block): prod(times for _, times in block) for block in product(*lengths)})
 
 
 def _lengths(total: int, tile: int) -> Counter[int]:

@@ -21,6 +21,7 @@ FLOORS = [
         "dataflows",
         "stores",
         "tiling",
+        "runs",
         "placement",
         "passes",
         "elements",

@@ -90,7 +90,7 @@ def nested(nest: LoopNest, levels: list[Tiles]) -> Counter[str]:
 def test_levels_equal_a_nested_walk(name: str) -> None:
     nest = LAYERS[name]
     stores = (store("near", 260), store("far", 900))
-    found, visits = place(whole(nest), stores, DRAM, "energy")
+    found, pieces = place(whole(nest), stores, DRAM, "energy")
     assert [placed.stores[0].name for placed in found] == ["far", "near"]
     tiles = [placed.tiles for placed in found]
     for depth in (1, 2):
@@ -98,10 +98,12 @@ def test_levels_equal_a_nested_walk(name: str) -> None:
         got = words.inputs, words.weights, words.outputs + words.sums
         assert got == tuple(nest.groups * want[key] for key in ("inputs", "weights", "written"))
         assert words.outputs == nest.outputs
-    assert visits == len(
+    visits = len(
         [c for start in range(0, nest.C // nest.groups, tiles[0].C) for c in
          range(start, min(start + tiles[0].C, nest.C // nest.groups), tiles[1].C)]
     )  # fmt: skip
+    assert sum(piece.outputs * times for piece, times in pieces) == visits * nest.outputs
+    assert sum(piece.taps * times for piece, times in pieces) == nest.taps
 
 
 def test_levels_are_neighbours_that_hold_different_operands() -> None:
