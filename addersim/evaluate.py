@@ -21,6 +21,7 @@ from addersim.latency import run
 from addersim.network import Network, Node
 from addersim.ops import OPS
 from addersim.placement import Objective
+from addersim.primitives import Count
 from addersim.runs import Array
 from addersim.scratchpads import inside_charges, inside_pj, scratchpad_words
 from addersim.stores import access_prices
@@ -90,12 +91,12 @@ def evaluate(
     name, function = load_dataflow(dataflow)
     _check_batch(batch, tiling)
     steps = steps_on(qnet, machine, function, batch)
-    counts = tuple(replace(row, times=batch * row.times) for row in count(qnet).rows)
+    counts = _counted(qnet, batch)
     accesses = access_prices(machine, prices)
     on = setting(qnet, machine, {row.layer for row in counts}, accesses, tiling, batch)
     charges, runs = arithmetic(counts, taps_of(steps), machine, prices, activity), []
     for whole in steps:
-        step = on_tiles(replace(whole, inside_pj=inside_pj(whole, machine, prices)), on)
+        step = whole if tiling is None else on_tiles(replace(whole, inside_pj=inside_pj(whole, machine, prices)), on)
         moved, tiles = moves(step, on)
         charges += [charge(move, step.node.name, machine, accesses) for move in moved]
         charges += inside_charges(step, machine, prices)
@@ -104,6 +105,11 @@ def evaluate(
     said = *_assumptions(machine, prices, tiling, activity), *_misfit(name, machine)
     bill = tuple(charges), tuple(runs), areas(machine, prices), said, clock(machine, prices)
     return Cost(qnet.name, machine, name, prices.name, *bill, images=batch)
+
+
+def _counted(qnet: Network, batch: int) -> tuple[Count, ...]:
+    rows = count(qnet).rows
+    return rows if batch == 1 else tuple(replace(row, times=batch * row.times) for row in rows)
 
 
 def _check_batch(batch: int, tiling: Objective | None) -> None:

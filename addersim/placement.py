@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -19,7 +19,7 @@ from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
 from addersim.runs import Array, Pieces, merged, sums
 from addersim.stores import Level, Store, levels, outside
-from addersim.tiling import AXES, ORDERS, Crossing, Tiles, candidates, crossing, group_of_batch, parts, room
+from addersim.tiling import AXES, ORDERS, Crossing, Tiles, candidates, crossings, group_of_batch, parts, room
 
 FIELDS = ("inputs", "weights", "outputs", "sums")  # of a crossing
 Objective = Literal["energy", "latency", "product", "traffic"]
@@ -114,8 +114,8 @@ def place(
     pieces = Counter({group_of_batch(layer.nest): layer.nest.groups})
     for level in levels(stores):
         search = _Search(layer, level, stores, dram, pieces)
-        tiles = search.best(objective)
-        found.append(Placed(level, tiles, search.crossing(tiles)))
+        tiles, words = search.best(objective)
+        found.append(Placed(level, tiles, words))
         pieces = _inside(pieces, tiles)
     return tuple(found), merged(pieces.items())
 
@@ -160,12 +160,6 @@ class _Flow:
         return port.cycles(self.count, self.bits)
 
 
-def _stacked(crossings: Sequence[Crossing]) -> Crossing:
-    """Return the words of several orders as arrays with an axis of the orders in front, and numbers as they are."""
-    fields = [[getattr(one, name) for one in crossings] for name in FIELDS]
-    return Crossing(*(np.stack(np.broadcast_arrays(*of)) if np.ndim(of[0]) else of[0] for of in fields))
-
-
 @dataclass(frozen=True)
 class _Search:
     """All candidates of one level; ``pieces`` are the tiles of the level outside."""
@@ -176,11 +170,12 @@ class _Search:
     dram: Store
     pieces: Counter[LoopNest]
 
-    def best(self, objective: Objective) -> Tiles:
+    def best(self, objective: Objective) -> tuple[Tiles, Crossing]:
+        """Return the best tiles and what crosses with them."""
         largest = max(self.pieces, key=lambda nest: (nest.taps, nest.inputs))
         tiles = candidates(largest)
         fits, volume = self._fits(tiles), tiles.N * tiles.K * tiles.C * tiles.P * tiles.Q
-        words = _stacked([self.crossing(replace(tiles, order=order)) for order in ORDERS.values()])
+        words = self._crossings(largest)
         array_pj, busy = (np.broadcast_to(of, fits.shape) for of in self._array(tiles, largest))
         first = np.where(fits, self.figure(objective, words, array_pj, busy), np.inf)
         ties = np.nonzero(first == first.min())
@@ -189,8 +184,9 @@ class _Search:
         second = self.figure(instead, tied, array_pj[ties[1:]], busy[ties[1:]])
         best = np.argmax(np.where(second == np.min(second), volume[ties[1:]], 0))
         order, *index = (int(axis[best]) for axis in ties)
-        size = {axis: int(np.broadcast_to(getattr(tiles, axis), fits.shape)[tuple(index)]) for axis in AXES}
-        return Tiles(order=tuple(ORDERS.values())[order], **size)
+        size = {axis: int(getattr(tiles, axis).flat[place]) for axis, place in zip(AXES, index, strict=True)}
+        crossed = Crossing(*(int(getattr(tied, name)[best]) for name in FIELDS))
+        return Tiles(order=tuple(ORDERS.values())[order], **size), crossed
 
     def figure(self, objective: Objective, words: Crossing, array_pj: Any, busy: Any) -> Any:
         """Return what is minimised; ``array_pj`` and ``busy`` are energy and cycles of the array."""
@@ -203,11 +199,11 @@ class _Search:
             return sum(flow.count * flow.bits for flow in flows)
         return sum(flow.energy_pj for flow in flows) + array_pj
 
-    def crossing(self, tiles: Tiles) -> Crossing:
-        """Return what crosses for all pieces together; zero for operands not held, or pinned."""
+    def _crossings(self, space: LoopNest) -> Crossing:
+        """Return what crosses for all pieces together, in every order; zero for operands not held, or pinned."""
         total = Crossing(0, 0, 0, 0)
         for nest, times in self.pieces.items():
-            total += crossing(nest, tiles).times(times)
+            total += crossings(nest, space).times(times)
         # every part of C writes its outputs once; only the last of these writes is the finished word
         again = total.outputs - self.layer.nest.outputs
         words = Crossing(total.inputs, total.weights, self.layer.nest.outputs, total.sums + again)
@@ -232,7 +228,8 @@ class _Search:
             return self._array_sums(tiles), layer.busy_cycles
         prices = (*self._edge_pj(), *layer.inside_pj)
         names = "cycles", *(name for name, _ in prices)
-        energy_pj, cycles = np.float64(self._outputs_pj()), np.int64(0)
+        energy_pj: Any = self._outputs_pj()
+        cycles: Any = 0
         for nest, times in merged(self.pieces.items()):
             found = sums(layer.runs, nest, space, names)
             energy_pj = energy_pj + times * sum(found[name] * pj for name, pj in prices)

@@ -8,19 +8,20 @@ of an axis are of two kinds at most, and the sum over all tiles is one over 2^5 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
-from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from addersim.dataflows import Dataflow, Schedule
 from addersim.loops import LoopNest
-from addersim.tiling import AXES, Tiles, candidates
+from addersim.tiling import AXES, candidates
 
 Pieces: TypeAlias = tuple[tuple[LoopNest, int], ...]  # tiles as layers of their own, and how often each occurs
+Numbers: TypeAlias = NDArray[np.float64]
 COUNTED = tuple(field.name for field in fields(Schedule) if field.name != "utilisation")
 
 
@@ -58,34 +59,34 @@ class Array:
         return Schedule(utilisation=taps / (total["cycles"] * self.rows * self.cols), **total)
 
 
-@lru_cache(maxsize=256)
-def sums(array: Array, nest: LoopNest, space: LoopNest, names: tuple[str, ...]) -> dict[str, Any]:
+@lru_cache(maxsize=32)
+def sums(array: Array, nest: LoopNest, space: LoopNest, names: tuple[str, ...]) -> dict[str, Numbers]:
     """Return fields of the schedule, summed over the tiles of ``nest``, for all candidates of ``space``.
 
-    Each is an array along N, K, C, P and Q; ``cycles`` hold the ends of all pipelines.
+    Each is an array along N, K, C, P and Q; ``cycles`` hold the ends of all pipelines. The dataflow sees every
+    combination of sizes that tiles have once; then, one axis after the other, a matrix of how often a candidate has
+    which size adds them up. Floats hold the sums exactly up to 2^53.
     """
-    found: dict[str, Any] = dict.fromkeys(names, 0)
-    for block, times in _blocks(nest, candidates(space)):
-        one = array.schedule(block)
-        for name in names:
-            value = getattr(one, name) + (array.pipeline_stages - 1) * (name == "cycles")
-            found[name] = found[name] + times * value
+    axes = [_sizes(getattr(nest, axis), getattr(candidates(space), axis).ravel()) for axis in AXES]
+    grid: Any = np.ix_(*(sizes for sizes, _ in axes))
+    one = array.schedule(replace(nest, **dict(zip(AXES, grid, strict=True))))
+    shape, found = np.broadcast_shapes(*(side.shape for side in grid)), {}
+    for name in names:
+        value = getattr(one, name) + (array.pipeline_stages - 1) * (name == "cycles")
+        value = np.broadcast_to(np.asarray(value, np.float64), shape)
+        for _, often in axes:
+            value = np.tensordot(value, often, (0, 1))  # the axis goes to the end: after all five they are in order
+        found[name] = value
     return found
 
 
-def _blocks(nest: LoopNest, tiles: Tiles) -> Iterator[tuple[LoopNest, Any]]:
-    """Yield the tiles that are full, and those that are not, along each axis, and how many there are."""
-    sides: list[list[tuple[Any, Any]]] = []
-    for axis in AXES:
-        total = getattr(nest, axis)
-        size = np.minimum(getattr(tiles, axis), total)
-        rest = total % size
-        sides.append([(size, total // size), (np.maximum(rest, 1), rest > 0)])
-    for block in product(*([side for side in sides_of if np.any(side[1])] for sides_of in sides)):
-        times: Any = np.int64(1)
-        for _, count in block:
-            times = times * count
-        yield replace(nest, **{axis: size for axis, (size, _) in zip(AXES, block, strict=True)}), times
+def _sizes(total: int, tiles: NDArray[np.int64]) -> tuple[NDArray[np.int64], Numbers]:
+    """Return the sizes that tiles of an axis have, and how often each candidate (rows) has each of them (columns)."""
+    tiles = np.minimum(tiles, total)
+    rest = total % tiles
+    sizes = np.unique(np.concatenate((tiles, rest[rest > 0])))
+    full, last = (sizes == tiles[:, None]), (sizes == rest[:, None])
+    return sizes, full * (total // tiles)[:, None] + last * 1.0
 
 
 def merged(pieces: Iterable[tuple[LoopNest, int]]) -> Pieces:

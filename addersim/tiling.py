@@ -108,10 +108,13 @@ def repeats(role: Role, order: str, trips: dict[str, Any]) -> Any:
     result: Any = np.int64(1)
     turning: Any = np.bool_(False)
     for axis in reversed(order):
+        steps = trips[axis]
+        if np.size(steps) == 1 and steps == 1:
+            continue
         if axis in INDICES[role]:
-            turning = turning | (np.asarray(trips[axis]) > 1)
+            turning = turning | (np.asarray(steps) > 1)
         else:
-            result = result * np.where(turning, trips[axis], 1)
+            result = result * np.where(turning, steps, 1)
     return result
 
 
@@ -130,6 +133,17 @@ def crossing(nest: LoopNest, tiles: Tiles) -> Crossing:
         outputs,
         (repeats("outputs", tiles.order, trips) - 1) * outputs,
     )
+
+
+@lru_cache(maxsize=32)
+def crossings(nest: LoopNest, space: LoopNest) -> Crossing:
+    """Return :func:`crossing` for all candidates of ``space``, with an axis of the orders in front."""
+    tiles = candidates(space)
+    found = [crossing(nest, replace(tiles, order=order)) for order in ORDERS.values()]
+    words = {name: [getattr(one, name) for one in found] for name in ("inputs", "weights", "sums")}
+    axes = np.ones((1,) * len(AXES), np.int64)
+    stacked = {name: np.stack(np.broadcast_arrays(*(axes * one for one in of))) for name, of in words.items()}
+    return Crossing(outputs=nest.outputs, **stacked)
 
 
 def room(nest: LoopNest, tiles: Tiles) -> dict[Role, Any]:

@@ -25,7 +25,7 @@ from addersim.passes import pass_by
 from addersim.placement import Layer, Objective, Placed, Widths, place
 from addersim.ports import accesses
 from addersim.residency import Residency, edge_bits, residency, stored_bits
-from addersim.runs import Array, Pieces
+from addersim.runs import Array
 from addersim.stores import AccessPrices, Store, outside
 from addersim.tiling import Crossing
 
@@ -56,7 +56,7 @@ class Step:
     """A node and, for a layer on the array, its kind, loops and schedule.
 
     ``array`` runs the layer tile by tile if a tiling is searched, at ``inside_pj`` per word it moves inside, by the
-    schedule's fields.
+    schedule's fields; ``placed`` are the tiles that were found.
     """
 
     node: Node
@@ -65,6 +65,7 @@ class Step:
     schedule: Schedule | None = None
     array: Array | None = None
     inside_pj: tuple[tuple[str, float], ...] = ()
+    placed: tuple[Placed, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -168,21 +169,15 @@ def setting(
 
 
 def moves(step: Step, on: Setting) -> tuple[list[Move], str]:
-    """Return everything that a layer moves, and the tiles it was cut into if they were searched.
-
-    Raises
-    ------
-    InputError
-        If a buffer is too small for one tile.
-    """
+    """Return everything that a layer moves, and the tiles it was cut into if they were searched."""
     if step.nest is None:
         return vector_moves(step.node, on), ""
-    placed, _ = placement(step, on)
+    placed = pass_by(_layer(step, on), on.stores) if step.placed is None else step.placed
     return array_moves(step, on, placed), "; ".join(str(one) for one in placed if one.tiles)
 
 
 def on_tiles(step: Step, on: Setting) -> Step:
-    """Return the step with the schedule of its tiles if a tiling is searched.
+    """Return the step with the tiles that a search finds, and their schedule in place of the whole layer's.
 
     Raises
     ------
@@ -191,36 +186,26 @@ def on_tiles(step: Step, on: Setting) -> Step:
     """
     if step.array is None or on.tiling is None:
         return step
-    return replace(step, schedule=step.array.run(placement(step, on)[1]))
+    try:
+        placed, pieces = place(_layer(step, on), on.stores, on.dram, on.tiling)
+    except InputError as error:
+        raise InputError(f"layer {step.node.name!r}: {error}") from None
+    return replace(step, placed=placed, schedule=step.array.run(pieces))
 
 
-def placement(step: Step, on: Setting) -> tuple[tuple[Placed, ...], Pieces]:
-    """Return what crosses between the memories for a layer on the array, and what the array runs one after the other.
-
-    Raises
-    ------
-    InputError
-        If a tiling is searched and a buffer is too small for one tile.
-    """
+def _layer(step: Step, on: Setting) -> Layer:
+    """Return a layer on the array as the tilings see it."""
     assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
     node, nest, schedule, path = step.node, step.nest, step.schedule, step.node.datapath
     edge = node.inputs[0]
     widths = Widths(edge_bits(on.qnet, edge), path.w.bits, edge_bits(on.qnet, node.name), path.accumulator.format.bits)
+    array = Crossing(schedule.input_reads, schedule.weight_reads, nest.outputs, schedule.output_reads)
     pinned: tuple[tuple[Role, Any], ...] = (
         ("inputs", on.images * stored_bits(on.sources(edge), on.qnet) * on.stays(edge)),
         ("weights", on.residency.weight_bits),
         ("outputs", nest.outputs * widths.outputs * on.residency.stays.get(node.name, False)),
     )
-    if on.tiling is not None and step.array is not None:
-        schedule = step.array.schedule(nest)
-    array = Crossing(schedule.input_reads, schedule.weight_reads, nest.outputs, schedule.output_reads)
-    layer = Layer(nest, widths, array, schedule.cycles, pinned, step.array, step.inside_pj)
-    if on.tiling is None:
-        return pass_by(layer, on.stores), ((nest, 1),)
-    try:
-        return place(layer, on.stores, on.dram, on.tiling)
-    except InputError as error:
-        raise InputError(f"layer {node.name!r}: {error}") from None
+    return Layer(nest, widths, array, schedule.cycles, pinned, step.array, step.inside_pj)
 
 
 def array_moves(step: Step, on: Setting, placed: tuple[Placed, ...]) -> list[Move]:
