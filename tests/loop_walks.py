@@ -190,10 +190,10 @@ def walk_pass(
                 longest = max(longest, steps)
                 needed |= own
                 found.update(dict.fromkeys(("input_pad_reads", "weight_pad_reads", "sum_pad_reads"), steps))
-                found.update(sum_pad_writes=steps, input_pad_writes=len(own))
+                found.update(sum_pad_writes=steps, input_pad_writes=len(own), input_hops=len(own))
             found.update(input_reads=len(needed))
         found.update(cycles=longest)
-    found.update(weight_reads=len(loaded), weight_pad_writes=len(kept))
+    found.update(weight_reads=len(loaded), weight_pad_writes=len(kept), weight_hops=len(kept))
     return found
 
 

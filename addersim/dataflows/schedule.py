@@ -25,7 +25,8 @@ class Schedule:
     output_writes, output_reads
         Accumulator words: partial sums that leave the array are written, and read when they go on.
     input_hops, weight_hops, sum_hops
-        Words handed from an element to its neighbour; they pass idle elements of the array as well.
+        Words handed from an element to its neighbour; they pass idle elements of the array as well. Where words go
+        from the buffer to elements all over the array, one for each of these.
     input_pad_reads, input_pad_writes, weight_pad_reads, weight_pad_writes, sum_pad_reads, sum_pad_writes
         Words read from and written to the scratchpads inside all elements; 0 in dataflows whose elements
         have the registers of their datapath only.
