@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_tiling import LAYERS, every, walked
 
+from addersim.dataflows import DATAFLOWS
 from addersim.errors import InputError
 from addersim.loops import LoopNest
 from addersim.placement import Layer, Objective, Placed, Widths, place
+from addersim.runs import Array
 from addersim.stores import Store, levels, outside
-from addersim.tiling import Crossing, Tiles, crossing, one_group, parts, room
+from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
 
 WIDTHS = Widths(inputs=8, weights=6, outputs=8, sums=20)
 DRAM = Store("dram", ("inputs", "weights", "outputs"), 1 << 60, 1, 20.0, 20.0, 16.0, True)
@@ -72,6 +74,43 @@ def test_the_search_equals_enumeration_of_every_tile_and_order(name: str, object
         ((placed,), _) = place(whole(nest, busy_cycles=busy), (store("all", bits),), DRAM, objective)
         assert sum(bits_needed(nest, placed.tiles).values()) <= bits
         assert costs(nest, placed.tiles, busy)[objective] == pytest.approx(best)
+
+
+@pytest.mark.parametrize("objective", ["energy", "latency", "product"])
+@pytest.mark.parametrize("name", ["plain", "strided", "depthwise", "linear"])
+@pytest.mark.parametrize("flow", ["weight_stationary", "row_stationary"])
+def test_the_search_weighs_what_the_array_does_in_every_tile(flow: str, name: str, objective: Objective) -> None:
+    nest, on = one_group(LAYERS[name]), Array(DATAFLOWS[flow], 3, 4, pipeline_stages=2)
+    layer = whole(nest, runs=on, inside_pj=(("sum_hops", 7.0),))
+
+    def cost(tiles: Tiles) -> float:
+        pieces = parts(nest, tiles)
+        run = on.run(tuple(pieces.items()))
+        sums = run.output_writes - nest.outputs
+        reads = 25.0 * (run.input_reads / 8 + run.weight_reads / 10 + sums / 3)
+        array = reads + 30.0 * (sums / 3 + nest.outputs / 8) + 7.0 * run.sum_hops
+        again = 55.0 * (tiles.trips(nest)["C"] - 1) * nest.outputs / 3
+        found = costs(nest, tiles, run.cycles + 1)
+        energy = found["energy"] - again + array
+        return {"energy": energy, "latency": found["latency"], "product": energy * found["latency"]}[objective]
+
+    space = candidates(nest)
+    for bits in (1500, 4000):
+        best = np.inf
+        for *tile, order in itertools.product(*(getattr(space, a).ravel().tolist() for a in "KCPQ"), ORDERS.values()):
+            tiles = Tiles(*tile, order)
+            if sum(bits_needed(nest, tiles).values()) <= bits:
+                best = min(best, cost(tiles))
+        ((placed,), pieces) = place(layer, (store("all", bits),), DRAM, objective)
+        assert cost(placed.tiles) == pytest.approx(best)
+        assert sum(times for _, times in pieces) == sum(parts(nest, placed.tiles).values())
+
+
+def test_images_share_a_tile_of_weights() -> None:
+    nest = replace(LAYERS["padded"], N=4)
+    stores = (store("all", 4 * 8 * (nest.C * nest.H * nest.W + nest.K * nest.P * nest.Q) + 6 * 9 * nest.K * nest.C),)
+    (placed,), _ = place(whole(nest), stores, DRAM, "traffic")
+    assert (placed.tiles.N, placed.crossing.weights, placed.crossing.inputs) == (4, nest.weights, nest.inputs)
 
 
 def nested(nest: LoopNest, levels: list[Tiles]) -> Counter[str]:

@@ -81,15 +81,10 @@ DRAM 200. Scratchpads include filling them. The tiling is that of least energy o
 and hops take part in that, but we have no printed figures to compare them with.
 
 All figures are within 10 %, but for DRAM in conv1. There the search finds a better tiling than the paper's, whose
-tiles we do not know. All filters stay in the buffer beside few output rows and the inputs they need, so that
-{least:.2f} times the distinct words of the layer cross; those printed are {printed:.2f} times as many. The search's
-tile is
-
-    {conv1}
-
-and with 48 K x 1 C x 14 P x 55 Q, outputs stay, a tile that fits as well, DRAM would take {given:.2f}, {given_off:+.1f} %
-from the printed figure. We chose that one because it does: rows are cut in strips as nn_dataflow's are, 48 and 1 are
-guessed.
+tiles we do not know: {conv1}. All filters stay in the buffer beside few output
+rows and their inputs, so that {least:.2f} times the distinct words cross; {printed:.2f} times as many do in the paper.
+A tile of 48 K x 1 C x 14 P x 55 Q, which fits as well, would take {given:.2f}, {given_off:+.1f} % from the printed
+figure. It was chosen because it does: strips of 14 rows are nn_dataflow's, 48 and 1 our guess.
 
 {energies}
 
@@ -175,7 +170,7 @@ def energies() -> list[Row]:
 
 
 def conv1() -> dict[str, object]:
-    """Return what to say of the first layer: its tiles, how often distinct words cross, what another tile would take."""
+    """Return what to say of the first layer: its tiles, how often distinct words cross, what others would take."""
     nest, ours, printed = replace(ALEXNET["conv1"], N=16), bill("conv1", ANALYSED, 16), ENERGY["conv1"][2]
     word = load_table("eyeriss_65nm").dram(WORD.bits).energy_pj / 1e9
     distinct = word * (nest.inputs + nest.weights + nest.outputs)
