@@ -15,25 +15,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from addersim.errors import InputError
+from addersim.flows import Widths, cycles, flows_between, flows_of_array
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
 from addersim.runs import Array, Pieces, merged, sums
-from addersim.stores import Level, Store, levels, outside
+from addersim.stores import Level, Store, levels
 from addersim.tiling import AXES, ORDERS, Crossing, Tiles, candidates, crossings, group_of_batch, parts, room
 
 FIELDS = ("inputs", "weights", "outputs", "sums")  # of a crossing
 Objective = Literal["energy", "latency", "product", "traffic"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-
-
-@dataclass(frozen=True)
-class Widths:
-    """Bits of a layer's words: operands, finished outputs, partial sums."""
-
-    inputs: int
-    weights: int
-    outputs: int
-    sums: int
 
 
 @dataclass(frozen=True)
@@ -96,10 +87,10 @@ def place(
     stores
         From the array outwards.
     objective
-        What one level after the other minimises: ``"energy"`` of all accesses on both sides of the boundary, and
-        of the array's own, tile by tile, at the innermost level; ``"latency"``, the longest of the array and the
-        transfers, or their sum where a memory does not overlap; ``"product"`` of both; ``"traffic"``, bits across
-        the boundary.
+        What one level after the other minimises: ``"energy"`` of all accesses on both sides of the boundary and, at
+        the innermost level, of the array's own, tile by tile; ``"latency"``, the longest of the array and every port,
+        with the transfers added for which it waits (:func:`addersim.flows.cycles`); ``"product"`` of both;
+        ``"traffic"``, bits across the boundary.
         Ties are broken by the energy, for ``"energy"`` by the latency, then by the larger tile, which the levels
         inside profit from.
 
@@ -142,22 +133,17 @@ def without_pinned(layer: Layer, level: Level, stores: Sequence[Store], words: C
 
 
 @dataclass(frozen=True)
-class _Flow:
-    """``count`` words of ``bits`` bits from one memory to another, to fill or drain ``into``."""
+class _Inside:
+    """What the array does for all tiles: words at its edge, cycles, and the energy of words that stay inside."""
 
-    into: Store
-    source: Store
-    target: Store
-    count: Any
-    bits: int
+    words: Crossing
+    cycles: Any
+    energy_pj: Any
 
-    @property
-    def energy_pj(self) -> Any:
-        read, write = self.source.read_pj, self.target.write_pj
-        return self.count * (self.source.accesses(self.bits) * read + self.target.accesses(self.bits) * write)
-
-    def cycles(self, port: Store) -> Any:
-        return port.cycles(self.count, self.bits)
+    def at(self, places: Any, shape: tuple[int, ...]) -> _Inside:
+        """Return the part of arrays of that shape."""
+        cut = [np.broadcast_to(of, shape)[places] for of in (*vars(self.words).values(), self.cycles, self.energy_pj)]
+        return _Inside(Crossing(*cut[:4]), *cut[4:])
 
 
 @dataclass(frozen=True)
@@ -176,28 +162,29 @@ class _Search:
         tiles = candidates(largest)
         fits, volume = self._fits(tiles), tiles.N * tiles.K * tiles.C * tiles.P * tiles.Q
         words = self._crossings(largest)
-        array_pj, busy = (np.broadcast_to(of, fits.shape) for of in self._array(tiles, largest))
-        first = np.where(fits, self.figure(objective, words, array_pj, busy), np.inf)
+        inside = self._inside(tiles, largest)
+        first = np.where(fits, self.figure(objective, words, inside), np.inf)
         ties = np.nonzero(first == first.min())
         tied = Crossing(*(np.broadcast_to(getattr(words, name), first.shape)[ties] for name in FIELDS))
         instead: Objective = "latency" if objective == "energy" else "energy"
-        second = self.figure(instead, tied, array_pj[ties[1:]], busy[ties[1:]])
+        second = self.figure(instead, tied, inside.at(ties[1:], fits.shape))
         best = np.argmax(np.where(second == np.min(second), volume[ties[1:]], 0))
         order, *index = (int(axis[best]) for axis in ties)
         size = {axis: int(getattr(tiles, axis).flat[place]) for axis, place in zip(AXES, index, strict=True)}
         crossed = Crossing(*(int(getattr(tied, name)[best]) for name in FIELDS))
         return Tiles(order=tuple(ORDERS.values())[order], **size), crossed
 
-    def figure(self, objective: Objective, words: Crossing, array_pj: Any, busy: Any) -> Any:
-        """Return what is minimised; ``array_pj`` and ``busy`` are energy and cycles of the array."""
+    def figure(self, objective: Objective, words: Crossing, inside: _Inside) -> Any:
+        """Return what is minimised."""
         if objective == "product":
-            return self.figure("energy", words, array_pj, busy) * self.figure("latency", words, array_pj, busy)
-        flows = self.flows(words)
-        if objective == "latency":
-            return self._cycles(flows, busy)
+            return self.figure("energy", words, inside) * self.figure("latency", words, inside)
+        flows = flows_between(words, self.layer.widths, self.level, self.stores, self.dram)
         if objective == "traffic":
             return sum(flow.count * flow.bits for flow in flows)
-        return sum(flow.energy_pj for flow in flows) + array_pj
+        flows += flows_of_array(inside.words, self.layer.widths, self.stores, self.dram)
+        if objective == "latency":
+            return cycles(flows, inside.cycles)
+        return sum(flow.energy_pj for flow in flows) + inside.energy_pj
 
     def _crossings(self, space: LoopNest) -> Crossing:
         """Return what crosses for all pieces together, in every order; zero for operands not held, or pinned."""
@@ -209,68 +196,24 @@ class _Search:
         words = Crossing(total.inputs, total.weights, self.layer.nest.outputs, total.sums + again)
         return without_pinned(self.layer, self.level, self.stores, words)
 
-    def flows(self, words: Crossing) -> list[_Flow]:
-        """Return the words that cross the level's boundary, from memory to memory."""
-        widths, flows = self.layer.widths, []
-        for store in self.level:
-            for role in store.holds:
-                out = outside(role, self.level, self.stores, self.dram)
-                ends = (store, out) if role == "outputs" else (out, store)
-                flows.append(_Flow(store, *ends, getattr(words, role), getattr(widths, role)))
-                if role == "outputs":
-                    flows += [_Flow(store, *way, words.sums, widths.sums) for way in ((store, out), (out, store))]
-        return flows
-
-    def _array(self, tiles: Tiles, space: LoopNest) -> tuple[Any, Any]:
-        """Return energy and cycles of the array, tile by tile at the innermost level."""
-        layer = self.layer
+    def _inside(self, tiles: Tiles, space: LoopNest) -> _Inside:
+        """Return what the array does, tile by tile at the innermost level."""
+        layer, outputs = self.layer, self.layer.nest.outputs
         if layer.runs is None or self.stores[0] not in self.level:
-            return self._array_sums(tiles), layer.busy_cycles
-        prices = (*self._edge_pj(), *layer.inside_pj)
-        names = "cycles", *(name for name, _ in prices)
-        energy_pj: Any = self._outputs_pj()
-        cycles: Any = 0
+            return _Inside(Crossing(0, 0, 0, self._more_sums(tiles)), layer.busy_cycles, 0.0)
+        names = ("cycles", "input_reads", "weight_reads", "output_writes", *dict(layer.inside_pj))
+        total: dict[str, Any] = dict.fromkeys(names, 0)
         for nest, times in merged(self.pieces.items()):
             found = sums(layer.runs, nest, space, names)
-            energy_pj = energy_pj + times * sum(found[name] * pj for name, pj in prices)
-            cycles = cycles + times * found["cycles"]
-        return energy_pj, cycles
+            total = {name: total[name] + times * found[name] for name in names}
+        words = Crossing(total["input_reads"], total["weight_reads"], outputs, total["output_writes"] - outputs)
+        return _Inside(words, total["cycles"], sum((total[name] * pj for name, pj in layer.inside_pj), 0.0))
 
-    def _near(self, role: Role) -> Store:
-        return next((store for store in self.stores if role in store.holds), self.dram)
-
-    def _edge_pj(self) -> tuple[tuple[str, float], ...]:
-        """Return the energy of a word at the array's edge; what is written there is a sum, and read back."""
-        inputs, weights, outputs = map(self._near, ROLES)
-        return (
-            ("input_reads", inputs.accesses(self.layer.widths.inputs) * inputs.read_pj),
-            ("weight_reads", weights.accesses(self.layer.widths.weights) * weights.read_pj),
-            ("output_writes", outputs.accesses(self.layer.widths.sums) * (outputs.read_pj + outputs.write_pj)),
-        )
-
-    def _outputs_pj(self) -> float:
-        """Return what finished outputs cost more than sums, of which there are as many fewer."""
-        store, widths = self._near("outputs"), self.layer.widths
-        finished = store.accesses(widths.outputs) * store.write_pj
-        return float(self.layer.nest.outputs * (finished - dict(self._edge_pj())["output_writes"]))
-
-    def _array_sums(self, tiles: Tiles) -> Any:
-        """Return the energy of partial sums that leave the array and come back because C is cut."""
-        store, outputs = self._near("outputs"), self.layer.nest.outputs
+    def _more_sums(self, tiles: Tiles) -> Any:
+        """Return the partial sums that leave the array and come back because C is cut."""
+        outputs = self.layer.nest.outputs
         written = sum(nest.outputs * times * tiles.trips(nest)["C"] for nest, times in self.pieces.items())
-        more = np.maximum(written - outputs - self.layer.array.sums, 0)
-        return more * (store.accesses(self.layer.widths.sums) * (store.read_pj + store.write_pj))
-
-    def _cycles(self, flows: list[_Flow], busy: Any) -> Any:
-        longest, waiting = busy, 0
-        for store in self.level:
-            mine = [flow for flow in flows if flow.into is store]
-            ports = {end.name: end for flow in mine for end in (flow.source, flow.target)}
-            times = [sum(f.cycles(port) for f in mine if port in (f.source, f.target)) for port in ports.values()]
-            slowest = np.maximum.reduce(np.broadcast_arrays(*times))
-            longest = np.maximum(longest, slowest) if store.overlaps else longest
-            waiting = waiting if store.overlaps else waiting + slowest
-        return longest + waiting
+        return np.maximum(written - outputs - self.layer.array.sums, 0)
 
     def _needs(self, tiles: Tiles) -> list[Any]:
         """Return the bits that each memory of the level must have for each candidate."""

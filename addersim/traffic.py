@@ -16,13 +16,14 @@ from addersim.broadcast import occurs, plain
 from addersim.charges import Charge
 from addersim.dataflows import Schedule
 from addersim.errors import InputError
+from addersim.flows import Widths
 from addersim.hardware import Element, Hardware
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
 from addersim.network import Network, Node
 from addersim.ops import words
 from addersim.passes import pass_by
-from addersim.placement import Layer, Objective, Placed, Widths, place
+from addersim.placement import Layer, Objective, Placed, place
 from addersim.ports import accesses
 from addersim.residency import Residency, edge_bits, residency, stored_bits
 from addersim.runs import Array

@@ -73,7 +73,7 @@ def test_memory_grows_with_size_and_width(table: CostTable) -> None:
 
 
 def test_eyeriss_ratios() -> None:
-    """To a multiply-accumulate of 16 bits, as nn_dataflow's tests have them: DRAM 200, buffer 6, array 2, registers 1."""
+    """To a multiply-accumulate of 16 bits, as in nn_dataflow: DRAM 200, buffer 6, array 2, registers 1."""
     table = COSTS["eyeriss_65nm"]
     assert energy(table, "multiply", 16, 16) == 1 and energy(table, "add", 16) == 0
     assert table.scratchpad(24, 16).energy_pj == table.scratchpad(448, 16).energy_pj == 1

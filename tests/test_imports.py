@@ -22,6 +22,7 @@ FLOORS = [
         "stores",
         "tiling",
         "runs",
+        "flows",
         "placement",
         "passes",
         "elements",

@@ -14,8 +14,9 @@ from test_tiling import LAYERS, every, walked
 
 from addersim.dataflows import DATAFLOWS
 from addersim.errors import InputError
+from addersim.flows import Widths
 from addersim.loops import LoopNest
-from addersim.placement import Layer, Objective, Placed, Widths, place
+from addersim.placement import Layer, Objective, Placed, place
 from addersim.runs import Array
 from addersim.stores import Store, levels, outside
 from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
@@ -48,15 +49,18 @@ def bits_needed(nest: LoopNest, tiles: Tiles) -> dict[str, int]:
     return {"inputs": 8 * words["inputs"], "weights": 6 * words["weights"], "outputs": out * words["outputs"]}
 
 
-def costs(nest: LoopNest, tiles: Tiles, busy: int) -> dict[Objective, float]:
-    """Return what one group of a layer costs on one shared 64-bit buffer: energy, latency, product, traffic."""
+def costs(nest: LoopNest, tiles: Tiles, busy: int, array: float = 0.0) -> dict[Objective, float]:
+    """Return what one group of a layer costs on one shared 64-bit buffer: energy, latency, product, traffic.
+
+    ``array`` are the accesses of the array, but for sums that leave it because C is cut.
+    """
     words = crossing(nest, tiles)
     traffic = bits_moved(words)
     again = (tiles.trips(nest)["C"] - 1) * nest.outputs / 3
     writes = words.inputs / 8 + words.weights / 10 + words.sums / 3
     reads = words.outputs / 8 + words.sums / 3
     energy = 20.0 * traffic + 25.0 * (reads + again) + 30.0 * (writes + again)
-    latency = max(busy, traffic / 16, reads + writes)
+    latency = max(busy, traffic / 16, reads + writes + 2 * again + array)
     return {"energy": energy, "latency": latency, "product": energy * latency, "traffic": traffic}
 
 
@@ -90,7 +94,8 @@ def test_the_search_weighs_what_the_array_does_in_every_tile(flow: str, name: st
         reads = 25.0 * (run.input_reads / 8 + run.weight_reads / 10 + sums / 3)
         array = reads + 30.0 * (sums / 3 + nest.outputs / 8) + 7.0 * run.sum_hops
         again = 55.0 * (tiles.trips(nest)["C"] - 1) * nest.outputs / 3
-        found = costs(nest, tiles, run.cycles + 1)
+        port = run.input_reads / 8 + run.weight_reads / 10 + 2 * sums / 3 + nest.outputs / 8 - 2 * again / 55
+        found = costs(nest, tiles, run.cycles + 1, port)
         energy = found["energy"] - again + array
         return {"energy": energy, "latency": found["latency"], "product": energy * found["latency"]}[objective]
 
@@ -228,6 +233,13 @@ def test_a_larger_buffer_of_the_same_price_never_costs_more(nest: LoopNest, bits
             (placed,), _ = place(whole(nest), (store("all", size),), DRAM, objective)
             found.append(costs(nest, placed.tiles, 1)[objective])
         assert found[1] <= found[0] * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("nest", LAYERS.values(), ids=list(LAYERS))
+@pytest.mark.parametrize("bits", [1200, 3000, 9000])
+def test_a_batch_never_lets_more_cross_than_its_images_one_by_one(nest: LoopNest, bits: int) -> None:
+    one, three = (place(whole(replace(nest, N=n)), (store("all", bits),), DRAM, "traffic")[0] for n in (1, 3))
+    assert total(one) <= total(three) <= 3 * total(one)
 
 
 def test_of_equal_tiles_the_largest_is_taken() -> None:
