@@ -181,9 +181,11 @@ def _assumptions(
     machine: Hardware, table: CostTable, tiling: Objective | None, activity: Activity | None
 ) -> tuple[str, ...]:
     note = (f"{table.name}: {' '.join(table.source.note.split())}",) if table.source.note else ()
+    ratios = table.source.ratios_to
     end = "upper" if table.dram_high else "lower"
     made_of = CIRCUITS[machine.circuit] if machine.pe == "adder" else f"{machine.pe} elements"
     return (
+        *([f"{table.name} prints ratios: one pJ of this bill stands for {ratios}"] if ratios else []),
         "arithmetic is priced at the widths of the network's datapath, whatever the data: no toggle counts"
         if activity is None
         else f"taps are priced by their toggles on {activity.images} images, {activity.schedule}; operand registers, "

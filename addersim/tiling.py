@@ -16,6 +16,9 @@ for N, K and C the smallest t of each trip count will do, at most 2 sqrt(D) of t
 as a boundary between tiles always costs the same overlap; it costs less where padding clips the window or a dilated
 kernel leaves holes. There, a size is kept as well if fewer words cross with it than with every smaller one.
 
+The array that runs the tiles (:mod:`addersim.runs`) may be better filled by a larger tile of the same trip count, which
+is not searched: for ResNet-20 on 12 x 10 elements all sizes together save up to 0.7 % of the cycles.
+
 **Which orders.** Of the loops of more than one step, the innermost moves exactly one operand not at all (C outputs, K
 inputs, N, P and Q weights). The other two change their tiles in every step, wherever the loops outside are put: so
 three orders, one per operand that stays, are all there is. Putting a loop between N, P and Q gains nothing, as they

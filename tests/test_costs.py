@@ -81,8 +81,12 @@ def test_eyeriss_ratios() -> None:
     assert hop is not None and hop.energy_pj == 2
     assert table.memory(131072, 16).energy_pj == table.memory(65536, 16).energy_pj == 6
     assert table.dram(16).energy_pj == 200
-    assert "1 pJ stands for a multiply-accumulate" in table.source.short and "NORMALISED" in table.source.note
-    assert table.name not in arithmetic_tables()
+    assert table.source.ratios_to == "a 16-bit multiply-accumulate" and table.name not in arithmetic_tables()
+    for mixed in (lambda: table.with_memory("cacti_45nm"), lambda: HOROWITZ.with_memory("eyeriss_65nm")):
+        with pytest.raises(
+            InputError, match="eyeriss_65nm: prints ratios to a 16-bit multiply-accumulate, which do not"
+        ):
+            mixed()
 
 
 @pytest.mark.parametrize(
@@ -351,3 +355,11 @@ def test_what_has_no_price_is_refused() -> None:
         energy(HOROWITZ, "add", 0)
     with pytest.raises(InputError, match="0 bytes"):
         HOROWITZ.memory(0, 64)
+
+
+def test_ratios_do_not_borrow_memories(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.toml"
+    text = (GOOD.parent / "eyeriss_65nm.toml").read_text()
+    path.write_text(text.replace('memory_from = ""', 'memory_from = "cacti_45nm"'))
+    with pytest.raises(InputError, match="memory_from: ratios do not go with another table's pJ"):
+        load_table(path)

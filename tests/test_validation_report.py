@@ -51,6 +51,7 @@ def test_energies_are_those_of_the_bill(script: dict[str, Any]) -> None:
     assert set(dram) == {"read inputs", "read weights", "write outputs"}
     assert dram["write outputs"] == 16 * nest.outputs and dram["read weights"] % (16 * nest.weights) == 0
     assert cost.energy_by_unit["dram"] == 200 * sum(dram.values()) / 16
+    assert "one pJ of this bill stands for a 16-bit multiply-accumulate" in cost.assumptions[0]
     reads = [charge.energy_pj for charge in cost.charges if charge.action == "filter_pad: read 16 b"]
     assert reads == [nest.taps]
 

@@ -40,7 +40,10 @@ class Price:
 
 
 class Source(Record):
-    """Where a table was published; ``short`` is what prices are footnoted with."""
+    """Where a table was published; ``short`` is what prices are footnoted with.
+
+    ``ratios_to`` says what one pJ of the rows stands for where a publication prints ratios only.
+    """
 
     cite: str
     short: str
@@ -51,6 +54,7 @@ class Source(Record):
     doi: str = ""
     url: str = ""
     note: str = ""
+    ratios_to: str = ""
 
 
 class Row(Record):
@@ -151,6 +155,8 @@ class Rows(Record):
                 raise ValueError(f"laws needs {row.name!r}: how to go between its rows")
         if not self.memory_from and not (self.sram and self.dram_row):
             raise ValueError("needs sram rows and a dram row, or memory_from = another table")
+        if self.memory_from and self.source.ratios_to:
+            raise ValueError("memory_from: ratios do not go with another table's pJ")
         return self
 
     def integer_rows(self, name: RowName) -> list[Row]:

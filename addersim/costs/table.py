@@ -95,11 +95,19 @@ class CostTable(Rows):
     def with_memory(self, name: str) -> CostTable:
         """Return the same prices of arithmetic with the SRAM of another table.
 
+        Raises
+        ------
+        InputError
+            If one of them prints ratios only.
+
         Examples
         --------
         >>> COSTS["aladdin_40nm"].with_memory("cacti_45nm").memory(8192, 64).energy_pj
         6.14
         """
+        for table in (self, COSTS[name]):
+            if table.source.ratios_to:
+                raise InputError(f"{table.name}: prints ratios to {table.source.ratios_to}, which do not go with pJ")
         return self.model_copy(update={"sram": (), "memory_from": COSTS[name].name})
 
     def at(self, node_nm: float, vdd_v: float, own_vdd_v: float | None = None) -> CostTable:
