@@ -196,7 +196,8 @@ def _bill(total: _Totals, prices: _Prices, machine: Hardware, box: Box) -> dict[
         found[unit] = found[unit] + number * cut(prices.access_pj[where, write], box)
     for place, number in total.inside.items():
         price = price_inside(place, prices.table)
-        found["buffers"] = found["buffers"] + number * (price.energy_pj if price else 0.0)
+        if price is not None:
+            found["buffers"] = found["buffers"] + number * price.energy_pj
     found["leakage"] = cut(prices.leakage_uw, box) / machine.clock_mhz * total.cycles
     return {
         "energy_pj": sum(found.values()),

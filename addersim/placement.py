@@ -90,7 +90,7 @@ def place(
         What one level after the other minimises: ``"energy"`` of all accesses on both sides of the boundary and, at
         the innermost level, of the array's own, tile by tile; ``"latency"``, the longest of the array and every port,
         with the transfers added for which it waits (:func:`addersim.flows.cycles`); ``"product"`` of both;
-        ``"traffic"``, bits across the boundary.
+        ``"traffic"``, bits across the boundary. Levels outside take the array to run the layer as a whole.
         Ties are broken by the energy, for ``"energy"`` by the latency, then by the larger tile, which the levels
         inside profit from.
 
