@@ -3,7 +3,7 @@
 The array fills and drains for every tile, and what it reads again, keeps in scratchpads or adds up, it does within one
 tile only. So cycles and words are sums over the tiles of what the dataflow makes of each: tiles of full size in the
 middle, smaller ones at the ends of N, K, C, P and Q. What a dataflow counts does not depend on padding, so the tiles
-of an axis are of two kinds at most, and the sum over all tiles is one over 2^5 blocks of equal ones.
+of an axis are of two sizes at most.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from addersim.dataflows import Dataflow, Schedule
+from addersim.errors import InputError
 from addersim.loops import LoopNest
 from addersim.tiling import AXES, candidates
 
@@ -66,10 +67,18 @@ def sums(array: Array, nest: LoopNest, space: LoopNest, names: tuple[str, ...]) 
     Each is an array along N, K, C, P and Q; ``cycles`` hold the ends of all pipelines. The dataflow sees every
     combination of sizes that tiles have once; then, one axis after the other, a matrix of how often a candidate has
     which size adds them up. Floats hold the sums exactly up to 2^53.
+
+    Raises
+    ------
+    InputError
+        If the dataflow does not broadcast over arrays in the loops.
     """
     axes = [_sizes(getattr(nest, axis), getattr(candidates(space), axis).ravel()) for axis in AXES]
     grid: Any = np.ix_(*(sizes for sizes, _ in axes))
-    one = array.schedule(replace(nest, **dict(zip(AXES, grid, strict=True))))
+    try:
+        one = array.schedule(replace(nest, **dict(zip(AXES, grid, strict=True))))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a searched tiling needs a dataflow that broadcasts over arrays: {error}") from None
     shape, found = np.broadcast_shapes(*(side.shape for side in grid)), {}
     for name in names:
         value = getattr(one, name) + (array.pipeline_stages - 1) * (name == "cycles")

@@ -14,6 +14,7 @@ from test_tiling import LAYERS, steps
 
 import addersim
 from addersim.dataflows import DATAFLOWS, Schedule
+from addersim.errors import InputError
 from addersim.hardware import ROLES, Hardware, load_hardware
 from addersim.loops import LoopNest
 from addersim.ops import OPS
@@ -122,6 +123,16 @@ def test_an_evaluation_equals_a_walk_cycle_by_cycle(name: str, size_bytes: int, 
         assert reads == [want["weight_reads"]]
         cut += len(tiles) > 1
     assert cut
+
+
+def test_a_dataflow_that_does_not_broadcast_is_refused() -> None:
+    def one_by_one(loops: LoopNest, rows: int, cols: int) -> Schedule:
+        return Schedule(max(loops.taps, rows * cols), 1.0, loops.taps, loops.taps, loops.outputs, 0)
+
+    on = machine(450, 1)
+    assert addersim.evaluate(small_network().on(on), on, one_by_one).cycles
+    with pytest.raises(InputError, match="layer 'conv1': a searched tiling needs a dataflow that broadcasts"):
+        addersim.evaluate(small_network().on(on), on, one_by_one, tiling="energy")
 
 
 def test_the_schedule_has_no_field_that_is_not_summed() -> None:
