@@ -27,7 +27,6 @@ from addersim.counts import count
 from addersim.dataflows import Dataflow, load_dataflow
 from addersim.evaluate import steps_on, taps_of
 from addersim.hardware import Hardware, load_hardware
-from addersim.hardware.machine import Scratchpad
 from addersim.hardware.numbers import checked, with_arrays
 from addersim.latency import busy_cycles, port_cycles, whole
 from addersim.network import Network
@@ -35,7 +34,7 @@ from addersim.ops import words
 from addersim.ports import accesses, layer_cycles
 from addersim.quantized import QuantizedNetwork
 from addersim.residency import edge_bits, stored_bits
-from addersim.scratchpads import pad_accesses, with_scratchpads
+from addersim.scratchpads import Place, accesses_inside, price_inside, with_scratchpads
 from addersim.traffic import Setting, Step, moves, setting
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
@@ -180,12 +179,12 @@ def _bills(plan: _Plan, prices: Sequence[_Prices], box: Box) -> Iterator[dict[st
 
 @dataclass
 class _Totals:
-    """Cycles of all layers; accesses by memory and direction, and of scratchpads."""
+    """Cycles of all layers; accesses by memory and direction, and inside the array."""
 
     cycles: Any
     busy_cycles: Any
     accesses: dict[tuple[str, bool], Any]
-    pads: dict[Scratchpad, Any]
+    inside: dict[Place, Any]
 
 
 def _bill(total: _Totals, prices: _Prices, machine: Hardware, box: Box) -> dict[str, Any]:
@@ -195,9 +194,10 @@ def _bill(total: _Totals, prices: _Prices, machine: Hardware, box: Box) -> dict[
     for (where, write), number in total.accesses.items():
         unit: Unit = "dram" if where == "dram" else "buffers"
         found[unit] = found[unit] + number * cut(prices.access_pj[where, write], box)
-    for pad, number in total.pads.items():
-        price = prices.table.memory(pad.size_bytes, pad.word_bits).energy_pj
-        found["buffers"] = found["buffers"] + number * price
+    for place, number in total.inside.items():
+        price = price_inside(place, prices.table)
+        if price is not None:
+            found["buffers"] = found["buffers"] + number * price.energy_pj
     found["leakage"] = cut(prices.leakage_uw, box) / machine.clock_mhz * total.cycles
     return {
         "energy_pj": sum(found.values()),
@@ -219,8 +219,8 @@ def _totals(plan: _Plan, machine: Hardware) -> _Totals:
         for move in moved:
             place = move.where, move.writes, move.bits
             words_of[place] = words_of[place] + times[key] * move.count
-        for one in pad_accesses(step, machine):
-            total.pads[one.pad] = total.pads[one.pad] + times[key] * one.count
+        for one in accesses_inside(step, machine):
+            total.inside[one.place] = total.inside[one.place] + times[key] * one.count
         busy = sum(busy_cycles(step, machine, on))
         hidden, crossing = port_cycles(moved, on)
         waiting = [whole(reduce(np.maximum, ports.values())) for ports in crossing.values()]

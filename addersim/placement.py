@@ -1,38 +1,30 @@
 """Placement: the tiles that every memory level holds of one layer, searched level by level from DRAM inward.
 
 Within a level all tile sizes and orders of :mod:`addersim.tiling` are compared at once, as arrays; every tile is then
-a layer of its own for the level inside, which is filled anew for each. Groups follow one another, and so do images.
+a layer of its own for the level inside, which is filled anew for each. Groups follow one another.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from addersim.errors import InputError
+from addersim.flows import Widths, cycles, flows_between, flows_of_array
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
-from addersim.stores import Level, Store, levels, outside
-from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
+from addersim.runs import Array, Pieces, merged, sums
+from addersim.stores import Level, Store, levels
+from addersim.tiling import AXES, ORDERS, Crossing, Tiles, candidates, crossings, group_of_batch, parts, room
 
 FIELDS = ("inputs", "weights", "outputs", "sums")  # of a crossing
 Objective = Literal["energy", "latency", "product", "traffic"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-
-
-@dataclass(frozen=True)
-class Widths:
-    """Bits of a layer's words: operands, finished outputs, partial sums."""
-
-    inputs: int
-    weights: int
-    outputs: int
-    sums: int
 
 
 @dataclass(frozen=True)
@@ -42,12 +34,18 @@ class Layer:
     Attributes
     ----------
     array
-        Words that the dataflow moves at the array's edge: ``sums`` are written there and read back.
+        Words that the dataflow moves at the array's edge if the layer runs as a whole: ``sums`` are written there and
+        read back.
     busy_cycles
-        Cycles that the layer takes if nothing has to be waited for.
+        Cycles that the layer then takes if nothing has to be waited for.
     pinned
         Bits that an operand occupies for good in the outermost memory that holds it: whole edges that stay between
         layers, weights that stay between images; 0 where it does not stay. Nothing crosses for what stays.
+    runs
+        The array, which runs each tile of the innermost level as a layer of its own; ``None``: tiles have no bearing
+        on it, but for the sums that leave it where they cut the input channels.
+    inside_pj
+        Energy of a word that the array moves inside, by the schedule's fields.
     """
 
     nest: LoopNest
@@ -55,6 +53,8 @@ class Layer:
     array: Crossing
     busy_cycles: int
     pinned: tuple[tuple[Role, Any], ...] = ()
+    runs: Array | None = None
+    inside_pj: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,27 @@ class Placed:
 
     def __str__(self) -> str:
         names, tiles = "+".join(store.name for store in self.stores), self.tiles
-        return f"{names}: {tiles.K} K x {tiles.C} C x {tiles.P} P x {tiles.Q} Q, {tiles.stays} stay" if tiles else names
+        if tiles is None:
+            return names
+        images = f"{tiles.N} N x " if tiles.N > 1 else ""
+        return f"{names}: {images}{tiles.K} K x {tiles.C} C x {tiles.P} P x {tiles.Q} Q, {tiles.stays} stay"
 
 
 @lru_cache(maxsize=4096)
-def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objective) -> tuple[tuple[Placed, ...], int]:
-    """Return the tiles of every level from DRAM inward, and into how many parts they cut the input channels.
+def place(
+    layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objective
+) -> tuple[tuple[Placed, ...], Pieces]:
+    """Return the tiles of every level from DRAM inward, and those of the innermost one as layers of their own.
 
     Parameters
     ----------
     stores
         From the array outwards.
     objective
-        What one level after the other minimises: ``"energy"`` of all accesses on both sides of the boundary,
-        partial sums at the array included; ``"latency"``, the longest of the array and the transfers, or their
-        sum where a memory does not overlap; ``"product"`` of both; ``"traffic"``, bits across the boundary.
+        What one level after the other minimises: ``"energy"`` of all accesses on both sides of the boundary and, at
+        the innermost level, of the array's own, tile by tile; ``"latency"``, the longest of the array and every port,
+        with the transfers added for which it waits (:func:`addersim.flows.cycles`); ``"product"`` of both;
+        ``"traffic"``, bits across the boundary. Levels outside take the array to run the layer as a whole.
         Ties are broken by the energy, for ``"energy"`` by the latency, then by the larger tile, which the levels
         inside profit from.
 
@@ -96,13 +102,13 @@ def place(layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objec
     if objective not in OBJECTIVES:
         raise InputError(f"unknown tiling {objective!r}, expected one of {', '.join(OBJECTIVES)}")
     found: list[Placed] = []
-    pieces = Counter({one_group(layer.nest): layer.nest.N * layer.nest.groups})
+    pieces = Counter({group_of_batch(layer.nest): layer.nest.groups})
     for level in levels(stores):
         search = _Search(layer, level, stores, dram, pieces)
-        tiles = search.best(objective)
-        found.append(Placed(level, tiles, search.crossing(tiles)))
+        tiles, words = search.best(objective)
+        found.append(Placed(level, tiles, words))
         pieces = _inside(pieces, tiles)
-    return tuple(found), sum(piece.outputs * times for piece, times in pieces.items()) // layer.nest.outputs
+    return tuple(found), merged(pieces.items())
 
 
 def _inside(pieces: Counter[LoopNest], tiles: Tiles) -> Counter[LoopNest]:
@@ -127,28 +133,17 @@ def without_pinned(layer: Layer, level: Level, stores: Sequence[Store], words: C
 
 
 @dataclass(frozen=True)
-class _Flow:
-    """``count`` words of ``bits`` bits from one memory to another, to fill or drain ``into``."""
+class _Inside:
+    """What the array does for all tiles: words at its edge, cycles, and the energy of words that stay inside."""
 
-    into: Store
-    source: Store
-    target: Store
-    count: Any
-    bits: int
+    words: Crossing
+    cycles: Any
+    energy_pj: Any
 
-    @property
-    def energy_pj(self) -> Any:
-        read, write = self.source.read_pj, self.target.write_pj
-        return self.count * (self.source.accesses(self.bits) * read + self.target.accesses(self.bits) * write)
-
-    def cycles(self, port: Store) -> Any:
-        return port.cycles(self.count, self.bits)
-
-
-def _stacked(crossings: Sequence[Crossing]) -> Crossing:
-    """Return the words of several orders as arrays with an axis of the orders in front, and numbers as they are."""
-    fields = [[getattr(one, name) for one in crossings] for name in FIELDS]
-    return Crossing(*(np.stack(np.broadcast_arrays(*of)) if np.ndim(of[0]) else of[0] for of in fields))
+    def at(self, places: Any, shape: tuple[int, ...]) -> _Inside:
+        """Return the part of arrays of that shape."""
+        cut = [np.broadcast_to(of, shape)[places] for of in (*vars(self.words).values(), self.cycles, self.energy_pj)]
+        return _Inside(Crossing(*cut[:4]), *cut[4:])
 
 
 @dataclass(frozen=True)
@@ -161,77 +156,69 @@ class _Search:
     dram: Store
     pieces: Counter[LoopNest]
 
-    def best(self, objective: Objective) -> Tiles:
+    def best(self, objective: Objective) -> tuple[Tiles, Crossing]:
+        """Return the best tiles and what crosses with them."""
         largest = max(self.pieces, key=lambda nest: (nest.taps, nest.inputs))
         tiles = candidates(largest)
-        fits, volume = self._fits(tiles), tiles.K * tiles.C * tiles.P * tiles.Q
-        words = _stacked([self.crossing(replace(tiles, order=order)) for order in ORDERS.values()])
-        sums_pj = np.broadcast_to(self._array_sums(tiles), fits.shape)
-        first = np.where(fits, self.figure(objective, words, sums_pj), np.inf)
+        fits, volume = self._fits(tiles), tiles.N * tiles.K * tiles.C * tiles.P * tiles.Q
+        words = self._crossings(largest)
+        inside = self._inside(tiles, largest)
+        first = np.where(fits, self.figure(objective, words, inside), np.inf)
         ties = np.nonzero(first == first.min())
         tied = Crossing(*(np.broadcast_to(getattr(words, name), first.shape)[ties] for name in FIELDS))
-        second = self.figure("latency" if objective == "energy" else "energy", tied, sums_pj[ties[1:]])
+        instead: Objective = "latency" if objective == "energy" else "energy"
+        second = self.figure(instead, tied, inside.at(ties[1:], fits.shape))
         best = np.argmax(np.where(second == np.min(second), volume[ties[1:]], 0))
         order, *index = (int(axis[best]) for axis in ties)
-        K, C, P, Q = (int(np.broadcast_to(getattr(tiles, axis), fits.shape)[tuple(index)]) for axis in "KCPQ")
-        return Tiles(K, C, P, Q, tuple(ORDERS.values())[order])
+        size = {axis: int(getattr(tiles, axis).flat[place]) for axis, place in zip(AXES, index, strict=True)}
+        crossed = Crossing(*(int(getattr(tied, name)[best]) for name in FIELDS))
+        return Tiles(order=tuple(ORDERS.values())[order], **size), crossed
 
-    def figure(self, objective: Objective, words: Crossing, sums_pj: Any) -> Any:
-        """Return what is minimised; ``sums_pj`` is the energy of the array's partial sums."""
+    def figure(self, objective: Objective, words: Crossing, inside: _Inside) -> Any:
+        """Return what is minimised."""
         if objective == "product":
-            return self.figure("energy", words, sums_pj) * self.figure("latency", words, sums_pj)
-        flows = self.flows(words)
-        if objective == "latency":
-            return self._cycles(flows)
+            return self.figure("energy", words, inside) * self.figure("latency", words, inside)
+        flows = flows_between(words, self.layer.widths, self.level, self.stores, self.dram)
         if objective == "traffic":
             return sum(flow.count * flow.bits for flow in flows)
-        return sum(flow.energy_pj for flow in flows) + sums_pj
+        flows += flows_of_array(inside.words, self.layer.widths, self.stores, self.dram)
+        if objective == "latency":
+            return cycles(flows, inside.cycles)
+        return sum(flow.energy_pj for flow in flows) + inside.energy_pj
 
-    def crossing(self, tiles: Tiles) -> Crossing:
-        """Return what crosses for all pieces together; zero for operands not held, or pinned."""
+    def _crossings(self, space: LoopNest) -> Crossing:
+        """Return what crosses for all pieces together, in every order; zero for operands not held, or pinned."""
         total = Crossing(0, 0, 0, 0)
         for nest, times in self.pieces.items():
-            total += crossing(nest, tiles).times(times)
+            total += crossings(nest, space).times(times)
         # every part of C writes its outputs once; only the last of these writes is the finished word
         again = total.outputs - self.layer.nest.outputs
         words = Crossing(total.inputs, total.weights, self.layer.nest.outputs, total.sums + again)
         return without_pinned(self.layer, self.level, self.stores, words)
 
-    def flows(self, words: Crossing) -> list[_Flow]:
-        """Return the words that cross the level's boundary, from memory to memory."""
-        widths, flows = self.layer.widths, []
-        for store in self.level:
-            for role in store.holds:
-                out = outside(role, self.level, self.stores, self.dram)
-                ends = (store, out) if role == "outputs" else (out, store)
-                flows.append(_Flow(store, *ends, getattr(words, role), getattr(widths, role)))
-                if role == "outputs":
-                    flows += [_Flow(store, *way, words.sums, widths.sums) for way in ((store, out), (out, store))]
-        return flows
+    def _inside(self, tiles: Tiles, space: LoopNest) -> _Inside:
+        """Return what the array does, tile by tile at the innermost level."""
+        layer, outputs = self.layer, self.layer.nest.outputs
+        if layer.runs is None or self.stores[0] not in self.level:
+            return _Inside(Crossing(0, 0, 0, self._more_sums(tiles)), layer.busy_cycles, 0.0)
+        names = ("cycles", "input_reads", "weight_reads", "output_writes", *dict(layer.inside_pj))
+        total: dict[str, Any] = dict.fromkeys(names, 0)
+        for nest, times in merged(self.pieces.items()):
+            found = sums(layer.runs, nest, space, names)
+            total = {name: total[name] + times * found[name] for name in names}
+        words = Crossing(total["input_reads"], total["weight_reads"], outputs, total["output_writes"] - outputs)
+        return _Inside(words, total["cycles"], sum((total[name] * pj for name, pj in layer.inside_pj), 0.0))
 
-    def _array_sums(self, tiles: Tiles) -> Any:
-        """Return the energy of partial sums that leave the array and come back because C is cut."""
-        store = next((store for store in self.stores if "outputs" in store.holds), self.dram)
+    def _more_sums(self, tiles: Tiles) -> Any:
+        """Return the partial sums that leave the array and come back because C is cut."""
         outputs = self.layer.nest.outputs
         written = sum(nest.outputs * times * tiles.trips(nest)["C"] for nest, times in self.pieces.items())
-        more = np.maximum(written - outputs - self.layer.array.sums, 0)
-        return more * (store.accesses(self.layer.widths.sums) * (store.read_pj + store.write_pj))
-
-    def _cycles(self, flows: list[_Flow]) -> Any:
-        longest, waiting = self.layer.busy_cycles, 0
-        for store in self.level:
-            mine = [flow for flow in flows if flow.into is store]
-            ports = {end.name: end for flow in mine for end in (flow.source, flow.target)}
-            times = [sum(f.cycles(port) for f in mine if port in (f.source, f.target)) for port in ports.values()]
-            slowest = np.maximum.reduce(np.broadcast_arrays(*times))
-            longest = np.maximum(longest, slowest) if store.overlaps else longest
-            waiting = waiting if store.overlaps else waiting + slowest
-        return longest + waiting
+        return np.maximum(written - outputs - self.layer.array.sums, 0)
 
     def _needs(self, tiles: Tiles) -> list[Any]:
         """Return the bits that each memory of the level must have for each candidate."""
         rooms = [room(nest, tiles) for nest in self.pieces]
-        nest, widths = one_group(self.layer.nest), self.layer.widths
+        nest, widths = group_of_batch(self.layer.nest), self.layer.widths
         outputs = np.where((tiles.C < nest.C) | (self.layer.array.sums > 0), widths.sums, widths.outputs)
         bits = {"inputs": widths.inputs, "weights": widths.weights, "outputs": outputs}
         found = []
@@ -247,7 +234,7 @@ class _Search:
 
     def _fits(self, tiles: Tiles) -> Any:
         needs = self._needs(tiles)
-        shape = np.broadcast_shapes(*(np.shape(getattr(tiles, axis)) for axis in "KCPQ"))
+        shape = np.broadcast_shapes(*(np.shape(getattr(tiles, axis)) for axis in AXES))
         fits = np.ones(shape, bool)
         for store, need in zip(self.level, needs, strict=True):
             fits = fits & (need <= store.tile_bits)

@@ -7,26 +7,26 @@ out as moves and adds the vector unit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import and_
 from typing import Any
-
-import numpy as np
 
 from addersim.broadcast import occurs, plain
 from addersim.charges import Charge
 from addersim.dataflows import Schedule
 from addersim.errors import InputError
+from addersim.flows import Widths
 from addersim.hardware import Element, Hardware
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
 from addersim.network import Network, Node
 from addersim.ops import words
 from addersim.passes import pass_by
-from addersim.placement import Layer, Objective, Placed, Widths, place
+from addersim.placement import Layer, Objective, Placed, place
 from addersim.ports import accesses
 from addersim.residency import Residency, edge_bits, residency, stored_bits
+from addersim.runs import Array
 from addersim.stores import AccessPrices, Store, outside
 from addersim.tiling import Crossing
 
@@ -39,9 +39,8 @@ SEARCHED_RULES = (
     "searched tiling: each memory holds tiles, tile sizes and order by exhaustive search, one level after the other "
     "from DRAM inward; a level inside is filled anew for every tile of the level outside; shared rows of input tiles "
     "are fetched again, padding is not",
-    "cycles and operand reads of the array are those of the whole layer, whatever the tiles: a tile narrower than the "
-    "array is not charged for the elements it leaves idle; where tiles cut the input channels, the partial sums leave "
-    "the array after every part",
+    "the array runs every innermost tile as a layer of its own, one after the other: it fills and drains, and reads "
+    "operands again, for each; where tiles cut the input channels, the partial sums leave the array after every part",
 )
 RULES = (
     "every word crosses all buffers that hold its operand; a word that crosses is read on one side and written on the "
@@ -55,12 +54,19 @@ RULES = (
 
 @dataclass(frozen=True)
 class Step:
-    """A node and, for a layer on the array, its kind, loops and schedule."""
+    """A node and, for a layer on the array, its kind, loops and schedule.
+
+    ``array`` runs the layer tile by tile if a tiling is searched, at ``inside_pj`` per word it moves inside, by the
+    schedule's fields; ``placed`` are the tiles that were found.
+    """
 
     node: Node
     kind: Element | None = None
     nest: LoopNest | None = None
     schedule: Schedule | None = None
+    array: Array | None = None
+    inside_pj: tuple[tuple[str, float], ...] = ()
+    placed: tuple[Placed, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Setting:
-    """A network on a machine: its memories from the array outwards, what stays in them, and how layers are tiled."""
+    """Images of a network on a machine: memories from the array outwards, what stays in them, how layers are tiled."""
 
     qnet: Network
     stores: tuple[Store, ...]
@@ -97,6 +103,7 @@ class Setting:
     computing: frozenset[str]
     residency: Residency
     tiling: Objective | None
+    images: int = 1
 
     def near(self, role: Role) -> Store:
         """Return the memory from which the array takes an operand."""
@@ -114,10 +121,13 @@ class Setting:
         """Return whether all that an edge is made of stays on chip."""
         return reduce(and_, (self.residency.stays.get(one, False) for one in self.sources(edge)), True)
 
+    def words(self, edge: str) -> int:
+        """Return the words of an edge."""
+        return self.images * words(self.qnet.tensors[edge].shape)
+
     def stored_words(self, edge: str) -> int:
         """Return the words that have to be fetched for an edge: those it is made of, or its own if they are fewer."""
-        own, made_of = (sum(words(self.qnet.tensors[e].shape) for e in es) for es in ([edge], self.sources(edge)))
-        return min(own, made_of)
+        return min(self.words(edge), sum(self.words(one) for one in self.sources(edge)))
 
 
 def setting(
@@ -126,6 +136,7 @@ def setting(
     computing: Iterable[str],
     prices: AccessPrices | None = None,
     tiling: Objective | None = None,
+    images: int = 1,
 ) -> Setting:
     """Return the memories of ``machine``, and what of ``qnet`` stays in them.
 
@@ -155,55 +166,54 @@ def setting(
     )
     dram = Store("dram", ROLES, 0, 1, pj("dram", False), pj("dram", True), machine.dram.bits_per_cycle, True)
     names = frozenset(computing)
-    return Setting(qnet, stores, dram, names, residency(qnet, machine, names), tiling)
+    return Setting(qnet, stores, dram, names, residency(qnet, machine, names, images), tiling, images)
 
 
 def moves(step: Step, on: Setting) -> tuple[list[Move], str]:
-    """Return everything that a layer moves, and the tiles it was cut into if they were searched.
+    """Return everything that a layer moves, and the tiles it was cut into if they were searched."""
+    if step.nest is None:
+        return vector_moves(step.node, on), ""
+    placed = pass_by(_layer(step, on), on.stores) if step.placed is None else step.placed
+    return array_moves(step, on, placed), "; ".join(str(one) for one in placed if one.tiles)
+
+
+def on_tiles(step: Step, on: Setting) -> Step:
+    """Return the step with the tiles that a search finds, and their schedule in place of the whole layer's.
 
     Raises
     ------
     InputError
         If a buffer is too small for one tile.
     """
-    if step.nest is None:
-        return vector_moves(step.node, on), ""
+    if step.array is None or on.tiling is None:
+        return step
     try:
-        placed, channel_parts = placement(step, on)
+        placed, pieces = place(_layer(step, on), on.stores, on.dram, on.tiling)
     except InputError as error:
         raise InputError(f"layer {step.node.name!r}: {error}") from None
-    return array_moves(step, on, placed, channel_parts), "; ".join(str(one) for one in placed if one.tiles)
+    return replace(step, placed=placed, schedule=step.array.run(pieces))
 
 
-def placement(step: Step, on: Setting) -> tuple[tuple[Placed, ...], int]:
-    """Return what crosses between the memories for a layer on the array, and the parts of its input channels.
-
-    Raises
-    ------
-    InputError
-        If a tiling is searched and a buffer is too small for one tile.
-    """
+def _layer(step: Step, on: Setting) -> Layer:
+    """Return a layer on the array as the tilings see it."""
     assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
     node, nest, schedule, path = step.node, step.nest, step.schedule, step.node.datapath
     edge = node.inputs[0]
     widths = Widths(edge_bits(on.qnet, edge), path.w.bits, edge_bits(on.qnet, node.name), path.accumulator.format.bits)
     array = Crossing(schedule.input_reads, schedule.weight_reads, nest.outputs, schedule.output_reads)
     pinned: tuple[tuple[Role, Any], ...] = (
-        ("inputs", stored_bits(on.sources(edge), on.qnet) * on.stays(edge)),
+        ("inputs", on.images * stored_bits(on.sources(edge), on.qnet) * on.stays(edge)),
         ("weights", on.residency.weight_bits),
         ("outputs", nest.outputs * widths.outputs * on.residency.stays.get(node.name, False)),
     )
-    layer = Layer(nest, widths, array, schedule.cycles, pinned)
-    if on.tiling is None:
-        return pass_by(layer, on.stores), 1
-    return place(layer, on.stores, on.dram, on.tiling)
+    return Layer(nest, widths, array, schedule.cycles, pinned, step.array, step.inside_pj)
 
 
-def array_moves(step: Step, on: Setting, placed: tuple[Placed, ...], channel_parts: int) -> list[Move]:
+def array_moves(step: Step, on: Setting, placed: tuple[Placed, ...]) -> list[Move]:
     """Return everything that a layer on the array moves."""
     assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
     nest, schedule, path = step.nest, step.schedule, step.node.datapath
-    sums = plain(np.maximum(schedule.output_writes, channel_parts * nest.outputs)) - nest.outputs
+    sums = schedule.output_writes - nest.outputs
     out, wide = on.near("outputs").name, path.accumulator.format.bits
     found = [
         Move(on.near("inputs").name, "read inputs", schedule.input_reads, path.x.bits),
@@ -226,8 +236,7 @@ def _crossing_moves(step: Step, on: Setting, level: Placed, store: Store) -> Ite
     for role in store.holds:
         beyond = outside(role, level.stores, on.stores, on.dram)
         if role == "inputs":
-            own = words(on.qnet.tensors[edge].shape)
-            count = -(-level.crossing.inputs * on.stored_words(edge) // own)
+            count = -(-level.crossing.inputs * on.stored_words(edge) // on.words(edge))
             yield from _transfer(beyond, store, "inputs", plain(count), edge_bits(on.qnet, edge))
         if role == "weights":
             yield from _transfer(beyond, store, "weights", plain(level.crossing.weights), path.w.bits)
@@ -249,7 +258,7 @@ def _transfer(source: Store, target: Store, what: str, count: Any, bits: int, in
 
 def vector_moves(node: Node, on: Setting) -> list[Move]:
     """Return what the input or a layer on the vector unit moves."""
-    own, bits = words(on.qnet.tensors[node.name].shape), edge_bits(on.qnet, node.name)
+    own, bits = on.words(node.name), edge_bits(on.qnet, node.name)
     source, target = on.far("inputs"), on.far("outputs")
     stays = on.residency.stays.get(node.name, False)
     if node.name == on.qnet.nodes[0].name:
@@ -264,7 +273,7 @@ def vector_moves(node: Node, on: Setting) -> list[Move]:
         if source is not on.dram:
             fetched = on.stored_words(edge) * (1 - on.stays(edge))
             found += _transfer(on.dram, source, "inputs", fetched, edge_bits(on.qnet, edge))
-        found.append(Move(source.name, "read inputs", words(on.qnet.tensors[edge].shape), edge_bits(on.qnet, edge)))
+        found.append(Move(source.name, "read inputs", on.words(edge), edge_bits(on.qnet, edge)))
     if node.name not in on.residency.in_flight:
         found.append(Move(target.name, "write outputs", own, bits))
         if target is not on.dram:

@@ -21,6 +21,8 @@ FLOORS = [
         "dataflows",
         "stores",
         "tiling",
+        "runs",
+        "flows",
         "placement",
         "passes",
         "elements",
