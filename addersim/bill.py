@@ -18,7 +18,7 @@ COUNTED: dict[Unit, str] = {"arithmetic": "operations", "buffers": "words", "dra
 def bill(cost: Cost) -> Iterator[str]:
     """Yield the lines of the whole bill: energy by unit, times, areas, sources, assumptions."""
     numbers: dict[str, int] = {}
-    yield f"{cost.network} on {cost.hardware.name}, {cost.dataflow}, prices of {cost.table}; one image"
+    yield f"{cost.network} {_heading(cost)}"
     yield ""
     yield _line("energy", cost.energy_pj / 1000, "nJ")
     for unit in UNITS:
@@ -43,12 +43,17 @@ def bill_of_layer(cost: Cost, layer: str) -> Iterator[str]:
     if layer not in names:
         raise InputError(f"{cost.network} has no layer {layer!r}{nearest(layer, names)}")
     charges = [charge for charge in cost.charges if charge.layer == layer]
-    yield f"{layer} of {cost.network} on {cost.hardware.name}, {cost.dataflow}, prices of {cost.table}; one image"
+    yield f"{layer} of {cost.network} {_heading(cost)}"
     yield ""
     yield _line("energy", sum(charge.energy_pj for charge in charges) / 1000, "nJ")
     for unit in UNITS:
         yield from _charges(charges, unit, numbers)
     yield from _sources(numbers)
+
+
+def _heading(cost: Cost) -> str:
+    images = "one image" if cost.images == 1 else f"{cost.images} images together"
+    return f"on {cost.hardware.name}, {cost.dataflow}, prices of {cost.table}; {images}"
 
 
 def _line(what: str, figure: float, rest: str) -> str:

@@ -106,7 +106,7 @@ class LayerRun:
 
 @dataclass(frozen=True, repr=False)
 class Cost(Tabular):
-    """The bill for one image: charges, run times, areas, and what they rest on."""
+    """The bill for one image, or a batch of them: charges, run times, areas, and what they rest on."""
 
     network: str
     hardware: Hardware
@@ -117,6 +117,7 @@ class Cost(Tabular):
     areas: tuple[Area, ...]
     assumptions: tuple[str, ...]
     clock: Clock = Clock("array", None, "not computed")
+    images: int = 1
 
     @property
     def energy_pj(self) -> float:

@@ -32,6 +32,7 @@ class Choices:
     weight_bits: int | None = None
     layer_bits: Mapping[str, int] = field(default_factory=dict)
     steps: Steps = "free"
+    groups: int = 1
 
     def __post_init__(self) -> None:
         named = {f"layer_bits of {name!r}": bits for name, bits in self.layer_bits.items()}
@@ -47,6 +48,8 @@ class Choices:
             )
         if not 3 <= self.multiplier_bits <= 16:
             raise InputError(f"multiplier_bits = {self.multiplier_bits} is out of range, expected 3 to 16")
+        if self.groups < 1:
+            raise InputError(f"groups = {self.groups} is out of range, expected 1 or more")
         named_choices: dict[str, tuple[str, tuple[str, ...]]] = {
             "range": (self.range, RULES),
             "output_stage": (self.output_stage, STYLES),

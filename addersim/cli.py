@@ -12,7 +12,7 @@ import typer
 
 import addersim
 from addersim.errors import InputError
-from addersim.exploring import search, sweep
+from addersim.exploring import search, sweep, widths
 from addersim.options import Json, Settings, StudyFile, Threads, print_json, read_study, steps
 
 if TYPE_CHECKING:
@@ -221,6 +221,7 @@ def report(
 
 app.command()(sweep)
 app.command()(search)
+app.command()(widths)
 
 
 @app.command("list")

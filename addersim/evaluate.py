@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from addersim import latency, residency
 from addersim.activity import Activity
@@ -20,9 +21,11 @@ from addersim.latency import run
 from addersim.level_search import Objective
 from addersim.network import Network, Node
 from addersim.ops import OPS
-from addersim.scratchpads import scratchpad_charges, with_scratchpads
+from addersim.primitives import Count
+from addersim.runs import Array
+from addersim.scratchpads import inside_charges, inside_pj, scratchpad_words
 from addersim.stores import access_prices
-from addersim.traffic import RULES, Step, charge, moves, setting
+from addersim.traffic import RULES, Step, charge, moves, on_tiles, setting
 
 CIRCUITS = {
     "two_subtractors": "a distance is two subtractors and a multiplexer",
@@ -46,8 +49,9 @@ def evaluate(
     tiling: Objective = "traffic",
     *,
     activity: Activity | None = None,
+    batch: int = 1,
 ) -> Cost:
-    """Return energy, cycles and area of one image.
+    """Return energy, cycles and area of one image, or of a batch of images together.
 
     ``energy_pj`` is the sum over all charges of ``times * price``: operations as counted by
     :func:`addersim.counts.count`, words at the array's edge by the dataflow, words between the memories by the
@@ -60,7 +64,8 @@ def evaluate(
     hardware, table
         Name on the shelf, path of a TOML file, or the value.
     dataflow
-        Name on the shelf, or a function ``f(loops, rows, cols) -> Schedule``.
+        Name on the shelf, or a function ``f(loops, rows, cols) -> Schedule``. With any tiling but ``"traffic"`` it must
+        broadcast over NumPy arrays in the loops.
     tiling
         What the tile sizes and order of every layer minimise, level by level (:func:`addersim.placement.place`):
         ``"traffic"``, the bits that cross, ``"energy"``, ``"latency"``, or ``"product"`` of both.
@@ -68,12 +73,14 @@ def evaluate(
         What :func:`addersim.activity.activity` counted on this very network: the prices of a tap's circuits and
         registers are then multiplied by observed over random activity, bit changes per bit and cycle over 1/2.
         For a register that is its toggles times an energy per toggle, twice the price of a bit.
+    batch
+        Images that are run together, layer by layer; several of them may share a tile of weights.
 
     Raises
     ------
     InputError
         If the network is not quantised, or wider than the machine, or a buffer is too small for one tile, or the
-        activity is another network's.
+        activity is another network's, or the batch is not positive.
 
     Examples
     --------
@@ -86,32 +93,39 @@ def evaluate(
     """
     machine, prices = load_hardware(hardware), load_table(table)
     name, function = load_dataflow(dataflow)
-    steps = steps_on(qnet, machine, function)
-    counts = count(qnet).rows
+    if batch < 1:
+        raise InputError(f"batch = {batch}, expected 1 or more")
+    steps = steps_on(qnet, machine, function, batch)
+    counts = _counted(qnet, batch)
     accesses = access_prices(machine, prices)
-    on = setting(qnet, machine, {row.layer for row in counts}, accesses, tiling)
+    on = setting(qnet, machine, {row.layer for row in counts}, accesses, tiling, batch)
     charges, runs = arithmetic(counts, taps_of(steps), machine, prices, activity), []
-    for step in steps:
+    for whole in steps:
+        step = on_tiles(replace(whole, inside_pj=inside_pj(whole, machine, prices)), on)
         moved, tiles = moves(step, on)
         charges += [charge(move, step.node.name, machine, accesses) for move in moved]
-        charges += scratchpad_charges(step, machine, prices)
+        charges += inside_charges(step, machine, prices)
         runs.append(run(step, moved, machine, on, tiles))
     charges += leakage(machine, prices, runs)
     said = *_assumptions(machine, prices, tiling, activity), *_misfit(name, machine)
     bill = tuple(charges), tuple(runs), areas(machine, prices), said, clock(machine, prices)
-    return Cost(qnet.name, machine, name, prices.name, *bill)
+    return Cost(qnet.name, machine, name, prices.name, *bill, images=batch)
 
 
-def steps_on(qnet: Network, machine: Hardware, dataflow: Dataflow) -> list[Step]:
-    """Return every node with its loops and schedule on the machine.
+def _counted(qnet: Network, batch: int) -> tuple[Count, ...]:
+    rows = count(qnet).rows
+    return rows if batch == 1 else tuple(replace(row, times=batch * row.times) for row in rows)
+
+
+def steps_on(qnet: Network, machine: Hardware, dataflow: Dataflow, batch: int = 1) -> list[Step]:
+    """Return every node with its loops, over a batch of images, and schedule on the machine.
 
     Raises
     ------
     InputError
         If the network is not quantised, or wider than the machine.
     """
-    scheduled = with_scratchpads(dataflow, machine)
-    return [_step(qnet, node, machine, scheduled) for node in qnet.nodes]
+    return [_step(qnet, node, machine, dataflow, batch) for node in qnet.nodes]
 
 
 def taps_of(steps: list[Step]) -> dict[str, Taps]:
@@ -123,7 +137,7 @@ def taps_of(steps: list[Step]) -> dict[str, Taps]:
     }
 
 
-def _step(qnet: Network, node: Node, machine: Hardware, dataflow: Dataflow) -> Step:
+def _step(qnet: Network, node: Node, machine: Hardware, dataflow: Dataflow, batch: int) -> Step:
     op = OPS[node.kind]
     nest = op.loops(node, qnet.in_shapes(node), qnet.tensors[node.name].shape)
     if nest is None or op.array is None:
@@ -137,7 +151,10 @@ def _step(qnet: Network, node: Node, machine: Hardware, dataflow: Dataflow) -> S
         raise InputError(
             f"layer {node.name!r} has {node.datapath.x.bits}-bit inputs; compare_arrays prices {machine.name}"
         )
-    return Step(node, element, nest, dataflow(nest, *machine.array(element)))
+    words = tuple(scratchpad_words(dataflow, machine).items())
+    array = Array(dataflow, *machine.array(element), words, machine.pipeline_stages)
+    nest = replace(nest, N=batch)
+    return Step(node, element, nest, array.schedule(nest), array)
 
 
 def _check_width(layer: str, kind: Kind, datapath: Datapath, machine: Hardware) -> None:
@@ -160,15 +177,17 @@ def _check_width(layer: str, kind: Kind, datapath: Datapath, machine: Hardware) 
 
 def _assumptions(machine: Hardware, table: CostTable, tiling: Objective, activity: Activity | None) -> tuple[str, ...]:
     note = (f"{table.name}: {' '.join(table.source.note.split())}",) if table.source.note else ()
+    ratios = table.source.ratios_to
     end = "upper" if table.dram_high else "lower"
     made_of = CIRCUITS[machine.circuit] if machine.pe == "adder" else f"{machine.pe} elements"
     return (
+        *([f"{table.name} prints ratios: one pJ of this bill stands for {ratios}"] if ratios else []),
         "arithmetic is priced at the widths of the network's datapath, whatever the data: no toggle counts"
         if activity is None
         else f"taps are priced by their toggles on {activity.images} images, {activity.schedule}; operand registers, "
         "output stages, buffers and DRAM whatever the data",
         *_unpriced(table),
-        "clock tree, wires (words that hop from element to element among them) and control are not modelled",
+        "clock tree, wires and control are not modelled, but for words that hop from element to element",
         f"{machine.name}: {made_of}",
         "area holds arrays, and buffers where the table has them; components without a price are listed as such",
         *latency.RULES,
@@ -191,7 +210,7 @@ def _misfit(dataflow: str, machine: Hardware) -> tuple[str, ...]:
 
 
 def _unpriced(table: CostTable) -> tuple[str, ...]:
-    """Say which of registers and leakage the table does not print, or how they are charged."""
+    """Say which of registers, leakage and hops the table does not print, or how they are charged."""
     registers = (
         "registers latch once per tap: both operands, a leaf per further pipeline stage, the accumulator"
         if table.has("register")
@@ -199,4 +218,5 @@ def _unpriced(table: CostTable) -> tuple[str, ...]:
     )
     leaks = any(row.leakage_uw for row in table.primitive) and table.scaled_to is None
     leaking = "leakage is that of the arrays" if leaks else f"{table.name} has no leakage, it is not charged"
-    return registers, leaking
+    hops = "hops are charged per word" if table.hop_row else f"hops are not priced by {table.name} and not charged"
+    return registers, leaking, hops

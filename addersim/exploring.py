@@ -1,4 +1,4 @@
-"""The commands that explore a space: sweep all of it, or search it."""
+"""The commands that explore: sweep a space, search it, or choose the widths of layers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ SKIPPED_TWIN = "; [twin] is left out, `addersim compare` prices it"
 Objectives = Annotated[
     list[str], typer.Option("--objective", metavar="COLUMN=min|max", help="A column of the rows; may be repeated.")
 ]
+Choose = Annotated[list[int], typer.Option(min=2, max=16, help="A width to choose from; may be repeated.")]
 Csv = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the rows to this CSV file too.")]
 
 
@@ -93,6 +94,37 @@ def search(
     with steps(json_) as progress:
         frame = run_search(chosen, None, _objectives(objective), trials, seed, progress, out=out)
     _show(frame, csv, json_)
+
+
+def widths(
+    study: StudyFile,
+    settings: Settings = [],  # noqa: B006  typer copies it
+    agreement: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least fraction of images with the float network's class.")
+    ] = None,
+    energy_pj: Annotated[float | None, typer.Option(min=0, help="Most energy of one image.")] = None,
+    choose: Choose = [8, 6, 4, 3],  # noqa: B006
+    json_: Json = False,
+) -> None:
+    """Choose widths of layers that keep a budget.
+
+    Every layer but the first and the last gets the narrowest that agreement or energy allows; prints layer_bits for
+    [quantization]. The agreement is that of the calibration images, the energy that of the study's machine and its
+    first table.
+    """
+    from addersim.outcome import narrowest
+
+    if (agreement is None) == (energy_pj is None):
+        raise InputError("expected one of --agreement and --energy-pj")
+    chosen = read_study(study, settings)
+    with steps(json_) as progress:
+        progress("choose widths", 0)
+        found = narrowest(chosen, choose, least_agreement=agreement, most_energy_pj=energy_pj)
+    if json_:
+        print_json({"layer_bits": found.layer_bits, "agreement": found.agreement, "energy_pj": found.energy_pj})
+        return
+    print(f"layer_bits = {{{', '.join(f'{json.dumps(name)} = {bits}' for name, bits in found.layer_bits.items())}}}")
+    print(f"agreement {100 * found.agreement:.2f} % on the calibration images, {found.energy_pj:.4g} pJ an image")
 
 
 def _objectives(said: list[str]) -> dict[str, Sense]:

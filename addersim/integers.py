@@ -52,10 +52,11 @@ def layer_draft(fused: Fused, source: str, x: EdgeFormat, weight_bits: int, choi
     folded into its weights, each output channel has its own step, and ``bias_k`` is ``z * sum(w)``.
     """
     root = fused.root
-    norm = _norm(fused)
+    norm = batch_norm(fused)
     if OPS[root.kind].array == "adder":
         shift = x.bits - weight_bits
-        w_krsc, w_form, step_k, low_k, high_k = _adder_weights(root, x, shift)
+        w_krsc, w_form = adder_weights(root, x, shift), IntFormat(weight_bits, x.signed)
+        step_k, (low_k, high_k) = np.full(len(w_krsc), x.step), _adder_extremes(w_krsc << shift, x.format)
         lost_k = (
             np.abs(root.params["w_krsc"] - np.clip(root.params["w_krsc"], *x.range)).astype(np.float64).sum((1, 2, 3))
         )
@@ -78,7 +79,7 @@ def layer_draft(fused: Fused, source: str, x: EdgeFormat, weight_bits: int, choi
 
 def norm_draft(fused: Fused, source: str, x: EdgeFormat) -> Draft:
     """Return the scale node of a batch norm that stands alone."""
-    norm = _norm(fused)
+    norm = batch_norm(fused)
     offset_k = norm["beta"] - norm["gain"] * norm["mean"]
     return _scale_draft(fused.root.name, source, x, norm["gain"], offset_k)
 
@@ -134,8 +135,8 @@ def _scale_draft(name: str, source: str, x: EdgeFormat, gain_k: Reals, offset_k:
     return Draft(Node(name, "scale", (source,), {}, {"bias_k": bias_k}), extremes, gain_k * x.step, offset_k)
 
 
-def _norm(fused: Fused) -> Mapping[str, Reals]:
-    """Return mean (less the layer's bias), gain = gamma / sigma and beta, in float64.
+def batch_norm(fused: Fused) -> Mapping[str, Reals]:
+    """Return mean (less the layer's bias), gain = gamma / sigma and beta of a layer's batch norm, in float64.
 
     Without batch norm gain = 1, mean = 0, beta = the layer's bias.
     """
@@ -152,17 +153,17 @@ def _norm(fused: Fused) -> Mapping[str, Reals]:
     return {"mean": p["mean_k"] - bias, "gain": gain, "beta": p["beta_k"]}
 
 
-def _adder_weights(root: Node, x: EdgeFormat, shift: int) -> tuple[Ints, IntFormat, Reals, Ints, Ints]:
-    """Return codes, their format, the input's step, and the accumulator's extremes.
-
-    The code c stands for the input code ``c << shift``, so with a shift of 0 it is the input's own format.
-    """
+def adder_weights(root: Node, x: EdgeFormat, shift: int) -> Ints:
+    """Return the codes of an adder layer's weights; c stands for the input code ``c << shift``."""
     form = IntFormat(x.bits - shift, x.signed)
     codes = np.rint((root.params["w_krsc"].astype(np.float64) / x.step + x.zero_point) / (1 << shift))
-    w_krsc = np.clip(codes, form.min, form.max).astype(np.int64)
-    wide = w_krsc << shift
-    reach_k = np.maximum(np.abs(wide - x.format.min), np.abs(x.format.max - wide)).sum((1, 2, 3))
-    return w_krsc, form, np.full(len(w_krsc), x.step), -reach_k, np.zeros_like(reach_k)
+    return np.clip(codes, form.min, form.max).astype(np.int64)
+
+
+def _adder_extremes(w_krsc: Ints, x: IntFormat) -> Extremes:
+    """Return the least and the largest accumulator per channel, for weights as input codes."""
+    reach_k = np.maximum(np.abs(w_krsc - x.min), np.abs(x.max - w_krsc)).sum((1, 2, 3))
+    return -reach_k, np.zeros_like(reach_k)
 
 
 def _multiplier_weights(w: Reals, x: EdgeFormat, bits: int) -> tuple[Ints, IntFormat, Reals, Ints, Ints]:

@@ -11,7 +11,6 @@ import numpy as np
 from addersim.broadcast import plain
 from addersim.charges import LayerRun
 from addersim.hardware import Hardware
-from addersim.ops import words
 from addersim.traffic import Move, Setting, Step
 
 RULES = (
@@ -45,7 +44,7 @@ def busy_cycles(step: Step, machine: Hardware, on: Setting) -> tuple[Any, Any]:
         return step.schedule.cycles + machine.pipeline_stages - 1, 0
     if node.name not in on.computing:
         return 0, 0
-    longest = max(words(on.qnet.tensors[edge].shape) for edge in (*node.inputs, node.name))
+    longest = max(on.words(edge) for edge in (*node.inputs, node.name))
     return 0, -(-longest // machine.vector.lanes)
 
 

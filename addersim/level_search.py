@@ -7,36 +7,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from addersim.errors import InputError
+from addersim.flows import Widths, cycles, flows_between, flows_of_array
 from addersim.hardware.machine import ROLES, Role
 from addersim.loops import LoopNest
-from addersim.stores import Level, Store, outside
-from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
+from addersim.runs import Array, Pieces, merged, sums
+from addersim.stores import Level, Store
+from addersim.tiling import AXES, ORDERS, Crossing, Tiles, candidates, crossing, crossings, group_of_batch, parts, room
 
 FIELDS = ("inputs", "weights", "outputs", "sums")  # of a crossing
 Objective = Literal["traffic", "energy", "latency", "product"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-Pieces: TypeAlias = tuple[tuple[LoopNest, int], ...]  # different tiles of the level outside, how often each comes
 
 
 class TooSmall(InputError):
     """A buffer has no room for any tile; the message names it, its operands and the smallest size that works."""
-
-
-@dataclass(frozen=True)
-class Widths:
-    """Bits of a layer's words: operands, finished outputs, partial sums."""
-
-    inputs: int
-    weights: int
-    outputs: int
-    sums: int
 
 
 @dataclass(frozen=True)
@@ -46,12 +37,18 @@ class Layer:
     Attributes
     ----------
     array
-        Words that the dataflow moves at the array's edge: ``sums`` are written there and read back.
+        Words that the dataflow moves at the array's edge if the layer runs as a whole: ``sums`` are written there and
+        read back.
     busy_cycles
-        Cycles that the layer takes if nothing has to be waited for.
+        Cycles that the layer then takes if nothing has to be waited for.
     pinned
         Bits that an operand occupies for good in the outermost memory that holds it: whole edges that stay between
         layers, weights that stay between images; 0 where it does not stay. Nothing crosses for what stays.
+    runs
+        The array, which runs each tile of the innermost level as a layer of its own; ``None``: tiles have no bearing
+        on it, but for the sums that leave it where they cut the input channels.
+    inside_pj
+        Energy of a word that the array moves inside, by the schedule's fields.
     """
 
     nest: LoopNest
@@ -59,6 +56,8 @@ class Layer:
     array: Crossing
     busy_cycles: int
     pinned: tuple[tuple[Role, Any], ...] = ()
+    runs: Array | None = None
+    inside_pj: tuple[tuple[str, float], ...] = ()
 
 
 def is_pinned(layer: Layer, role: Role, store: Store, stores: Sequence[Store]) -> Any:
@@ -75,33 +74,22 @@ def without_pinned(layer: Layer, level: Level, stores: Sequence[Store], words: C
 
 
 @dataclass(frozen=True)
-class _Flow:
-    """``count`` words of ``bits`` bits from one memory to another, to fill or drain ``into``."""
+class _Inside:
+    """What the array does for all tiles: words at its edge, cycles, and the energy of words that stay inside."""
 
-    into: Store
-    source: Store
-    target: Store
-    count: Any
-    bits: int
+    words: Crossing
+    cycles: Any
+    energy_pj: Any
 
-    @property
-    def energy_pj(self) -> Any:
-        read, write = self.source.read_pj, self.target.write_pj
-        return self.count * (self.source.accesses(self.bits) * read + self.target.accesses(self.bits) * write)
-
-    def cycles(self, port: Store) -> Any:
-        return port.cycles(self.count, self.bits)
-
-
-def _stacked(crossings: Sequence[Crossing]) -> Crossing:
-    """Return the words of several orders as arrays with an axis of the orders in front, and numbers as they are."""
-    fields = [[getattr(one, name) for one in crossings] for name in FIELDS]
-    return Crossing(*(np.stack(np.broadcast_arrays(*of)) if np.ndim(of[0]) else of[0] for of in fields))
+    def at(self, places: Any, shape: tuple[int, ...]) -> _Inside:
+        """Return the part of arrays of that shape."""
+        cut = [np.broadcast_to(of, shape)[places] for of in (*vars(self.words).values(), self.cycles, self.energy_pj)]
+        return _Inside(Crossing(*cut[:4]), *cut[4:])
 
 
 @dataclass(frozen=True)
 class LevelSearch:
-    """All candidates of one level, whatever the sizes of its memories."""
+    """All candidates of one level, whatever its memories' sizes; ``pieces`` are the tiles of the level outside."""
 
     layer: Layer
     level: Level
@@ -128,9 +116,8 @@ class LevelSearch:
         return {}
 
     def _best(self, fits: Any) -> Tiles:
-        if fits.flat[-1]:  # a piece whole: nothing crosses twice, which no other tile betters in anything
-            K, C, P, Q = (int(getattr(self._tiles, axis).flat[-1]) for axis in "KCPQ")
-            return Tiles(K, C, P, Q)
+        if self.objective == "traffic" and fits.flat[-1]:  # whole pieces: no other tile lets fewer words cross
+            return self._sized([-1] * len(AXES), ORDERS["outputs"])
         least = np.where(fits, self._least, np.inf)
         at = np.nonzero(least == least.min())
         order, number = np.nonzero(self._first[:, *at] == least.min())
@@ -138,27 +125,35 @@ class LevelSearch:
         best = 0
         if len(order) > 1:
             tied = Crossing(*(np.broadcast_to(getattr(self._words, name), self._first.shape)[ties] for name in FIELDS))
-            second = self._figure("latency" if self.objective == "energy" else "energy", tied, self._extra_pj[ties])
+            inside = self._inside.at(ties[1:], least.shape)
+            second = self._figure("latency" if self.objective == "energy" else "energy", tied, inside)
             best = int(np.argmax(np.where(second == np.min(second), self._volume[ties[1:]], 0)))
-        index = tuple(axis[best] for axis in ties[1:])
-        K, C, P, Q = (int(np.broadcast_to(getattr(self._tiles, axis), least.shape)[index]) for axis in "KCPQ")
-        return Tiles(K, C, P, Q, tuple(ORDERS.values())[order[best]])
+        return self._sized([axis[best] for axis in ties[1:]], tuple(ORDERS.values())[order[best]])
+
+    def _sized(self, places: Sequence[int], order: str) -> Tiles:
+        N, K, C, P, Q = (int(getattr(self._tiles, axis).flat[at]) for axis, at in zip(AXES, places, strict=True))
+        return Tiles(K, C, P, Q, order, N)
+
+    @cached_property
+    def _space(self) -> LoopNest:
+        return max((nest for nest, _ in self.pieces), key=lambda nest: (nest.taps, nest.inputs))
 
     @cached_property
     def _tiles(self) -> Tiles:
-        return candidates(max((nest for nest, _ in self.pieces), key=lambda nest: (nest.taps, nest.inputs)))
+        return candidates(self._space)
 
     @cached_property
     def _volume(self) -> Any:
-        return self._tiles.K * self._tiles.C * self._tiles.P * self._tiles.Q
+        tiles = self._tiles
+        return tiles.N * tiles.K * tiles.C * tiles.P * tiles.Q
 
     @cached_property
     def _words(self) -> Crossing:
-        return _stacked([self.crossing(replace(self._tiles, order=order)) for order in ORDERS.values()])
+        return self._held(*(crossings(nest, self._space).times(times) for nest, times in self.pieces))
 
     @cached_property
     def _first(self) -> Any:
-        figure = self._figure(self.objective, self._words, self._extra_pj)
+        figure = self._figure(self.objective, self._words, self._inside)
         return np.broadcast_to(figure, (len(ORDERS), *self._volume.shape)).astype(float)
 
     @cached_property
@@ -166,22 +161,24 @@ class LevelSearch:
         """The figure of the best order; what room tiles need does not hang on the order."""
         return self._first.min(axis=0)
 
-    def _figure(self, objective: Objective, words: Crossing, extra_pj: Any) -> Any:
-        """Return what is minimised; ``extra_pj`` is the energy of what the array moves more because of the tiles."""
+    def _figure(self, objective: Objective, words: Crossing, inside: _Inside) -> Any:
+        """Return what is minimised."""
         if objective == "product":
-            return self._figure("energy", words, extra_pj) * self._figure("latency", words, extra_pj)
-        flows = self.flows(words)
-        if objective == "latency":
-            return self._cycles(flows)
+            return self._figure("energy", words, inside) * self._figure("latency", words, inside)
+        flows = flows_between(words, self.layer.widths, self.level, self.stores, self.dram)
         if objective == "traffic":
             return sum(flow.count * flow.bits for flow in flows)
-        return sum(flow.energy_pj for flow in flows) + extra_pj
+        flows += flows_of_array(inside.words, self.layer.widths, self.stores, self.dram)
+        if objective == "latency":
+            return cycles(flows, inside.cycles)
+        return sum(flow.energy_pj for flow in flows) + inside.energy_pj
 
     def crossing(self, tiles: Tiles) -> Crossing:
         """Return what crosses for all pieces together; zero for operands not held, or pinned."""
-        total = Crossing(0, 0, 0, 0)
-        for nest, times in self.pieces:
-            total += crossing(nest, tiles).times(times)
+        return self._held(*(crossing(nest, tiles).times(times) for nest, times in self.pieces))
+
+    def _held(self, *of_pieces: Crossing) -> Crossing:
+        total = sum(of_pieces, Crossing(0, 0, 0, 0))
         # every part of C writes its outputs once; only the last of these writes is the finished word
         again = total.outputs - self.layer.nest.outputs
         words = Crossing(total.inputs, total.weights, self.layer.nest.outputs, total.sums + again)
@@ -195,56 +192,31 @@ class LevelSearch:
                 found[part] += times * count
         return tuple(found.items())
 
-    def visits(self, tiles: Tiles) -> Any:
-        """Return how often an output is written by the parts of the input channels, over all outputs."""
-        return sum(nest.outputs * times * tiles.trips(nest)["C"] for nest, times in self.pieces)
-
-    def flows(self, words: Crossing) -> list[_Flow]:
-        """Return the words that cross the level's boundary, from memory to memory."""
-        widths, flows = self.layer.widths, []
-        for store in self.level:
-            for role in store.holds:
-                out = outside(role, self.level, self.stores, self.dram)
-                ends = (store, out) if role == "outputs" else (out, store)
-                flows.append(_Flow(store, *ends, getattr(words, role), getattr(widths, role)))
-                if role == "outputs":
-                    flows += [_Flow(store, *way, words.sums, widths.sums) for way in ((store, out), (out, store))]
-        return flows
-
     @cached_property
-    def _extra_pj(self) -> Any:
-        """Energy of what the array moves more because of the tiles.
+    def _inside(self) -> _Inside:
+        """What the array does, tile by tile at the innermost level."""
+        layer, outputs = self.layer, self.layer.nest.outputs
+        if layer.runs is None or self.stores[0] not in self.level:
+            return _Inside(Crossing(0, 0, 0, self._more_sums()), layer.busy_cycles, 0.0)
+        names = ("cycles", "input_reads", "weight_reads", "output_writes", *dict(layer.inside_pj))
+        total: dict[str, Any] = dict.fromkeys(names, 0)
+        for nest, times in merged(self.pieces):
+            found = sums(layer.runs, nest, self._space, names)
+            total = {name: total[name] + times * found[name] for name in names}
+        words = Crossing(total["input_reads"], total["weight_reads"], outputs, total["output_writes"] - outputs)
+        return _Inside(words, total["cycles"], sum((total[name] * pj for name, pj in layer.inside_pj), 0.0))
 
-        Partial sums that leave it and come back because C is cut; operands that come into the memory next to it more
-        often than it would read them.
-        """
-        near = {role: next((s for s in self.stores if role in s.holds), self.dram) for role in ROLES}
-        outputs, widths, array = self.layer.nest.outputs, self.layer.widths, self.layer.array
-        more, store = np.maximum(self.visits(self._tiles) - outputs - array.sums, 0), near["outputs"]
-        extra_pj = more * (store.accesses(widths.sums) * (store.read_pj + store.write_pj))
-        for role in ("inputs", "weights"):
-            more = getattr(self._words, role) - getattr(array, role)
-            if np.max(more) > 0:
-                access_pj = near[role].accesses(getattr(widths, role)) * near[role].read_pj
-                extra_pj = extra_pj + np.maximum(more, 0) * access_pj
-        return np.broadcast_to(extra_pj, (len(ORDERS), *self._volume.shape))
-
-    def _cycles(self, flows: list[_Flow]) -> Any:
-        longest, waiting = self.layer.busy_cycles, 0
-        for store in self.level:
-            mine = [flow for flow in flows if flow.into is store]
-            ports = {end.name: end for flow in mine for end in (flow.source, flow.target)}
-            times = [sum(f.cycles(port) for f in mine if port in (f.source, f.target)) for port in ports.values()]
-            slowest = np.maximum.reduce(np.broadcast_arrays(*times))
-            longest = np.maximum(longest, slowest) if store.overlaps else longest
-            waiting = waiting if store.overlaps else waiting + slowest
-        return longest + waiting
+    def _more_sums(self) -> Any:
+        """Return the partial sums that leave the array and come back because C is cut."""
+        outputs = self.layer.nest.outputs
+        written = sum(nest.outputs * times * self._tiles.trips(nest)["C"] for nest, times in self.pieces)
+        return np.maximum(written - outputs - self.layer.array.sums, 0)
 
     @cached_property
     def _needs(self) -> list[Any]:
         """Bits that each memory of the level must have for each candidate."""
         rooms = [room(nest, self._tiles) for nest, _ in self.pieces]
-        nest, widths = one_group(self.layer.nest), self.layer.widths
+        nest, widths = group_of_batch(self.layer.nest), self.layer.widths
         outputs = np.where((self._tiles.C < nest.C) | (self.layer.array.sums > 0), widths.sums, widths.outputs)
         bits = {"inputs": widths.inputs, "weights": widths.weights, "outputs": outputs}
         found = []
@@ -259,7 +231,7 @@ class LevelSearch:
         return found
 
     def _fits(self, rooms_bits: tuple[int, ...]) -> Any:
-        fits = np.ones((1, 1, 1, 1), bool)
+        fits = np.ones((1,) * len(AXES), bool)
         for has, need in zip(rooms_bits, self._needs, strict=True):
             fits = fits & (need <= has)
         if fits.any():

@@ -27,6 +27,7 @@ from addersim.evaluate import taps_of
 from addersim.hardware import Hardware, load_hardware
 from addersim.hardware.numbers import with_arrays
 from addersim.quantized import QuantizedNetwork
+from addersim.scratchpads import price_inside
 from addersim.totals import Plan, Totals, make_plan, totals
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
@@ -165,9 +166,10 @@ def _bill(total: Totals, prices: _Prices, machine: Hardware, box: Box) -> dict[s
     for (where, write), number in total.accesses.items():
         unit: Unit = "dram" if where == "dram" else "buffers"
         found[unit] = found[unit] + number * cut(prices.access_pj[where, write], box)
-    for pad, number in total.pads.items():
-        price = prices.table.memory(pad.size_bytes, pad.word_bits).energy_pj
-        found["buffers"] = found["buffers"] + number * price
+    for place, number in total.inside.items():
+        price = price_inside(place, prices.table)
+        if price is not None:
+            found["buffers"] = found["buffers"] + number * price.energy_pj
     found["leakage"] = cut(prices.leakage_uw, box) / machine.clock_mhz * total.cycles
     return {
         "energy_pj": sum(found.values()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from addersim.simulate import Trace, simulate
 from addersim.study import Data, NetworkSource, Study
 from addersim.tornado import Tornado, tornadoes
 from addersim.validate import Validation, validate
+from addersim.widths import Widths, choose_widths
 
 CALIBRATION = ("calibration", "calibration_limit")  # keys of [data] that only a float network needs
 Progress = Callable[[str, float], None]
@@ -166,6 +167,25 @@ def on_integers(
             "already; expected a float network there, or no such key"
         )
     return None, qnet
+
+
+def narrowest(study: Study, choices: Sequence[int], **budget: Any) -> Widths:
+    """Return the widths of [network], out of ``choices``, that :func:`addersim.choose_widths` finds for a budget.
+
+    Machine, dataflow and the first table are the study's; ``bits`` and ``layer_bits`` count for nothing.
+
+    Raises
+    ------
+    InputError
+        If the network is quantised already, or no widths keep the budget.
+    """
+    network, _ = load_network(study.network)
+    if network is None:
+        raise InputError(f"{study.path}: {study.network.file} holds a network that is quantised already")
+    said: dict[str, Any] = study.quantization.model_dump(exclude={"bits", "layer_bits"}, exclude_unset=True)
+    said |= {"hardware": study.machine(), "dataflow": study.evaluation.dataflow, "table": study.evaluation.tables[0]}
+    calibration, _ = load_calibration(study.data)
+    return choose_widths(network, calibration, widths=sorted(choices, reverse=True), **said, **budget)
 
 
 def dump_sides(outcome: Outcome, folder: Path, limit: int, *, overwrite: bool = False) -> None:

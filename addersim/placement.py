@@ -15,9 +15,10 @@ import numpy as np
 
 from addersim.broadcast import Box, cut, distinct
 from addersim.errors import InputError
-from addersim.level_search import FIELDS, OBJECTIVES, Layer, LevelSearch, Objective, Pieces, TooSmall
+from addersim.level_search import FIELDS, OBJECTIVES, Layer, LevelSearch, Objective, TooSmall
+from addersim.runs import Pieces, merged
 from addersim.stores import Level, Store, levels
-from addersim.tiling import Crossing, Tiles, one_group
+from addersim.tiling import Crossing, Tiles, group_of_batch
 
 _search = lru_cache(maxsize=8)(LevelSearch)  # machines that differ in sizes only come one after the other
 
@@ -32,11 +33,14 @@ class Placed:
 
     def __str__(self) -> str:
         names, tiles = "+".join(store.name for store in self.stores), self.tiles
-        return f"{names}: {tiles.K} K x {tiles.C} C x {tiles.P} P x {tiles.Q} Q, {tiles.stays} stay"
+        images = f"{tiles.N} N x " if tiles.N > 1 else ""
+        return f"{names}: {images}{tiles.K} K x {tiles.C} C x {tiles.P} P x {tiles.Q} Q, {tiles.stays} stay"
 
 
-def place(layer: Layer, stores: Sequence[Store], dram: Store, objective: Objective) -> tuple[tuple[Placed, ...], int]:
-    """Return the tiles of every level from DRAM inward, and into how many parts they cut the input channels.
+def place(
+    layer: Layer, stores: Sequence[Store], dram: Store, objective: Objective
+) -> tuple[tuple[Placed, ...], Pieces]:
+    """Return the tiles of every level from DRAM inward, and those of the innermost one as layers of their own.
 
     Parameters
     ----------
@@ -44,10 +48,11 @@ def place(layer: Layer, stores: Sequence[Store], dram: Store, objective: Objecti
         From the array outwards.
     objective
         What one level after the other minimises: ``"traffic"``, bits across the boundary, whatever an access costs
-        and takes; ``"energy"`` of all accesses on both sides of the boundary, those of the array that tiles add
-        included; ``"latency"``, the longest of the array and the transfers, or their sum where a memory does not
-        overlap; ``"product"`` of both. Ties are broken by the energy (for ``"traffic"`` as if every bit cost the same),
-        for ``"energy"`` by the latency, then by the larger tile, which the levels inside profit from.
+        and takes; ``"energy"`` of all accesses on both sides of the boundary and, at the innermost level, of the
+        array's own, tile by tile; ``"latency"``, the longest of the array and every port, with the transfers added for
+        which it waits (:func:`addersim.flows.cycles`); ``"product"`` of both. Levels outside take the array to run the
+        layer as a whole. Ties are broken by the energy (for ``"traffic"`` as if every bit cost the same, and without
+        the array), for ``"energy"`` by the latency, then by the larger tile, which the levels inside profit from.
 
     Raises
     ------
@@ -60,13 +65,13 @@ def place(layer: Layer, stores: Sequence[Store], dram: Store, objective: Objecti
         raise InputError(f"unknown tiling {objective!r}, expected one of {', '.join(OBJECTIVES)}")
     rooms_bits = tuple(store.tile_bits for store in stores)
     if objective == "traffic":
-        found, channel_parts = _place(
+        found, pieces = _place(
             _with(layer, tuple(map(int, _hangs_on(layer)))), *_seen(stores, dram), objective, rooms_bits
         )
     else:
         sizeless = tuple(replace(store, tile_bits=0) for store in stores)
-        found, channel_parts = _place(layer, sizeless, dram, objective, rooms_bits)
-    return tuple(Placed(level, *one) for level, one in zip(levels(stores), found, strict=True)), channel_parts
+        found, pieces = _place(layer, sizeless, dram, objective, rooms_bits)
+    return tuple(Placed(level, *one) for level, one in zip(levels(stores), found, strict=True)), pieces
 
 
 def _seen(stores: Sequence[Store], dram: Store) -> tuple[tuple[Store, ...], Store]:
@@ -78,19 +83,16 @@ def _seen(stores: Sequence[Store], dram: Store) -> tuple[tuple[Store, ...], Stor
 @lru_cache(maxsize=1 << 14)
 def _place(
     layer: Layer, stores: tuple[Store, ...], dram: Store, objective: Objective, rooms_bits: tuple[int, ...]
-) -> tuple[tuple[tuple[Tiles, Crossing], ...], int]:
-    """Return tiles and crossing of every level; ``rooms_bits`` are those of the stores, which have no size."""
+) -> tuple[tuple[tuple[Tiles, Crossing], ...], Pieces]:
+    """Return tiles and crossing of every level, and the pieces; ``rooms_bits`` are those of the stores, sizeless."""
     found: list[tuple[Tiles, Crossing]] = []
-    pieces: Pieces = ((one_group(layer.nest), layer.nest.N * layer.nest.groups),)
-    visits = layer.nest.outputs
-    inwards = levels(stores)
-    for level in inwards:
+    pieces: Pieces = ((group_of_batch(layer.nest), layer.nest.groups),)
+    for level in levels(stores):
         search = _search(layer, level, stores, dram, pieces, objective)
         tiles, words = search.best(tuple(rooms_bits[stores.index(store)] for store in level))
         found.append((tiles, words))
-        visits = search.visits(tiles)
-        pieces = pieces if level is inwards[-1] else search.inside(tiles)
-    return tuple(found), visits // layer.nest.outputs
+        pieces = search.inside(tiles)
+    return tuple(found), merged(pieces)
 
 
 @dataclass(frozen=True)
@@ -99,20 +101,20 @@ class PlacedEach:
 
     Attributes
     ----------
-    channel_parts
-        Into how many parts the tiles cut the input channels.
+    pieces, which
+        The different pieces into which tiles cut the layer, and which of them each machine has.
     refused
         Why a machine has no room for any tile; ``""`` if it has.
     """
 
     crossings: tuple[Crossing, ...]
-    channel_parts: Any
+    pieces: tuple[Pieces, ...]
+    which: Any
     refused: Any
 
-    def cut(self, box: Box) -> tuple[list[Crossing], Any]:
-        """Return crossings and parts of the machines in ``box``."""
-        words = [Crossing(*(cut(getattr(one, name), box) for name in FIELDS)) for one in self.crossings]
-        return words, cut(self.channel_parts, box)
+    def cut(self, box: Box) -> list[Crossing]:
+        """Return the crossings of the machines in ``box``."""
+        return [Crossing(*(cut(getattr(one, name), box) for name in FIELDS)) for one in self.crossings]
 
 
 def place_each(layer: Layer, stores: Sequence[Store], dram: Store) -> PlacedEach:
@@ -130,8 +132,9 @@ def place_each(layer: Layer, stores: Sequence[Store], dram: Store) -> PlacedEach
         Crossing(*(np.array([getattr(one[0][i], name) for one in found])[which] for name in FIELDS))
         for i in range(len(levels(stores)))
     ]
-    parts, refused = (np.array([one[i] for one in found], kind)[which, ...] for i, kind in ((1, int), (2, object)))
-    return PlacedEach(tuple(crossings), parts, refused)
+    known = {pieces: number for number, pieces in enumerate(dict.fromkeys(one[1] for one in found))}
+    numbers, refused = np.array([known[one[1]] for one in found]), np.array([one[2] for one in found], object)
+    return PlacedEach(tuple(crossings), tuple(known), numbers[which, ...], refused[which, ...])
 
 
 def _hangs_on(layer: Layer) -> tuple[Any, ...]:
@@ -142,15 +145,16 @@ def _hangs_on(layer: Layer) -> tuple[Any, ...]:
 def _with(layer: Layer, numbers: Sequence[int]) -> Layer:
     """Return a layer with these numbers, and nothing else that the fewest bits do not hang on."""
     pinned = tuple((role, bits) for (role, _), bits in zip(layer.pinned, numbers, strict=False))
-    return replace(layer, array=Crossing(0, 0, 0, numbers[-1]), busy_cycles=0, pinned=pinned)
+    array = Crossing(0, 0, 0, numbers[-1])
+    return replace(layer, array=array, busy_cycles=0, pinned=pinned, runs=None, inside_pj=())
 
 
 def _one(
     layer: Layer, stores: tuple[Store, ...], dram: Store, rooms_bits: tuple[int, ...]
-) -> tuple[tuple[Crossing, ...], int, str]:
-    """Return the crossings of every level, the parts of channels, and why there are none."""
+) -> tuple[tuple[Crossing, ...], Pieces, str]:
+    """Return the crossings of every level, the pieces, and why there are none."""
     try:
-        placed, channel_parts = _place(layer, stores, dram, "traffic", rooms_bits)
+        placed, pieces = _place(layer, stores, dram, "traffic", rooms_bits)
     except TooSmall as error:
-        return (Crossing(0, 0, 0, 0),) * len(levels(stores)), 1, str(error)
-    return tuple(words for _, words in placed), channel_parts, ""
+        return (Crossing(0, 0, 0, 0),) * len(levels(stores)), merged([(layer.nest, 1)]), str(error)
+    return tuple(words for _, words in placed), pieces, ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,8 +10,9 @@ from addersim.choices import END_BITS, Choices, Correction, Steps
 from addersim.correction import Walk, corrected
 from addersim.datapath import Datapath, Style
 from addersim.errors import InputError, nearest
-from addersim.formats import Formats
+from addersim.formats import INPUT_BITS, Formats
 from addersim.fuse import Fused, fuse, output_layers
+from addersim.grouping import grouped, is_group, whole_of
 from addersim.integers import Draft, add_node, finished, identity_node, layer_draft, narrow_node, norm_draft
 from addersim.network import EdgeFormat, Network, Node, Tensor
 from addersim.ops import OPS
@@ -34,6 +35,7 @@ def quantize(
     weight_bits: int | None = None,
     layer_bits: Mapping[str, int] | None = None,
     steps: Steps = "free",
+    groups: int = 1,
 ) -> QuantizedNetwork:
     """Return the network on integers, calibrated on ``images``.
 
@@ -50,7 +52,9 @@ def quantize(
         Width of edges that a residual addition reads. An adder layer behind one reads fewer bits by a right shift: the
         residual edge's step is that of its narrowest adder layer over a power of two.
     range
-        How an edge's range is chosen: ``"mse"`` (least squared error), ``"quantile"`` or ``"max"``.
+        How an edge's range is chosen: ``"mse"`` (least squared error), ``"quantile"`` or ``"max"``. ``"output_mse"``
+        is ``"mse"``, but in front of adder layers it minimises the error of their outputs, each channel's mean left
+        out: a correction has to take that away. See :class:`addersim.output_error.OutputError`.
     quantile
         Quantile of the magnitudes for ``range="quantile"``.
     output_stage
@@ -74,11 +78,17 @@ def quantize(
         and the last layer, if they are not adder layers, it is the weights' width.
     steps
         ``"free"``, or ``"power_of_two"`` for the steps of all edges. The weights of multiplier layers keep their own.
+    groups
+        Groups of output channels that every adder layer is cut into, each with a step of its own, which minimises the
+        error of its outputs as in ``"output_mse"``. Inputs have to be in that step, too: each group is a layer of its
+        own, ``layer.group0`` and so on, that reads inputs requantised for it alone (``layer.group0.input``), from an
+        edge of ``residual_bits``. Counts and prices hold all of that. See :func:`addersim.grouping.grouped`.
 
     Raises
     ------
     InputError
-        If an argument is out of range, an edge carries only zeros, or an image does not fit.
+        If an argument is out of range, an edge carries only zeros, an image does not fit, the channels of a layer do
+        not divide into ``groups``, or there is nothing wider than a layer's inputs to requantise them from.
 
     Notes
     -----
@@ -95,21 +105,30 @@ def quantize(
     """
     stage = output_stage, multiplier_bits, datapath
     widths = weight_bits, layer_bits or {}
-    choices = Choices(bits, residual_bits, range, quantile, *stage, correction, *widths, steps)
+    choices = Choices(bits, residual_bits, range, quantile, *stage, correction, *widths, steps, groups)
+    network = grouped(network, groups)
     plan = fuse(network)
-    layers = [f.root.name for f in plan if OPS[f.root.kind].array is not None]
-    for name in choices.layer_bits:
-        if name not in layers:
-            raise InputError(f"layer_bits: no layer {name!r}{nearest(name, layers)}")
+    layers = [f.root for f in plan if OPS[f.root.kind].array is not None]
+    choices = replace(choices, layer_bits=_layer_bits(choices.layer_bits, layers))
     ends = {f.norm.name if f.norm else f.root.name for f in plan}
     walk = Walk(network, images, ends) if correction != "none" else None
-    build = _Build(network, Formats(network, observe(network, images), choices), walk)
-    last = {*layers[-1:], *output_layers(network)}
+    build = _Build(network, Formats(network, observe(network, images), choices, images), walk)
+    first = layers[0].name if layers else None
+    last = {layers[-1].name, *output_layers(network)} if layers else set()
     for fused in plan:
-        _place(build, fused, is_first=fused.root.name in layers[:1], is_last=fused.root.name in last)
+        _place(build, fused, is_first=fused.root.name == first, is_last=fused.root.name in last)
     if build.alias[network.nodes[-1].name] != build.nodes[-1].name:
         raise InputError(f"network {network.name!r}: its output is read again inside the network")
     return QuantizedNetwork(network.name, tuple(build.nodes), build.tensors)
+
+
+def _layer_bits(widths: Mapping[str, int], layers: Sequence[Node]) -> dict[str, int]:
+    """Return the widths with those of a layer for each of its groups."""
+    names = dict.fromkeys(whole_of(layer) for layer in layers)
+    for name in widths:
+        if name not in names:
+            raise InputError(f"layer_bits: no layer {name!r}{nearest(name, names)}")
+    return {layer.name: widths[whole_of(layer)] for layer in layers if whole_of(layer) in widths}
 
 
 @dataclass
@@ -193,7 +212,9 @@ def _layer(build: _Build, fused: Fused, source: str, first: bool, end: bool) -> 
     needed, weight_bits = build.formats.input_bits(fused.root), choices.weights(name)
     if end and multiplier:
         weight_bits = choices.layer_bits.get(name, END_BITS)
-    if build.format(source).bits > needed and not (first and multiplier):
+    if is_group(fused.root):
+        source = _narrow_group(build, fused.root, source, needed)
+    elif build.format(source).bits > needed and not (first and multiplier):
         source = _narrow(build, source, fused.root.inputs[0], needed)
     x = build.format(source)
     draft = layer_draft(fused, source, x, weight_bits if multiplier else min(weight_bits, x.bits), choices)
@@ -215,6 +236,18 @@ def _narrow(build: _Build, source: str, float_edge: str, bits: int) -> str:
         form = build.formats.narrow(float_edge, x, bits)
         build.put(narrow_node(name, source, x, form, build.choices), form, float_edge)
     return name
+
+
+def _narrow_group(build: _Build, layer: Node, source: str, bits: int) -> str:
+    """Return an edge of ``bits`` bits that stands for ``source``, in the step of one group of output channels."""
+    x, edge = build.format(source), layer.inputs[0]
+    if x.bits <= bits:
+        raise InputError(
+            f"layer {whole_of(layer)!r}: its groups requantise inputs to {bits} bits, which takes an edge of more than "
+            f"{x.bits}: give residual_bits above {bits} (the network's input has {INPUT_BITS})"
+        )
+    form = build.formats.of_group(layer, edge, x)
+    return build.put(narrow_node(f"{layer.name}.input", source, x, form, build.choices), form, edge)
 
 
 def _add(build: _Build, fused: Fused, inputs: list[str]) -> str:

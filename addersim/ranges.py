@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,10 +13,11 @@ from addersim.errors import InputError
 from addersim.floating import float_batches
 from addersim.network import EdgeFormat, Network
 
-RangeRule = Literal["mse", "quantile", "max"]
-RULES: tuple[RangeRule, ...] = ("mse", "quantile", "max")
+RangeRule = Literal["mse", "output_mse", "quantile", "max"]
+RULES: tuple[RangeRule, ...] = ("mse", "output_mse", "quantile", "max")
 SAMPLE = 1 << 17  # values kept per edge
 CANDIDATES = 120  # ranges tried by the "mse" rule
+COARSE = tuple(2.0 ** (-i / 10) for i in range(36))  # of the largest magnitude; tried where each runs a layer
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,15 @@ def edge_format(
     centred: bool = False,
     signed: bool = False,
     grid: float | None = None,
+    error: Callable[[EdgeFormat], float] | None = None,
 ) -> EdgeFormat:
     """Return the format of an edge of ``bits`` bits.
 
     A non-negative edge is unsigned with ``step = a / (2**bits - 1)``; any other, or one that is to be ``signed``, has
     ``step = a / (2**(bits-1) - 1)``, signed with zero point 0, or, if ``centred``, unsigned with zero point
     ``2**(bits-1) - 1``. The range a is the largest magnitude (``"max"``), a quantile of the magnitudes, or the one
-    that minimises the squared error of the sample (``"mse"``). With a ``grid`` the step is ``grid * 2**i``: the nearest
-    one, or for ``"max"`` the least that covers the range.
+    that minimises the squared error of the sample (``"mse"``), or an ``error`` of the format, whatever the rule. With a
+    ``grid`` the step is ``grid * 2**i``: the nearest one, or for ``"max"`` the least that covers the range.
 
     Raises
     ------
@@ -97,6 +100,8 @@ def edge_format(
             return EdgeFormat(bits, False, step)
         return EdgeFormat(bits, False, step, levels) if centred else EdgeFormat(bits, True, step)
 
+    if error is not None:
+        return min(dict.fromkeys(form(observed.magnitude * part) for part in COARSE), key=error)
     if rule == "max":
         return form(observed.magnitude)
     if rule == "quantile":

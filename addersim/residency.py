@@ -59,8 +59,10 @@ class Residency:
         return frozenset(edge for edge, stays in self.stays.items() if stays)
 
 
-def residency(qnet: Network, machine: Hardware, computing: Iterable[str]) -> Residency:
+def residency(qnet: Network, machine: Hardware, computing: Iterable[str], images: int = 1) -> Residency:
     """Return what stays on chip by :data:`RULES`; ``computing`` names the layers that do more than rename words.
+
+    An edge has the words of all ``images`` of a batch.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def residency(qnet: Network, machine: Hardware, computing: Iterable[str]) -> Res
     for together in _connected(groups):
         edges = {edge for group in together for edge in group}
         inside = not edges & set(sources[qnet.nodes[-1].name])
-        stays |= dict.fromkeys(edges, reduce(and_, (_fits(group, qnet, machine) for group in together), inside))
+        stays |= dict.fromkeys(edges, reduce(and_, (_fits(group, qnet, machine, images) for group in together), inside))
     return Residency(sources, stays, in_flight, _kept_weights(qnet, machine))
 
 
@@ -103,9 +105,9 @@ def share_bits(machine: Hardware, role: Role) -> Any:
     return 8 * levels[-1].tile_bytes // len(levels[-1].holds) if levels else 0
 
 
-def _fits(group: Group, qnet: Network, machine: Hardware) -> Any:
+def _fits(group: Group, qnet: Network, machine: Hardware, images: int) -> Any:
     roles: tuple[Role, ...] = ("inputs",) if group == (qnet.nodes[0].name,) else ("inputs", "outputs")
-    bits = stored_bits(group, qnet)
+    bits = images * stored_bits(group, qnet)
     return reduce(and_, (bits <= share_bits(machine, role) for role in roles))
 
 

@@ -1,16 +1,15 @@
-"""Scratchpads inside the elements: what a dataflow may count on, and what its words to and from them cost."""
+"""Inside the array: words to and from the scratchpads of elements, and from element to element; what they cost."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from addersim.broadcast import occurs
 from addersim.charges import Charge
-from addersim.costs import CostTable
+from addersim.costs import CostTable, Price
 from addersim.dataflows import Dataflow
 from addersim.dataflows.row_stationary import EYERISS_WORDS
 from addersim.hardware import ROLES, Hardware, Role
@@ -18,57 +17,95 @@ from addersim.hardware.machine import Scratchpad
 from addersim.traffic import Step
 
 WORDS: dict[Role, str] = {"inputs": "input_words", "weights": "weight_words", "outputs": "sum_words"}
-FIELDS: dict[Role, str] = {"inputs": "input_pad", "weights": "weight_pad", "outputs": "sum_pad"}
-
-
-def with_scratchpads(dataflow: Dataflow, machine: Hardware) -> Dataflow:
-    """Return ``dataflow`` with the machine's scratchpads, in words, for those of its parameters that name them."""
-    words = {WORDS[role]: pad.size_bytes * 8 // pad.word_bits for pad in machine.scratchpads for role in pad.holds}
-    taken = inspect.signature(dataflow).parameters
-    return partial(dataflow, **{name: count for name, count in words.items() if name in taken})
-
-
-def scratchpad_charges(step: Step, machine: Hardware, table: CostTable) -> list[Charge]:
-    """Return a charge per operand and direction: accesses times the price of a memory of the scratchpad's size."""
-    found = []
-    for one in pad_accesses(step, machine):
-        price = table.memory(one.pad.size_bytes, one.pad.word_bits)
-        said, source = f"{one.pad.name}: {one.action} {one.bits} b", f"{price.source}{one.remark}"
-        found.append(Charge(step.node.name, "buffers", said, one.words, one.count * price.energy_pj, source))
-    return found
+FIELDS: dict[Role, str] = {"inputs": "input", "weights": "weight", "outputs": "sum"}  # of a schedule, their beginnings
 
 
 @dataclass(frozen=True)
-class PadAccess:
-    """``words`` of ``bits`` bits to or from the scratchpads of all elements."""
+class Hop:
+    """The way of a word of ``bits`` bits from an element to its neighbour."""
 
-    pad: Scratchpad
-    remark: str
+    bits: int
+
+
+Place: TypeAlias = Scratchpad | Hop
+
+
+def scratchpad_words(dataflow: Dataflow, machine: Hardware) -> dict[str, int]:
+    """Return the words of the machine's scratchpads for those parameters of ``dataflow`` that name them."""
+    words = {WORDS[role]: pad.size_bytes * 8 // pad.word_bits for pad in machine.scratchpads for role in pad.holds}
+    taken = inspect.signature(dataflow).parameters
+    return {name: count for name, count in words.items() if name in taken}
+
+
+@dataclass(frozen=True)
+class Access:
+    """``words`` of ``bits`` bits to or from the scratchpads of all elements, or from elements to their neighbours.
+
+    ``field`` is that of the schedule that counts them.
+    """
+
+    place: Place
+    field: str
     action: str
     bits: int
     words: Any
+    remark: str = ""
+
+    @property
+    def per_word(self) -> int:
+        """Accesses of one word; one narrower than an access costs a whole one."""
+        return 1 if isinstance(self.place, Hop) else -(-self.bits // self.place.word_bits)
 
     @property
     def count(self) -> Any:
-        """Accesses; a word narrower than one costs a whole one."""
-        return self.words * -(-self.bits // self.pad.word_bits)
+        """Accesses."""
+        return self.words * self.per_word
 
 
-def pad_accesses(step: Step, machine: Hardware) -> Iterator[PadAccess]:
-    """Yield what a layer reads and writes in scratchpads, per operand and direction.
+def inside_charges(step: Step, machine: Hardware, table: CostTable) -> list[Charge]:
+    """Return a charge per operand and direction; none for hops where the table does not price them."""
+    found = []
+    for one in accesses_inside(step, machine):
+        price = price_inside(one.place, table)
+        if price is not None:
+            source = f"{price.source}{one.remark}"
+            found.append(Charge(step.node.name, "buffers", one.action, one.words, one.count * price.energy_pj, source))
+    return found
+
+
+def inside_pj(step: Step, machine: Hardware, table: CostTable) -> tuple[tuple[str, float], ...]:
+    """Return the energy of a word by the schedule's field that counts it; none for hops that are not priced."""
+    priced = ((one, price_inside(one.place, table)) for one in accesses_inside(step, machine))
+    return tuple((one.field, one.per_word * price.energy_pj) for one, price in priced if price is not None)
+
+
+def price_inside(place: Place, table: CostTable) -> Price | None:
+    """Return the price of one access or hop, ``None`` where the table does not price hops."""
+    if isinstance(place, Hop):
+        return table.hop(place.bits)
+    return table.scratchpad(place.size_bytes, place.word_bits)
+
+
+def accesses_inside(step: Step, machine: Hardware) -> Iterator[Access]:
+    """Yield what a layer reads and writes in scratchpads and hands on, per operand.
 
     Where the machine's elements have no such scratchpad, they get those of the Eyeriss chip, which the dataflow then
     counts on too.
     """
-    datapath = step.node.datapath
-    if step.schedule is None or datapath is None:
+    datapath, schedule = step.node.datapath, step.schedule
+    if schedule is None or datapath is None:
         return
     for role in ROLES:
         bits = {"inputs": datapath.x, "weights": datapath.w, "outputs": datapath.accumulator.format}[role].bits
-        for action in ("read", "write"):
-            words = getattr(step.schedule, f"{FIELDS[role]}_{action}s")
-            if occurs(words):
-                yield PadAccess(*_pad(machine, role, bits), action, bits, words)
+        for way in ("read", "write"):
+            field = f"{FIELDS[role]}_pad_{way}s"
+            if occurs(words := getattr(schedule, field)):
+                pad, remark = _pad(machine, role, bits)
+                yield Access(pad, field, f"{pad.name}: {way} {bits} b", bits, words, remark)
+        field = f"{FIELDS[role]}_hops"
+        if occurs(words := getattr(schedule, field)):
+            name = "partial sums" if role == "outputs" else role
+            yield Access(Hop(bits), field, f"to the next element: {name} {bits} b", bits, words)
 
 
 def _pad(machine: Hardware, role: Role, bits: int) -> tuple[Scratchpad, str]:
@@ -77,5 +114,5 @@ def _pad(machine: Hardware, role: Role, bits: int) -> tuple[Scratchpad, str]:
         if role in pad.holds:
             return pad, ""
     size_bytes = -(-EYERISS_WORDS[WORDS[role]] * bits // 8)
-    pad = Scratchpad(name=FIELDS[role], holds=(role,), size_bytes=size_bytes, word_bits=bits)
+    pad = Scratchpad(name=f"{FIELDS[role]}_pad", holds=(role,), size_bytes=size_bytes, word_bits=bits)
     return pad, f"; {machine.name} has no scratchpad for {role}: as many words as in the Eyeriss chip"

@@ -93,6 +93,7 @@ class Quantization(Record):
     weight_bits: Annotated[int, Field(ge=2, le=16)] | None = None
     layer_bits: dict[str, Annotated[int, Field(ge=2, le=16)]] = Field(default_factory=dict)
     steps: Steps = "free"
+    groups: Positive = 1
 
 
 class Evaluation(Record):

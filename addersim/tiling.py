@@ -1,10 +1,10 @@
 """Tiling: which part of a layer a memory holds at a time, in which order the parts follow, what crosses for it.
 
-A memory holds one tile of each of its operands: Kt output channels, Ct input channels, Pt x Qt output pixels, the
-kernel whole. Loops over the tiles of K, C, P and Q surround it, in some order, and an operand's tile is fetched
-whenever one of its own indices has changed since the step before:
+A memory holds one tile of each of its operands: Nt images of a batch, Kt output channels, Ct input channels, Pt x Qt
+output pixels, the kernel whole. Loops over the tiles of N, K, C, P and Q surround it, in some order, and an operand's
+tile is fetched whenever one of its own indices has changed since the step before:
 
-- weights have the indices k and c, inputs c, p and q, outputs k, p and q;
+- weights have the indices k and c, inputs n, c, p and q, outputs n, k, p and q;
 - a tile of partial sums is written when it leaves, and read when it comes back;
 - a tile of inputs is the pixels that its windows meet: rows shared with the neighbouring tile are fetched again,
   padding is not, nor are rows and columns that a stride steps over.
@@ -12,13 +12,16 @@ whenever one of its own indices has changed since the step before:
 **Which sizes.** Let a loop of D steps be cut into tiles of t. The order and the trip counts ceil(D / t) fix how often
 each tile is visited, so words of weights and outputs depend on t through the trip count alone (tiles of any size sum
 to D), and every tile needs room that does not fall when t grows. A larger t of the same trip count never helps:
-for K and C the smallest t of each trip count will do, at most 2 sqrt(D) of them. For P and Q the same holds as long
+for N, K and C the smallest t of each trip count will do, at most 2 sqrt(D) of them. For P and Q the same holds as long
 as a boundary between tiles always costs the same overlap; it costs less where padding clips the window or a dilated
 kernel leaves holes. There, a size is kept as well if fewer words cross with it than with every smaller one.
 
+The array that runs the tiles (:mod:`addersim.runs`) may be better filled by a larger tile of the same trip count, which
+is not searched: for ResNet-20 on 12 x 10 elements all sizes together save up to 0.7 % of the cycles.
+
 **Which orders.** Of the loops of more than one step, the innermost moves exactly one operand not at all (C outputs, K
-inputs, P and Q weights). The other two change their tiles in every step, wherever the loops outside are put: so
-three orders, one per operand that stays, are all there is. Putting a loop between P and Q gains nothing, as both
+inputs, N, P and Q weights). The other two change their tiles in every step, wherever the loops outside are put: so
+three orders, one per operand that stays, are all there is. Putting a loop between N, P and Q gains nothing, as they
 belong to the same operands.
 """
 
@@ -27,6 +30,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -36,8 +41,9 @@ from addersim.hardware.machine import Role
 from addersim.loops import LoopNest
 
 Numbers: TypeAlias = NDArray[np.int64]
-INDICES: dict[Role, str] = {"inputs": "CPQ", "weights": "KC", "outputs": "KPQ"}
-ORDERS: dict[Role, str] = {"outputs": "PQKC", "weights": "KCPQ", "inputs": "PQCK"}
+AXES = "NKCPQ"
+INDICES: dict[Role, str] = {"inputs": "NCPQ", "weights": "KC", "outputs": "NKPQ"}
+ORDERS: dict[Role, str] = {"outputs": "NPQKC", "weights": "KCNPQ", "inputs": "NPQCK"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Tiles:
     P: Any
     Q: Any
     order: str = ORDERS["outputs"]
+    N: Any = 1
 
     @property
     def stays(self) -> Role:
@@ -57,8 +64,7 @@ class Tiles:
 
     def trips(self, nest: LoopNest) -> dict[str, Any]:
         """Return the steps of each loop over the tiles of one group."""
-        totals = {"K": nest.K, "C": nest.C, "P": nest.P, "Q": nest.Q}
-        return {axis: -(-total // getattr(self, axis)) for axis, total in totals.items()}
+        return {axis: -(-getattr(nest, axis) // getattr(self, axis)) for axis in AXES}
 
 
 @dataclass(frozen=True)
@@ -87,8 +93,13 @@ class Crossing:
 
 
 def one_group(nest: LoopNest) -> LoopNest:
-    """Return the loops of one group of one image; groups share nothing, and they and images follow one another."""
-    return replace(nest, N=1, K=nest.K // nest.groups, C=nest.C // nest.groups, groups=1)
+    """Return the loops of one group of one image."""
+    return replace(group_of_batch(nest), N=1)
+
+
+def group_of_batch(nest: LoopNest) -> LoopNest:
+    """Return the loops of one group of all images; groups share nothing and follow one another."""
+    return replace(nest, K=nest.K // nest.groups, C=nest.C // nest.groups, groups=1)
 
 
 def repeats(role: Role, order: str, trips: dict[str, Any]) -> Any:
@@ -100,10 +111,13 @@ def repeats(role: Role, order: str, trips: dict[str, Any]) -> Any:
     result: Any = np.int64(1)
     turning: Any = np.bool_(False)
     for axis in reversed(order):
+        steps = trips[axis]
+        if np.size(steps) == 1 and steps == 1:
+            continue
         if axis in INDICES[role]:
-            turning = turning | (np.asarray(trips[axis]) > 1)
+            turning = turning | (np.asarray(steps) > 1)
         else:
-            result = result * np.where(turning, trips[axis], 1)
+            result = result * np.where(turning, steps, 1)
     return result
 
 
@@ -115,20 +129,31 @@ def crossing(nest: LoopNest, tiles: Tiles) -> Crossing:
     """
     trips = tiles.trips(nest)
     rows, columns = (met(axis, nest, getattr(tiles, "PQ"[axis]))[0] for axis in (0, 1))
-    outputs = nest.K * nest.P * nest.Q
+    outputs = nest.outputs
     return Crossing(
-        repeats("inputs", tiles.order, trips) * nest.C * rows * columns,
+        repeats("inputs", tiles.order, trips) * nest.N * nest.C * rows * columns,
         repeats("weights", tiles.order, trips) * (nest.K * nest.C * nest.R * nest.S),
         outputs,
         (repeats("outputs", tiles.order, trips) - 1) * outputs,
     )
 
 
+@lru_cache(maxsize=32)
+def crossings(nest: LoopNest, space: LoopNest) -> Crossing:
+    """Return :func:`crossing` for all candidates of ``space``, with an axis of the orders in front."""
+    tiles = candidates(space)
+    found = [crossing(nest, replace(tiles, order=order)) for order in ORDERS.values()]
+    words = {name: [getattr(one, name) for one in found] for name in ("inputs", "weights", "sums")}
+    axes = np.ones((1,) * len(AXES), np.int64)
+    stacked = {name: np.stack(np.broadcast_arrays(*(axes * one for one in of))) for name, of in words.items()}
+    return Crossing(outputs=nest.outputs, **stacked)
+
+
 def room(nest: LoopNest, tiles: Tiles) -> dict[Role, Any]:
     """Return the words of the largest tile of each operand."""
-    K, C, P, Q = (np.minimum(getattr(tiles, axis), getattr(nest, axis)) for axis in "KCPQ")
+    N, K, C, P, Q = (np.minimum(getattr(tiles, axis), getattr(nest, axis)) for axis in AXES)
     rows, columns = met(0, nest, tiles.P)[1], met(1, nest, tiles.Q)[1]
-    return {"inputs": C * rows * columns, "weights": K * C * (nest.R * nest.S), "outputs": K * P * Q}
+    return {"inputs": N * C * rows * columns, "weights": K * C * (nest.R * nest.S), "outputs": N * K * P * Q}
 
 
 def met(axis: int, nest: LoopNest, tile: Any) -> tuple[Any, Any]:
@@ -184,10 +209,10 @@ def _pixel_sizes(axis: int, nest: LoopNest) -> Numbers:
 
 @lru_cache(maxsize=1024)
 def candidates(nest: LoopNest) -> Tiles:
-    """Return all tile sizes that can be best, as arrays along four axes K, C, P, Q."""
-    axes = sizes(nest.K), sizes(nest.C), _pixel_sizes(0, nest), _pixel_sizes(1, nest)
-    K, C, P, Q = (size.reshape([-1 if i == j else 1 for j in range(4)]) for i, size in enumerate(axes))
-    return Tiles(K, C, P, Q)
+    """Return all tile sizes that can be best, as arrays along five axes N, K, C, P, Q."""
+    axes = sizes(nest.N), sizes(nest.K), sizes(nest.C), _pixel_sizes(0, nest), _pixel_sizes(1, nest)
+    N, K, C, P, Q = (size.reshape([-1 if i == j else 1 for j in range(5)]) for i, size in enumerate(axes))
+    return Tiles(K, C, P, Q, N=N)
 
 
 def parts(nest: LoopNest, tiles: Tiles) -> Counter[LoopNest]:
@@ -198,11 +223,16 @@ def parts(nest: LoopNest, tiles: Tiles) -> Counter[LoopNest]:
     found: Counter[LoopNest] = Counter()
     for (p, top, high), pn in _slices(0, nest, tiles.P).items():
         for (q, left, wide), qn in _slices(1, nest, tiles.Q).items():
-            for k, kn in _lengths(nest.K, tiles.K).items():
-                for c, cn in _lengths(nest.C, tiles.C).items():
-                    part = replace(nest, K=k, C=c, P=p, Q=q, H=high, W=wide, padding=(top, left))
-                    found[part] += pn * qn * kn * cn
+            for (n, k, c), times in _blocks(nest, tiles).items():
+                part = replace(nest, N=n, K=k, C=c, P=p, Q=q, H=high, W=wide, padding=(top, left))
+                found[part] += pn * qn * times
     return found
+
+
+def _blocks(nest: LoopNest, tiles: Tiles) -> Counter[tuple[int, ...]]:
+    """Return how often each number of images, output channels and input channels occurs among the tiles."""
+    lengths = [_lengths(getattr(nest, axis), getattr(tiles, axis)).items() for axis in "NKC"]
+    return Counter({tuple(size for size, _ in block): prod(times for _, times in block) for block in product(*lengths)})
 
 
 def _lengths(total: int, tile: int) -> Counter[int]:

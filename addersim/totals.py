@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.broadcast import Box
+from addersim.broadcast import Box, cut
 from addersim.counts import count
-from addersim.dataflows import Dataflow
+from addersim.dataflows import Dataflow, Schedule
 from addersim.evaluate import steps_on
 from addersim.hardware import Hardware
-from addersim.hardware.machine import Scratchpad
 from addersim.hardware.numbers import checked, with_arrays
 from addersim.latency import busy_cycles, port_cycles, whole
 from addersim.network import Network
@@ -29,7 +28,8 @@ from addersim.placement import PlacedEach, place_each
 from addersim.ports import accesses, layer_cycles
 from addersim.quantized import QuantizedNetwork
 from addersim.residency import edge_bits, stored_bits
-from addersim.scratchpads import pad_accesses, with_scratchpads
+from addersim.runs import COUNTED, Array
+from addersim.scratchpads import Place, accesses_inside
 from addersim.traffic import Setting, Step, array_moves, layer_of, setting, vector_moves
 
 
@@ -39,8 +39,8 @@ class Plan:
 
     Attributes
     ----------
-    placed
-        The layers on arrays, by name.
+    placed, schedules
+        The layers on arrays, by name: tiles, and what the array does for them.
     refused
         Why the first layer that has no room is refused, ``""`` on machines that can run all.
     """
@@ -48,10 +48,10 @@ class Plan:
     qnet: Network
     machine: Hardware
     arrays: Mapping[str, NDArray[Any]]
-    dataflow: Dataflow
     steps: list[Step]
     computing: frozenset[str]
     placed: Mapping[str, PlacedEach]
+    schedules: Mapping[str, Schedule]
     refused: Any
 
 
@@ -69,12 +69,23 @@ def make_plan(
         for value in np.unique(values).tolist():
             machine = checked(machine, key, value)
     placed = qnet.on(machine)
-    steps, flow = steps_on(placed, machine, dataflow), with_scratchpads(dataflow, machine)
+    steps = steps_on(placed, machine, dataflow)
     computing = frozenset(row.layer for row in count(placed).rows)
     machine = with_arrays(machine, arrays)
     on = setting(placed, machine, computing)
-    found, refused = _placements([_scheduled(step, machine, flow) for step in steps], on)
-    return Plan(placed, machine, arrays, flow, steps, computing, found, refused)
+    wide = [_widened(step, machine) for step in steps]
+    tiles, refused = _placements(wide, on)
+    schedules = {one.node.name: schedule_each(one.array, tiles[one.node.name]) for one in wide if one.array}
+    return Plan(placed, machine, arrays, steps, computing, tiles, schedules, refused)
+
+
+def _widened(step: Step, machine: Hardware) -> Step:
+    """Return the step on arrays of all sizes."""
+    if step.array is None or step.kind is None or step.nest is None:
+        return step
+    rows, cols = machine.array(step.kind)
+    array = replace(step.array, rows=rows, cols=cols, pipeline_stages=machine.pipeline_stages)
+    return replace(step, array=array, schedule=array.schedule(step.nest))
 
 
 def _placements(steps: list[Step], on: Setting) -> tuple[dict[str, PlacedEach], Any]:
@@ -94,20 +105,34 @@ def _placements(steps: list[Step], on: Setting) -> tuple[dict[str, PlacedEach], 
     return found, refused
 
 
-def _scheduled(step: Step, machine: Hardware, dataflow: Dataflow) -> Step:
-    if step.nest is None or step.kind is None:
-        return step
-    return replace(step, schedule=dataflow(step.nest, *machine.array(step.kind)))
+def schedule_each(array: Array, placed: PlacedEach) -> Schedule:
+    """Return :meth:`Array.run` on many machines at once, each with its own tiles; ``utilisation`` is left at 0."""
+    nests = list(dict.fromkeys(nest for pieces in placed.pieces for nest, _ in pieces))
+    often = np.array([[dict(pieces).get(nest, 0) for nest in nests] for pieces in placed.pieces])
+    ones, found = [array.schedule(nest) for nest in nests], {}
+    for name in COUNTED:
+        of_nests = np.stack(np.broadcast_arrays(*(getattr(one, name) for one in ones)))
+        found[name] = _taken(np.tensordot(often, of_nests, 1), placed.which)
+    runs = often.sum(axis=1)[placed.which]
+    found["cycles"] = found["cycles"] + (runs - 1) * (array.pipeline_stages - 1)
+    return Schedule(utilisation=0.0, **found)
+
+
+def _taken(values: NDArray[np.int64], which: Any) -> Any:
+    """Return of ``values``, with an axis in front of those of the machines, the entry that every machine has."""
+    sides = values.shape[1:]
+    places = [np.arange(n).reshape([-1 if i == j else 1 for j in range(len(sides))]) for i, n in enumerate(sides)]
+    return values[(which, *(place if n > 1 else 0 for n, place in zip(sides, places, strict=True)))]
 
 
 @dataclass
 class Totals:
-    """Cycles of all layers; accesses by memory and direction, and of scratchpads."""
+    """Cycles of all layers; accesses by memory and direction, and inside the array."""
 
     cycles: Any
     busy_cycles: Any
     accesses: dict[tuple[str, bool], Any]
-    pads: dict[Scratchpad, Any]
+    inside: dict[Place, Any]
 
 
 def totals(plan: Plan, machine: Hardware, box: Box) -> Totals:
@@ -117,16 +142,17 @@ def totals(plan: Plan, machine: Hardware, box: Box) -> Totals:
     words_of: dict[tuple[str, bool, int], Any] = defaultdict(int)
     total = Totals(0, 0, defaultdict(int), defaultdict(int))
     for key, step in dict(zip(keys, plan.steps, strict=True)).items():
-        step = _scheduled(step, machine, plan.dataflow)
         if step.nest is None:
             moved = vector_moves(step.node, on)
         else:
-            moved = array_moves(step, on, *plan.placed[step.node.name].cut(box))
+            whole_box = vars(plan.schedules[step.node.name])
+            step = replace(step, schedule=Schedule(**{name: cut(value, box) for name, value in whole_box.items()}))
+            moved = array_moves(step, on, plan.placed[step.node.name].cut(box))
         for move in moved:
             place = move.where, move.writes, move.bits
             words_of[place] = words_of[place] + times[key] * move.count
-        for one in pad_accesses(step, machine):
-            total.pads[one.pad] = total.pads[one.pad] + times[key] * one.count
+        for one in accesses_inside(step, machine):
+            total.inside[one.place] = total.inside[one.place] + times[key] * one.count
         busy = sum(busy_cycles(step, machine, on))
         hidden, crossing = port_cycles(moved, on)
         waiting = [whole(reduce(np.maximum, ports.values())) for ports in crossing.values()]

@@ -7,25 +7,26 @@ out as moves and adds the vector unit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import and_
 from typing import Any
 
-import numpy as np
-
 from addersim.broadcast import occurs, plain
 from addersim.charges import Charge
 from addersim.dataflows import Schedule
+from addersim.errors import InputError
+from addersim.flows import Widths
 from addersim.hardware import Element, Hardware
 from addersim.hardware.machine import ROLES, Role
-from addersim.level_search import Layer, Objective, TooSmall, Widths
+from addersim.level_search import Layer, Objective
 from addersim.loops import LoopNest
 from addersim.network import Network, Node
 from addersim.ops import words
-from addersim.placement import place
+from addersim.placement import Placed, place
 from addersim.ports import accesses
 from addersim.residency import Residency, edge_bits, residency, stored_bits
+from addersim.runs import Array
 from addersim.stores import AccessPrices, Level, Store, levels, outside
 from addersim.tiling import Crossing
 
@@ -33,9 +34,8 @@ RULES = (
     "each memory holds tiles, tile sizes and order by exhaustive search, one level after the other from DRAM inward; a "
     "level inside is filled anew for every tile of the level outside; shared rows of input tiles are fetched again, "
     "padding is not; the largest tile of every operand the memory holds has to fit, partial sums included",
-    "cycles of the array are those of the whole layer, whatever the tiles: a tile narrower than the array is not "
-    "charged for the elements it leaves idle; where tiles cut the input channels, the partial sums leave the array "
-    "after every part; a word that comes into the memory next to the array is read from it at least once",
+    "the array runs every innermost tile as a layer of its own, one after the other: it fills and drains, and reads "
+    "operands again, for each; where tiles cut the input channels, the partial sums leave the array after every part",
     "every word crosses all buffers that hold its operand; a word that crosses is read on one side and written on the "
     "other, and both are charged",
     "what the vector lanes do reads the outermost buffer of inputs and writes the outermost buffer of outputs",
@@ -47,12 +47,19 @@ RULES = (
 
 @dataclass(frozen=True)
 class Step:
-    """A node and, for a layer on the array, its kind, loops and schedule."""
+    """A node and, for a layer on the array, its kind, loops and schedule.
+
+    ``array`` runs the layer tile by tile, at ``inside_pj`` per word it moves inside, by the
+    schedule's fields; ``placed`` are the tiles that were found.
+    """
 
     node: Node
     kind: Element | None = None
     nest: LoopNest | None = None
     schedule: Schedule | None = None
+    array: Array | None = None
+    inside_pj: tuple[tuple[str, float], ...] = ()
+    placed: tuple[Placed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Setting:
-    """A network on a machine: its memories from the array outwards, what stays in them, and how layers are tiled."""
+    """Images of a network on a machine: memories from the array outwards, what stays in them, how layers are tiled."""
 
     qnet: Network
     stores: tuple[Store, ...]
@@ -89,6 +96,7 @@ class Setting:
     computing: frozenset[str]
     residency: Residency
     tiling: Objective
+    images: int = 1
 
     def near(self, role: Role) -> Store:
         """Return the memory from which the array takes an operand."""
@@ -106,10 +114,13 @@ class Setting:
         """Return whether all that an edge is made of stays on chip."""
         return reduce(and_, (self.residency.stays.get(one, False) for one in self.sources(edge)), True)
 
+    def words(self, edge: str) -> int:
+        """Return the words of an edge."""
+        return self.images * words(self.qnet.tensors[edge].shape)
+
     def stored_words(self, edge: str) -> int:
         """Return the words that have to be fetched for an edge: those it is made of, or its own if they are fewer."""
-        own, made_of = (sum(words(self.qnet.tensors[e].shape) for e in es) for es in ([edge], self.sources(edge)))
-        return min(own, made_of)
+        return min(self.words(edge), sum(self.words(one) for one in self.sources(edge)))
 
 
 def setting(
@@ -118,6 +129,7 @@ def setting(
     computing: Iterable[str],
     prices: AccessPrices | None = None,
     tiling: Objective = "traffic",
+    images: int = 1,
 ) -> Setting:
     """Return the memories of ``machine``, and what of ``qnet`` stays in them.
 
@@ -126,7 +138,7 @@ def setting(
     machine
         Its numbers may be arrays that broadcast against each other.
     prices
-        Of accesses, which a searched tiling weighs.
+        Of accesses, which tilings of least energy weigh.
     """
 
     def pj(name: str, write: bool) -> float:
@@ -147,24 +159,31 @@ def setting(
     )
     dram = Store("dram", ROLES, 0, 1, pj("dram", False), pj("dram", True), machine.dram.bits_per_cycle, True)
     names = frozenset(computing)
-    return Setting(qnet, stores, dram, names, residency(qnet, machine, names), tiling)
+    return Setting(qnet, stores, dram, names, residency(qnet, machine, names, images), tiling, images)
 
 
 def moves(step: Step, on: Setting) -> tuple[list[Move], str]:
-    """Return everything that a layer moves, and the tiles it was cut into.
+    """Return everything that a layer moves, on the tiles of :func:`on_tiles`, and these."""
+    if step.nest is None:
+        return vector_moves(step.node, on), ""
+    return array_moves(step, on, [one.crossing for one in step.placed]), "; ".join(map(str, step.placed))
+
+
+def on_tiles(step: Step, on: Setting) -> Step:
+    """Return the step with the tiles that a search finds, and their schedule in place of the whole layer's.
 
     Raises
     ------
     TooSmall
         If a buffer is too small for one tile.
     """
-    if step.nest is None:
-        return vector_moves(step.node, on), ""
+    if step.array is None:
+        return step
     try:
-        placed, channel_parts = place(layer_of(step, on), on.stores, on.dram, on.tiling)
-    except TooSmall as error:
-        raise TooSmall(f"layer {step.node.name!r}: {error}") from None
-    return array_moves(step, on, [one.crossing for one in placed], channel_parts), "; ".join(map(str, placed))
+        placed, pieces = place(layer_of(step, on), on.stores, on.dram, on.tiling)
+    except InputError as error:
+        raise type(error)(f"layer {step.node.name!r}: {error}") from None
+    return replace(step, placed=placed, schedule=step.array.run(pieces))
 
 
 def layer_of(step: Step, on: Setting) -> Layer:
@@ -175,26 +194,22 @@ def layer_of(step: Step, on: Setting) -> Layer:
     widths = Widths(edge_bits(on.qnet, edge), path.w.bits, edge_bits(on.qnet, node.name), path.accumulator.format.bits)
     array = Crossing(schedule.input_reads, schedule.weight_reads, nest.outputs, schedule.output_reads)
     pinned: tuple[tuple[Role, Any], ...] = (
-        ("inputs", stored_bits(on.sources(edge), on.qnet) * on.stays(edge)),
+        ("inputs", on.images * stored_bits(on.sources(edge), on.qnet) * on.stays(edge)),
         ("weights", on.residency.weight_bits),
         ("outputs", nest.outputs * widths.outputs * on.residency.stays.get(node.name, False)),
     )
-    return Layer(nest, widths, array, schedule.cycles, pinned)
+    return Layer(nest, widths, array, schedule.cycles, pinned, step.array, step.inside_pj)
 
 
-def array_moves(step: Step, on: Setting, crossings: Sequence[Crossing], channel_parts: Any) -> list[Move]:
+def array_moves(step: Step, on: Setting, crossings: Sequence[Crossing]) -> list[Move]:
     """Return everything that a layer on the array moves, given what crosses into every level from DRAM inward."""
     assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
     nest, schedule, path = step.nest, step.schedule, step.node.datapath
-    sums = plain(np.maximum(schedule.output_writes, channel_parts * nest.outputs)) - nest.outputs
+    sums = schedule.output_writes - nest.outputs
     out, wide = on.near("outputs").name, path.accumulator.format.bits
-    reads = {"inputs": schedule.input_reads, "weights": schedule.weight_reads}
-    for level, crossing in zip(levels(on.stores), crossings, strict=True):
-        for role in [role for store in level for role in store.holds if role in reads]:
-            reads[role] = plain(np.maximum(reads[role], getattr(crossing, role)))
     found = [
-        Move(on.near("inputs").name, "read inputs", reads["inputs"], path.x.bits),
-        Move(on.near("weights").name, "read weights", reads["weights"], path.w.bits),
+        Move(on.near("inputs").name, "read inputs", schedule.input_reads, path.x.bits),
+        Move(on.near("weights").name, "read weights", schedule.weight_reads, path.w.bits),
         Move(out, "write outputs", nest.outputs, edge_bits(on.qnet, step.node.name)),
         Move(out, "write partial sums", sums, wide),
         Move(out, "read partial sums", sums, wide),
@@ -213,8 +228,7 @@ def _crossing_moves(step: Step, on: Setting, level: Level, store: Store, crossin
     for role in store.holds:
         beyond = outside(role, level, on.stores, on.dram)
         if role == "inputs":
-            own = words(on.qnet.tensors[edge].shape)
-            count = -(-crossing.inputs * on.stored_words(edge) // own)
+            count = -(-crossing.inputs * on.stored_words(edge) // on.words(edge))
             yield from _transfer(beyond, store, "inputs", plain(count), edge_bits(on.qnet, edge))
         if role == "weights":
             yield from _transfer(beyond, store, "weights", plain(crossing.weights), path.w.bits)
@@ -236,7 +250,7 @@ def _transfer(source: Store, target: Store, what: str, count: Any, bits: int, in
 
 def vector_moves(node: Node, on: Setting) -> list[Move]:
     """Return what the input or a layer on the vector unit moves."""
-    own, bits = words(on.qnet.tensors[node.name].shape), edge_bits(on.qnet, node.name)
+    own, bits = on.words(node.name), edge_bits(on.qnet, node.name)
     source, target = on.far("inputs"), on.far("outputs")
     stays = on.residency.stays.get(node.name, False)
     if node.name == on.qnet.nodes[0].name:
@@ -251,7 +265,7 @@ def vector_moves(node: Node, on: Setting) -> list[Move]:
         if source is not on.dram:
             fetched = on.stored_words(edge) * (1 - on.stays(edge))
             found += _transfer(on.dram, source, "inputs", fetched, edge_bits(on.qnet, edge))
-        found.append(Move(source.name, "read inputs", words(on.qnet.tensors[edge].shape), edge_bits(on.qnet, edge)))
+        found.append(Move(source.name, "read inputs", on.words(edge), edge_bits(on.qnet, edge)))
     if node.name not in on.residency.in_flight:
         found.append(Move(target.name, "write outputs", own, bits))
         if target is not on.dram:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from addersim.errors import InputError
 from addersim.floating import as_images, channels_first, float_batches
+from addersim.grouping import cut_like
 from addersim.importer import from_torch
 from addersim.network import EdgeFormat, Network, Node
 from addersim.noise import EdgeNoise
@@ -196,7 +197,7 @@ def validate(
     x_nchw = as_images(images, qnet.input.shape)
     if not len(x_nchw):
         raise InputError("there is no image to validate on, expected one or more")
-    network = module if isinstance(module, Network) else from_torch(module, x_nchw[:1])
+    network = cut_like(module if isinstance(module, Network) else from_torch(module, x_nchw[:1]), qnet)
     pairs = {node.name: node.attrs["float_edge"] for node in qnet.nodes}
     missing = [edge for edge in pairs.values() if edge not in network.tensors]
     if missing:

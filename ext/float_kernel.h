@@ -1,5 +1,5 @@
 /* Float32 adder layers, once per instruction set. Before each inclusion float_adder.c defines NAME(x), BYTES of a
- * vector, FMIN, FMAX(a, b), and FMADD(a, b, c): a * b + c.
+ * vector, FMAX(a, b) and FMADD(a, b, c): a * b + c.
  *
  * LANES output pixels (of any images) are computed together: the pixels are the vector, so that no sum is
  * reordered. Their receptive fields are first gathered into xs[tap][lane]; a fully connected layer is the case
@@ -7,6 +7,7 @@
 
 #define WIDTH (BYTES / 4)
 #define LANES (2 * WIDTH)
+#define RUN (WIDTH < 8 ? WIDTH : 8) /* pixels that are copied together: images may be as narrow */
 
 typedef float NAME(floats) __attribute__((vector_size(BYTES)));
 typedef int32_t NAME(bits) __attribute__((vector_size(BYTES)));
@@ -29,26 +30,20 @@ static INLINE void NAME(store)(float *p, F v) {
     memcpy(p, &v, sizeof v);
 }
 
-static INLINE F NAME(magnitude)(F v) {
-    return (F)((NAME(bits))v & 0x7fffffff);
-}
-
-/* Where lanes first .. first + LANES - 1 have their first input pixel and their output pixel, group 0; `next` is the
- * pixel behind them. Lanes beyond the last output pixel repeat it: their sums are not stored, their gy is 0. */
-static void NAME(locate)(const adder_shape *a, const scratch *s, int64_t images, pixel *next, int64_t x_at[LANES],
-                         int64_t y_at[LANES]) {
-    const int64_t PQ = a->P * a->Q;
+/* Where the next LANES pixels lie in both tensors. Lanes beyond the last pixel repeat it: what they find is not stored,
+ * or counts as 0. */
+static void NAME(locate)(const grid *g, int64_t images, pixel *next, int64_t x_at[LANES], int64_t y_at[LANES]) {
     for (int l = 0; l < LANES; l++) {
-        x_at[l] = next->n * s->plane + next->p * a->stride_h * s->W + next->q * a->stride_w;
-        y_at[l] = next->n * a->groups * a->K * PQ + next->p * a->Q + next->q;
-        step(a, images, next);
+        x_at[l] = next->n * g->x_image + next->row * g->x_row + next->column * g->x_column;
+        y_at[l] = next->n * g->y_image + next->row * g->y_row + next->column * g->y_column;
+        step(g, images, next);
     }
 }
 
-/* Are WIDTH pixels neighbours in memory? Strides, row ends and repeated last pixels break the row. */
-static INLINE int NAME(in_a_row)(const int64_t at[WIDTH]) {
+/* Are so many pixels neighbours in memory? Strides, row ends and repeated last pixels break the row. */
+static INLINE int NAME(in_a_row)(const int64_t *at, const int count) {
     int64_t broken = 0;
-    for (int l = 1; l < WIDTH; l++)
+    for (int l = 1; l < count; l++)
         broken |= at[l] - at[0] - l;
     return broken == 0;
 }
@@ -56,34 +51,32 @@ static INLINE int NAME(in_a_row)(const int64_t at[WIDTH]) {
 /* out[j][lane] = x[at[lane] + offset[j]] */
 static INLINE void NAME(gather)(const float *x, const int64_t *offset, int64_t count, const int64_t at[LANES],
                                 float *out) {
-    for (int half = 0; half < LANES; half += WIDTH) {
-        const int64_t *a = at + half;
-        float *o = out + half;
-        if (NAME(in_a_row)(a))
+    for (int run = 0; run < LANES; run += RUN) {
+        const int64_t *a = at + run;
+        float *o = out + run;
+        if (NAME(in_a_row)(a, RUN))
             for (int64_t j = 0; j < count; j++, o += LANES)
-                NAME(store)(o, NAME(load)(x + a[0] + offset[j]));
+                memcpy(o, x + a[0] + offset[j], RUN * sizeof *o);
         else
             for (int64_t j = 0; j < count; j++, o += LANES)
-                for (int l = 0; l < WIDTH; l++)
+                for (int l = 0; l < RUN; l++)
                     o[l] = x[a[l] + offset[j]];
     }
 }
 
-/* out[at[lane] + offset[j]] += in[j][lane] (or = , where nothing is added), the reverse of gather; `live` lanes */
+/* out[at[lane] + offset[j]] = in[j][lane], the reverse of gather, for the first `live` lanes */
 static INLINE void NAME(scatter)(const float *in, const int64_t *offset, int64_t count, const int64_t at[LANES],
-                                 int64_t live, float *out, const int adds) {
-    for (int half = 0; half < live; half += WIDTH) {
-        const int64_t *a = at + half;
-        const float *v = in + half;
-        if (live - half >= WIDTH && NAME(in_a_row)(a))
-            for (int64_t j = 0; j < count; j++, v += LANES) {
-                float *o = out + a[0] + offset[j];
-                NAME(store)(o, adds ? NAME(load)(o) + NAME(load)(v) : NAME(load)(v));
-            }
+                                 int64_t live, float *out) {
+    for (int run = 0; run < live; run += RUN) {
+        const int64_t *a = at + run;
+        const float *v = in + run;
+        if (live - run >= RUN && NAME(in_a_row)(a, RUN))
+            for (int64_t j = 0; j < count; j++, v += LANES)
+                memcpy(out + a[0] + offset[j], v, RUN * sizeof *v);
         else
             for (int64_t j = 0; j < count; j++, v += LANES)
-                for (int l = 0; l < WIDTH && l < live - half; l++)
-                    out[a[l] + offset[j]] = v[l] + (adds ? out[a[l] + offset[j]] : 0);
+                for (int l = 0; l < RUN && l < live - run; l++)
+                    out[a[l] + offset[j]] = v[l];
     }
 }
 
@@ -96,28 +89,39 @@ typedef struct {
 } NAME(taps);
 
 static INLINE NAME(taps) NAME(find)(const scratch *s, const float *x, const int64_t at[LANES]) {
-    if (NAME(in_a_row)(at) && NAME(in_a_row)(at + WIDTH))
+    if (NAME(in_a_row)(at, WIDTH) && NAME(in_a_row)(at + WIDTH, WIDTH))
         return (NAME(taps)){{x + at[0], x + at[WIDTH]}, s->tap, 1};
     NAME(gather)(x, s->tap, s->taps, at, s->xs);
     return (NAME(taps)){{s->xs, s->xs + WIDTH}, s->dense, 0};
 }
 
-/* -sum_j |x[j][lane] - w[j][t]| for ROWS output channels t: eight sums of one vector each. Subtracting is done as
- * adding -1 times: the same bits, by the multipliers' ports, while the adders' ports take the differences. */
-static INLINE void NAME(distances)(const NAME(taps) * x, int64_t taps, const float *w, float *sum) {
-    const F minus = (F){0} - 1.0f;
+/* sum_j x[j][lane] of both halves */
+static void NAME(sum_taps)(const NAME(taps) * x, int64_t taps, float *sum) {
+    F a[4] = {{0}}, b[4] = {{0}}; /* chains that hide the latency of an addition */
+    for (int64_t j = 0; j < taps; j++)
+        a[j % 4] += NAME(load)(x->half[0] + x->offset[j]), b[j % 4] += NAME(load)(x->half[1] + x->offset[j]);
+    NAME(store)(sum, (a[0] + a[1]) + (a[2] + a[3])), NAME(store)(sum + WIDTH, (b[0] + b[1]) + (b[2] + b[3]));
+}
+
+/* -sum_j |x[j][lane] - w[j][t]| for ROWS output channels t, as |x - w| = 2 max(x, w) - x - w: two instructions instead
+ * of three. all_x and all_w[t] are the sums over j. Eight sums of one vector each. */
+static INLINE void NAME(distances)(const NAME(taps) * x, int64_t taps, const float *w, const float *all_x,
+                                   const float *all_w, float *sum) {
+    const F twice = (F){0} - 2.0f;
     const float *const x0 = x->half[0], *const x1 = x->half[1];
     const int64_t *const offset = x->offset;
     F a0 = {0}, a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
     for (int64_t j = 0; j < taps; j++, w += ROWS) {
         const F v = NAME(load)(x0 + offset[j]), u = NAME(load)(x1 + offset[j]);
 #define ROW(t)                                                                                                         \
-    a##t = FMADD(NAME(magnitude)(v - w[t]), minus, a##t);                                                              \
-    b##t = FMADD(NAME(magnitude)(u - w[t]), minus, b##t);
+    a##t = FMADD(FMAX(v, NAME(all)(w + t)), twice, a##t);                                                              \
+    b##t = FMADD(FMAX(u, NAME(all)(w + t)), twice, b##t);
         ROW(0) ROW(1) ROW(2) ROW(3)
 #undef ROW
     }
-#define KEEP(t) NAME(store)(sum + t * LANES, a##t), NAME(store)(sum + t * LANES + WIDTH, b##t);
+    const F x_a = NAME(load)(all_x), x_b = NAME(load)(all_x + WIDTH);
+#define KEEP(t)                                                                                                        \
+    NAME(store)(sum + t * LANES, a##t + (x_a + all_w[t])), NAME(store)(sum + t * LANES + WIDTH, b##t + (x_b + all_w[t]));
     KEEP(0) KEEP(1) KEEP(2) KEEP(3)
 #undef KEEP
 }
@@ -128,106 +132,26 @@ static void NAME(forward_images)(const adder_shape *a, const scratch *s, int64_t
     pixel next = {0, 0, 0};
     for (int64_t first = 0; first < all; first += LANES) {
         int64_t x_at[LANES], y_at[LANES];
-        NAME(locate)(a, s, images, &next, x_at, y_at);
+        NAME(locate)(&s->at, images, &next, x_at, y_at);
         const NAME(taps) found = NAME(find)(s, x, x_at);
+        float all_x[LANES];
+        NAME(sum_taps)(&found, s->taps, all_x);
         for (int64_t k = 0; k < a->K; k += ROWS)
-            NAME(distances)(&found, s->taps, s->wt + k * s->taps, s->gs + k * LANES);
-        NAME(scatter)(s->gs, s->out, a->K, y_at, smaller(all - first, LANES), y, 0);
+            NAME(distances)(&found, s->taps, s->wt + k * s->taps, all_x, s->all_w + k, s->gs + k * LANES);
+        NAME(scatter)(s->gs, s->out, a->K, y_at, smaller(all - first, LANES), y);
     }
 }
 
 static int NAME(forward)(const adder_shape *a, const float *x, const float *w, float *y) {
     const int64_t PQ = a->P * a->Q;
     scratch s;
-    if (reserve(&s, a, LANES, 0))
+    if (reserve(&s, a, LANES))
         return -1;
     for (int64_t g = 0; g < a->groups; g++) {
         in_rows(a, w + g * a->K * s.taps, &s);
         for (int64_t n = 0; n < a->N; n += s.together) {
             const int64_t images = smaller(a->N - n, s.together);
             NAME(forward_images)(a, &s, images, images_of(a, &s, g, n, images, x), y + (n * a->groups + g) * a->K * PQ);
-        }
-    }
-    release(&s);
-    return 0;
-}
-
-/* sum_k clamp(w[k] - x, -1, 1) * gs[k] for the lanes of one tap, as sum_k clamp(w[k], x - 1, x + 1) * gs - x * total,
- * which is one operation less per term. Two channels at a time: four sums hide the latency of a multiply-add. */
-static INLINE void NAME(clipped)(const float *gs, int64_t K, const float *w, const float *total, F x, F y, F out[2]) {
-    const F one = (F){0} + 1.0f, lx = x - one, hx = x + one, ly = y - one, hy = y + one;
-    F ax = {0}, ay = {0}, bx = {0}, by = {0};
-    for (int64_t k = 0; k < K; k += 2, gs += 2 * LANES) {
-        const F v = NAME(all)(w + k), u = NAME(all)(w + k + 1);
-        ax = FMADD(NAME(load)(gs), FMIN(FMAX(v, lx), hx), ax);
-        ay = FMADD(NAME(load)(gs + WIDTH), FMIN(FMAX(v, ly), hy), ay);
-        bx = FMADD(NAME(load)(gs + LANES), FMIN(FMAX(u, lx), hx), bx);
-        by = FMADD(NAME(load)(gs + LANES + WIDTH), FMIN(FMAX(u, ly), hy), by);
-    }
-    out[0] = ax + bx - x * NAME(load)(total), out[1] = ay + by - y * NAME(load)(total + WIDTH);
-}
-
-static void NAME(sum_gradients)(const float *gs, int64_t K, float *total) {
-    F a = {0}, b = {0};
-    for (int64_t k = 0; k < K; k++, gs += LANES)
-        a += NAME(load)(gs), b += NAME(load)(gs + WIDTH);
-    NAME(store)(total, a), NAME(store)(total + WIDTH, b);
-}
-
-/* gx of all taps of the lanes: added in place where they are neighbours, else left in xs */
-static INLINE void NAME(all_clipped)(const scratch *s, int64_t K, const NAME(taps) * x, float *gx,
-                                     const int64_t at[LANES], const int direct) {
-    float total[LANES], *const out0 = direct ? gx + at[0] : s->xs,
-                               *const out1 = direct ? gx + at[WIDTH] : s->xs + WIDTH;
-    const int64_t *const offset = direct ? s->tap : s->dense;
-    NAME(sum_gradients)(s->gs, K, total);
-    for (int64_t j = 0; j < s->taps; j++) {
-        float *const p = out0 + offset[j], *const q = out1 + offset[j];
-        F g[2];
-        NAME(clipped)(s->gs, K, s->wt + j * K, total, NAME(load)(x->half[0] + offset[j]),
-                      NAME(load)(x->half[1] + offset[j]), g);
-        NAME(store)(p, direct ? NAME(load)(p) + g[0] : g[0]); /* before q is read: the halves may overlap */
-        NAME(store)(q, direct ? NAME(load)(q) + g[1] : g[1]);
-    }
-}
-
-/* Some images of one group: gx is added to, shaped and placed as x is */
-static void NAME(input_grad_images)(const adder_shape *a, const scratch *s, int64_t images, const float *x,
-                                    const float *gy, float *gx) {
-    const int64_t all = images * a->P * a->Q;
-    pixel next = {0, 0, 0};
-    for (int64_t first = 0; first < all; first += LANES) {
-        int64_t x_at[LANES], y_at[LANES];
-        NAME(locate)(a, s, images, &next, x_at, y_at);
-        const NAME(taps) found = NAME(find)(s, x, x_at);
-        NAME(gather)(gy, s->out, a->K, y_at, s->gs);
-        if (found.direct) {
-            NAME(all_clipped)(s, a->K, &found, gx, x_at, 1);
-        } else {
-            NAME(all_clipped)(s, a->K, &found, 0, x_at, 0);
-            NAME(scatter)(s->xs, s->tap, s->taps, x_at, smaller(all - first, LANES), gx, 1);
-        }
-    }
-}
-
-static int NAME(input_grad)(const adder_shape *a, const float *x, const float *w, const float *gy, float *gx) {
-    const int64_t PQ = a->P * a->Q, group = a->C * a->H * a->W;
-    scratch s;
-    if (reserve(&s, a, LANES, 1))
-        return -1;
-    if (!pads(a))
-        memset(gx, 0, sizeof(float) * (size_t)(a->N * a->groups * group));
-    for (int64_t g = 0; g < a->groups; g++) {
-        in_columns(a, w + g * a->K * s.taps, &s);
-        for (int64_t n = 0; n < a->N; n += s.together) {
-            const int64_t images = smaller(a->N - n, s.together);
-            float *sums = pads(a) ? s.padded_grad : gx + g * group;
-            if (pads(a))
-                memset(sums, 0, sizeof(float) * (size_t)(images * s.plane));
-            NAME(input_grad_images)(a, &s, images, images_of(a, &s, g, n, images, x),
-                                    gy + (n * a->groups + g) * a->K * PQ, sums);
-            if (pads(a))
-                inside(a, &s, g, n, images, sums, 0, gx);
         }
     }
     release(&s);
@@ -271,7 +195,7 @@ static int64_t NAME(strip_gradients)(const adder_shape *a, const scratch *s, int
     float *gs = s->gs;
     for (; blocks < STRIP && left > 0; blocks++, left -= LANES, gs += (a->K + ROWS) * LANES) {
         int64_t y_at[LANES];
-        NAME(locate)(a, s, images, next, x_at[blocks], y_at);
+        NAME(locate)(&s->at, images, next, x_at[blocks], y_at);
         NAME(gather)(gy, s->out, a->K, y_at, gs);
         if (left < LANES)
             for (int64_t k = 0; k < a->K; k++)
@@ -308,7 +232,7 @@ static void NAME(sign_grad_images)(const adder_shape *a, const scratch *s, int64
 static int NAME(sign_grad)(const adder_shape *a, const float *x, const float *w, const float *gy, float *gw) {
     const int64_t PQ = a->P * a->Q;
     scratch s;
-    if (reserve(&s, a, STRIP * LANES, 0))
+    if (reserve(&s, a, STRIP * LANES))
         return -1;
     memset(gw, 0, sizeof(float) * (size_t)(a->groups * a->K * s.taps));
     for (int64_t g = 0; g < a->groups; g++) {
@@ -322,12 +246,3 @@ static int NAME(sign_grad)(const adder_shape *a, const float *x, const float *w,
     release(&s);
     return 0;
 }
-
-#undef F
-#undef LANES
-#undef WIDTH
-#undef NAME
-#undef BYTES
-#undef FMIN
-#undef FMAX
-#undef FMADD

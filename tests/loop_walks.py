@@ -20,7 +20,7 @@ def layer(K: int, C: int, image: tuple[int, int], window: Window, N: int = 1) ->
 
 
 @lru_cache
-def walk_os_fold(rows: int, cols: int, depth: int, used_rows: int, used_cols: int) -> tuple[int, int]:
+def walk_os_fold(rows: int, cols: int, depth: int, used_rows: int, used_cols: int) -> dict[str, int]:
     """Step an output-stationary array until it is empty; return cycles and hops of words that mean something.
 
     Operand t of row i enters column 0 in cycle i + t and moves right, that of column j enters row 0 in cycle
@@ -31,15 +31,16 @@ def walk_os_fold(rows: int, cols: int, depth: int, used_rows: int, used_cols: in
     taps, leaving = np.zeros((rows, cols), int), np.full(cols, rows)
     holding = np.zeros((rows, cols), bool)
     holding[:used_rows, :used_cols] = True
-    hops = 0
+    found = Counter(cycles=0)
     for cycle in itertools.count():
         draining = (taps == depth).all(axis=0)
-        hops += int(holding[:-1, draining].sum())
+        found["sum_hops"] += int(holding[:-1, draining].sum())
         holding[1:, draining], holding[0, draining] = holding[:-1, draining].copy(), False
         leaving = np.where(draining, np.maximum(leaving - 1, 0), leaving)
         if (leaving == 0).all():
-            return cycle + 1, hops
-        hops += int((right[:used_rows, :-1] >= 0).sum()) + int((down[:-1, :used_cols] >= 0).sum())
+            return {**found, "cycles": cycle + 1}
+        found["input_hops"] += int((right[:used_rows, :-1] >= 0).sum())
+        found["weight_hops"] += int((down[:-1, :used_cols] >= 0).sum())
         right[:, 1:], down[1:, :] = right[:, :-1].copy(), down[:-1, :].copy()
         right[:, 0] = [cycle - i if 0 <= cycle - i < depth else -1 for i in range(rows)]
         down[0, :] = [cycle - j if 0 <= cycle - j < depth else -1 for j in range(cols)]
@@ -50,27 +51,28 @@ def walk_os_fold(rows: int, cols: int, depth: int, used_rows: int, used_cols: in
 
 
 @lru_cache
-def walk_stationary_fold(rows: int, cols: int, stream: int, used_rows: int, used_cols: int) -> tuple[int, int]:
+def walk_stationary_fold(rows: int, cols: int, stream: int, used_rows: int, used_cols: int) -> Counter[str]:
     """Step an array that keeps one operand until it is empty; return cycles and hops of meaningful words.
 
     The operand that stays, weight or input, shifts in from above for ``rows`` cycles, that of the last row first.
     Word t of the other one enters row i, column 0, in cycle rows + i + t and moves right; the partial sum made
     with it moves down and leaves below the last row.
     """
-    here, gone, hops = np.full((rows, cols), -1), 0, 0
+    here, gone, found = np.full((rows, cols), -1), 0, Counter[str]()
     kept = np.zeros((rows, used_cols), bool)
     for cycle in itertools.count():
         t = cycle - rows
         if t < 0:
-            hops += int(kept[:-1].sum())
+            found["kept_hops"] += int(kept[:-1].sum())
             kept[1:], kept[0] = kept[:-1].copy(), -t - 1 < used_rows
-        hops += int((here[:used_rows, :-1] >= 0).sum()) + int((here[:-1, :used_cols] >= 0).sum())
+        found["streamed_hops"] += int((here[:used_rows, :-1] >= 0).sum())
+        found["sum_hops"] += int((here[:-1, :used_cols] >= 0).sum())
         here[:, 1:] = here[:, :-1].copy()
         here[:, 0] = [t - i if 0 <= t - i < stream else -1 for i in range(rows)]
         gone += int((here[-1] >= 0).sum())
         if gone == stream * cols:
             assert kept[:used_rows].all()
-            return cycle + 1, hops
+            return found + Counter(cycles=cycle + 1)
     raise AssertionError
 
 
@@ -84,8 +86,8 @@ def walk_output_stationary(loops: LoopNest, rows: int, cols: int) -> Counter[str
     found: Counter[str] = Counter()
     sides = pieces(loops.pixels, rows), pieces(loops.K // loops.groups, cols)
     for _, u, v in itertools.product(range(loops.groups), *sides):
-        cycles, hops = walk_os_fold(rows, cols, loops.depth, u, v)
-        found.update(cycles=cycles, hops=hops, input_reads=u * loops.depth, weight_reads=v * loops.depth)
+        found.update(walk_os_fold(rows, cols, loops.depth, u, v))
+        found.update(input_reads=u * loops.depth, weight_reads=v * loops.depth)
         found.update(output_writes=u * v, output_reads=0)
     return found
 
@@ -95,8 +97,9 @@ def walk_weight_stationary(loops: LoopNest, rows: int, cols: int) -> Counter[str
     found: Counter[str] = Counter(output_reads=0)
     sides = enumerate(pieces(loops.depth, rows)), pieces(loops.K // loops.groups, cols)
     for _, (i, u), v in itertools.product(range(loops.groups), *sides):
-        cycles, hops = walk_stationary_fold(rows, cols, loops.pixels, u, v)
-        found.update(cycles=cycles, hops=hops, input_reads=u * loops.pixels, weight_reads=u * v)
+        fold = walk_stationary_fold(rows, cols, loops.pixels, u, v)
+        found.update(fold, input_reads=u * loops.pixels, weight_reads=u * v)
+        found.update(weight_hops=fold["kept_hops"], input_hops=fold["streamed_hops"])
         found.update(output_writes=v * loops.pixels, output_reads=v * loops.pixels if i else 0)
     return found
 
@@ -107,15 +110,16 @@ def walk_input_stationary(loops: LoopNest, rows: int, cols: int) -> Counter[str]
     channels = loops.K // loops.groups
     sides = enumerate(pieces(loops.depth, rows)), pieces(loops.pixels, cols)
     for _, (i, u), v in itertools.product(range(loops.groups), *sides):
-        cycles, hops = walk_stationary_fold(rows, cols, channels, u, v)
-        found.update(cycles=cycles, hops=hops, input_reads=u * v, weight_reads=u * channels)
+        fold = walk_stationary_fold(rows, cols, channels, u, v)
+        found.update(fold, input_reads=u * v, weight_reads=u * channels)
+        found.update(input_hops=fold["kept_hops"], weight_hops=fold["streamed_hops"])
         found.update(output_writes=v * channels, output_reads=v * channels if i else 0)
     return found
 
 
 def walk_channel_parallel(loops: LoopNest, rows: int, cols: int) -> Counter[str]:
     """Do one cycle after the other."""
-    found: Counter[str] = Counter(hops=0, output_reads=0)
+    found: Counter[str] = Counter(output_reads=0)
     C, K = loops.C // loops.groups, loops.K // loops.groups
     for _, _, v in itertools.product(range(loops.groups), range(loops.pixels), pieces(K, cols)):
         for _, _, u in itertools.product(range(loops.R), range(loops.S), pieces(C, rows)):
@@ -149,7 +153,8 @@ def walk_row_stationary(loops: LoopNest, rows: int, cols: int, pads: tuple[int, 
         found.update(walk_pass(loops, sets, fold[1], strips, places))
         outputs = sum(len(k[at_k : at_k + p]) for k in filters) * loops.pixels
         chain = sum(1 for c in channels if c) * len(fold[1])
-        found.update(output_writes=outputs, output_reads=0 if first else outputs, hops=outputs * (chain - 1))
+        found.update(output_writes=outputs, output_reads=0 if first else outputs)
+        found.update(sum_hops=outputs * (chain - 1))
     return found
 
 
@@ -185,10 +190,10 @@ def walk_pass(
                 longest = max(longest, steps)
                 needed |= own
                 found.update(dict.fromkeys(("input_pad_reads", "weight_pad_reads", "sum_pad_reads"), steps))
-                found.update(sum_pad_writes=steps, input_pad_writes=len(own))
+                found.update(sum_pad_writes=steps, input_pad_writes=len(own), input_hops=len(own))
             found.update(input_reads=len(needed))
         found.update(cycles=longest)
-    found.update(weight_reads=len(loaded), weight_pad_writes=len(kept))
+    found.update(weight_reads=len(loaded), weight_pad_writes=len(kept), weight_hops=len(kept))
     return found
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ import pytest
 from addersim import __version__
 from addersim.cli import main
 from addersim.compare import METRICS
+from addersim.study import make_study
 from addersim.terminal import print_frame
 
 
@@ -158,6 +160,18 @@ def test_search_prints_distinct_trials(study_file, tmp_path, capsys):
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 4
 
 
+def test_widths_prints_what_a_study_takes(study_file, capsys):
+    where = [study_file, "--set", "data.calibration_limit=16", "--choose", "3", "--choose", "6"]
+    addersim("widths", *where, "--energy-pj", "1e9", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["layer_bits"] == {"conv2": 6} and 0 <= found["agreement"] <= 1
+    addersim("widths", *where, "--agreement", "0")
+    line, said = capsys.readouterr().out.splitlines()
+    assert line == 'layer_bits = {"conv2" = 3}' and "pJ an image" in said
+    study = make_study({**tomllib.loads(study_file.read_text()), "quantization": tomllib.loads(line)}, study_file)
+    assert study.quantization.layer_bits == {"conv2": 3}
+
+
 @pytest.mark.parametrize("shelf", ["costs", "hardware", "dataflows", "ops", "models", "studies", "recipes"])
 def test_list_shows_every_shelf_with_sources(shelf, capsys):
     addersim("list", shelf, "--json")
@@ -231,6 +245,9 @@ def test_report_writes_a_page(study_file, tmp_path, capsys):
         (["sweep", "STUDY", "--objective", "accuracy_percent=max"], "'accuracy_percent' is no column"),
         (["search", "STUDY", "--objective", "energy_pj"], "expected COLUMN=min or COLUMN=max"),
         (["search", "STUDY", "--objective", "energi_pj=min"], "did you mean 'energy_pj'"),
+        (["widths", "STUDY"], "expected one of --agreement and --energy-pj"),
+        (["widths", "STUDY", "--energy-pj", "1"], "no widths keep the budget: at the narrowest an image takes"),
+        (["widths", "STUDY", "--agreement", "0", "--choose", "8"], "widths = (8,), expected two or more"),
         (["compare", "STUDY", "--set", "twin.file=none.safetensors"], "none.safetensors: no such file"),
         (["train", "nowhere.toml", "--out", "x"], "nowhere.toml"),
         (["report", "STUDY", "--out", "FILE/below"], "cannot be written"),

@@ -73,6 +73,48 @@ def test_memory_grows_with_size_and_width(table: CostTable) -> None:
     assert table.dram(64).energy_pj > table.memory(1 << 20, 64).energy_pj
 
 
+def test_eyeriss_ratios() -> None:
+    """To a multiply-accumulate of 16 bits, as in nn_dataflow: DRAM 200, buffer 6, array 2, registers 1."""
+    table = COSTS["eyeriss_65nm"]
+    assert energy(table, "multiply", 16, 16) == 1 and energy(table, "add", 16) == 0
+    assert table.scratchpad(24, 16).energy_pj == table.scratchpad(448, 16).energy_pj == 1
+    hop = table.hop(16)
+    assert hop is not None and hop.energy_pj == 2
+    assert table.memory(131072, 16).energy_pj == table.memory(65536, 16).energy_pj == 6
+    assert table.dram(16).energy_pj == 200
+    assert table.source.ratios_to == "a 16-bit multiply-accumulate" and table.name not in arithmetic_tables()
+    for mixed in (lambda: table.with_memory("cacti_45nm"), lambda: HOROWITZ.with_memory("eyeriss_65nm")):
+        with pytest.raises(
+            InputError, match="eyeriss_65nm: prints ratios to a 16-bit multiply-accumulate, which do not"
+        ):
+            mixed()
+
+
+@pytest.mark.parametrize(
+    ("primitive", "message"),
+    [
+        (Primitive("multiply", 8, 8), "no price for multiply 8 x 8 b; the nearest multiply-accumulate has 16 b"),
+        (Primitive("multiply", 16, 8), "no price for multiply 16 x 8 b; it prices multiply-accumulates only"),
+        (Primitive("subtract", 17), "no price for subtract 17 b; it prices multiply-accumulates only"),
+        (Primitive("absolute", 16), "no price for absolute 16 b"),
+    ],
+)
+def test_what_a_table_of_multiply_accumulates_cannot_price(primitive: Primitive, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        COSTS["eyeriss_65nm"].price(primitive)
+    assert "not priced by this table" in COSTS["eyeriss_65nm"].price(Primitive("compare", 9)).source
+
+
+def test_scratchpads_and_hops_are_proportional_to_the_word() -> None:
+    table = COSTS["eyeriss_65nm"]
+    narrow = table.hop(6)
+    assert narrow is not None and narrow.energy_pj == 0.75
+    assert narrow.source.endswith("from element to element 2 pJ per 16 b; proportional to the word -> 6 b: 0.75 pJ")
+    assert table.scratchpad(512, 4).energy_pj == 0.25
+    assert HOROWITZ.hop(16) is None
+    assert HOROWITZ.scratchpad(448, 16) == HOROWITZ.memory(448, 16)
+
+
 def test_memory_is_horowitz_s() -> None:
     found = [HOROWITZ.memory(size * 1024, 64).energy_pj for size in (8, 32, 1024)]
     assert found == pytest.approx([10, 20, 100])
@@ -374,3 +416,11 @@ def test_what_has_no_price_is_refused() -> None:
         energy(HOROWITZ, "add", 0)
     with pytest.raises(InputError, match="0 bytes"):
         HOROWITZ.memory(0, 64)
+
+
+def test_ratios_do_not_borrow_memories(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.toml"
+    text = (GOOD.parent / "eyeriss_65nm.toml").read_text()
+    path.write_text(text.replace('memory_from = ""', 'memory_from = "cacti_45nm"'))
+    with pytest.raises(InputError, match="memory_from: ratios do not go with another table's pJ"):
+        load_table(path)

@@ -21,6 +21,8 @@ FLOORS = [
         "dataflows",
         "stores",
         "tiling",
+        "runs",
+        "flows",
         "placement",
         "level_search",
         "elements",
@@ -36,6 +38,8 @@ FLOORS = [
         "formats",
         "fuse",
         "gains",
+        "grouping",
+        "output_error",
         "ranges",
         "choices",
         "integers",
@@ -71,7 +75,10 @@ BORROWED = {
     ("study", "nn"),
     ("listing", "nn"),
     ("cli", "train"),
-    *(("train", name) for name in ("choices", "fuse", "importer", "ops", "quantize", "quantized", "requantise")),
+    *(
+        ("train", name)
+        for name in ("choices", "fuse", "grouping", "importer", "ops", "quantize", "quantized", "requantise")
+    ),
     ("train", "simulate"),  # training on integers runs what the simulator runs
     ("train", "study"),  # a recipe's quantization has the keys of a study's
     ("train", "report"),  # the look of its figure, loaded late

@@ -16,6 +16,7 @@ import addersim
 from addersim import machines
 from addersim.charges import UNITS, Cost
 from addersim.costs import load_table
+from addersim.costs.rows import Word
 from addersim.dataflows import DATAFLOWS
 from addersim.errors import InputError
 from addersim.fixed import MAX_BITS
@@ -143,6 +144,19 @@ def test_scratchpads_trees_and_scaled_tables() -> None:
         machine = load_hardware("eyeriss", rows=rows)
         cost = addersim.evaluate(multipliers.on(machine), machine, "row_stationary", table)
         assert energy_pj == pytest.approx(cost.energy_pj, rel=1e-13)
+
+
+@pytest.mark.parametrize("dataflow", list(DATAFLOWS))
+def test_hops_and_scratchpads_of_a_table_that_prices_them(dataflow: str) -> None:
+    words = {"hop_row": Word(word_bits=16, energy_pj=2.0), "scratchpad_row": Word(word_bits=8, energy_pj=3.0)}
+    table, qnet = load_table(TABLES[0]).model_copy(update=words), small_network()
+    found = evaluate_machines(qnet, "adder_16x16", {"rows": [3, 12, 16]}, dataflow, [table, TABLES[0]])
+    for place, rows in enumerate([3, 12, 16]):
+        machine = load_hardware("adder_16x16", rows=rows)
+        costs = [addersim.evaluate(qnet.on(machine), machine, dataflow, one) for one in (table, TABLES[0])]
+        assert found["buffers_pj"][place] == pytest.approx([c.energy_by_unit["buffers"] for c in costs], rel=1e-13)
+        assert found["energy_pj"][place] == pytest.approx([c.energy_pj for c in costs], rel=1e-13)
+    assert (found["buffers_pj"][:, 0] > found["buffers_pj"][:, 1]).all() or dataflow == "channel_parallel"
 
 
 FIELDS = {"rows": [4, 16], "buffers.weights.size_bytes": [40, 400, 65536], "dram.bits_per_cycle": [1, 64]}

@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_tiling import LAYERS, every, walked
 
+from addersim.dataflows import DATAFLOWS
 from addersim.errors import InputError
-from addersim.level_search import FIELDS, Layer, Objective, TooSmall, Widths
+from addersim.flows import Widths
+from addersim.level_search import FIELDS, Layer, Objective, TooSmall
 from addersim.loops import LoopNest
 from addersim.placement import Placed, place, place_each
+from addersim.runs import Array
 from addersim.stores import Store, levels, outside
-from addersim.tiling import Crossing, Tiles, crossing, one_group, parts, room
+from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
 
 WIDTHS = Widths(inputs=8, weights=6, outputs=8, sums=20)
 DRAM = Store("dram", ("inputs", "weights", "outputs"), 1 << 60, 1, 20.0, 20.0, 16.0, True)
@@ -47,15 +50,18 @@ def bits_needed(nest: LoopNest, tiles: Tiles) -> dict[str, int]:
     return {"inputs": 8 * words["inputs"], "weights": 6 * words["weights"], "outputs": out * words["outputs"]}
 
 
-def costs(nest: LoopNest, tiles: Tiles, busy: int) -> dict[Objective, float]:
-    """Return what one group of a layer costs on one shared 64-bit buffer: energy, latency, product, traffic."""
+def costs(nest: LoopNest, tiles: Tiles, busy: int, array: float = 0.0) -> dict[Objective, float]:
+    """Return what one group of a layer costs on one shared 64-bit buffer: energy, latency, product, traffic.
+
+    ``array`` are the accesses of the array, but for sums that leave it because C is cut.
+    """
     words = crossing(nest, tiles)
     traffic = bits_moved(words)
     again = (tiles.trips(nest)["C"] - 1) * nest.outputs / 3
     writes = words.inputs / 8 + words.weights / 10 + words.sums / 3
     reads = words.outputs / 8 + words.sums / 3
     energy = 20.0 * traffic + 25.0 * (reads + again) + 30.0 * (writes + again)
-    latency = max(busy, traffic / 16, reads + writes)
+    latency = max(busy, traffic / 16, reads + writes + 2 * again + array)
     return {"energy": energy, "latency": latency, "product": energy * latency, "traffic": traffic}
 
 
@@ -75,6 +81,44 @@ def test_the_search_equals_enumeration_of_every_tile_and_order(name: str, object
         assert costs(nest, placed.tiles, busy)[objective] == pytest.approx(best)
 
 
+@pytest.mark.parametrize("objective", ["energy", "latency", "product"])
+@pytest.mark.parametrize("name", ["plain", "strided", "depthwise", "linear"])
+@pytest.mark.parametrize("flow", ["weight_stationary", "row_stationary"])
+def test_the_search_weighs_what_the_array_does_in_every_tile(flow: str, name: str, objective: Objective) -> None:
+    nest, on = one_group(LAYERS[name]), Array(DATAFLOWS[flow], 3, 4, pipeline_stages=2)
+    layer = whole(nest, runs=on, inside_pj=(("sum_hops", 7.0),))
+
+    def cost(tiles: Tiles) -> float:
+        pieces = parts(nest, tiles)
+        run = on.run(tuple(pieces.items()))
+        sums = run.output_writes - nest.outputs
+        reads = 25.0 * (run.input_reads / 8 + run.weight_reads / 10 + sums / 3)
+        array = reads + 30.0 * (sums / 3 + nest.outputs / 8) + 7.0 * run.sum_hops
+        again = 55.0 * (tiles.trips(nest)["C"] - 1) * nest.outputs / 3
+        port = run.input_reads / 8 + run.weight_reads / 10 + 2 * sums / 3 + nest.outputs / 8 - 2 * again / 55
+        found = costs(nest, tiles, run.cycles + 1, port)
+        energy = found["energy"] - again + array
+        return {"energy": energy, "latency": found["latency"], "product": energy * found["latency"]}[objective]
+
+    space = candidates(nest)
+    for bits in (1500, 4000):
+        best = np.inf
+        for *tile, order in itertools.product(*(getattr(space, a).ravel().tolist() for a in "KCPQ"), ORDERS.values()):
+            tiles = Tiles(*tile, order)
+            if sum(bits_needed(nest, tiles).values()) <= bits:
+                best = min(best, cost(tiles))
+        ((placed,), pieces) = place(layer, (store("all", bits),), DRAM, objective)
+        assert cost(placed.tiles) == pytest.approx(best)
+        assert sum(times for _, times in pieces) == sum(parts(nest, placed.tiles).values())
+
+
+def test_images_share_a_tile_of_weights() -> None:
+    nest = replace(LAYERS["padded"], N=4)
+    stores = (store("all", 4 * 8 * (nest.C * nest.H * nest.W + nest.K * nest.P * nest.Q) + 6 * 9 * nest.K * nest.C),)
+    (placed,), _ = place(whole(nest), stores, DRAM, "traffic")
+    assert (placed.tiles.N, placed.crossing.weights, placed.crossing.inputs) == (4, nest.weights, nest.inputs)
+
+
 def nested(nest: LoopNest, levels: list[Tiles]) -> Counter[str]:
     """Return the words crossing into the innermost level, walked tile by tile, level by level, and outputs' visits."""
     if len(levels) == 1:
@@ -92,7 +136,7 @@ def nested(nest: LoopNest, levels: list[Tiles]) -> Counter[str]:
 def test_levels_equal_a_nested_walk(name: str, objective: Objective) -> None:
     nest = LAYERS[name]
     stores = (store("near", 260), store("far", 900))
-    found, visits = place(whole(nest), stores, DRAM, objective)
+    found, pieces = place(whole(nest), stores, DRAM, objective)
     assert [placed.stores[0].name for placed in found] == ["far", "near"]
     tiles = [placed.tiles for placed in found]
     for depth in (1, 2):
@@ -100,10 +144,12 @@ def test_levels_equal_a_nested_walk(name: str, objective: Objective) -> None:
         got = words.inputs, words.weights, words.outputs + words.sums
         assert got == tuple(nest.groups * want[key] for key in ("inputs", "weights", "written"))
         assert words.outputs == nest.outputs
-    assert visits == len(
+    visits = len(
         [c for start in range(0, nest.C // nest.groups, tiles[0].C) for c in
          range(start, min(start + tiles[0].C, nest.C // nest.groups), tiles[1].C)]
     )  # fmt: skip
+    assert sum(piece.outputs * times for piece, times in pieces) == visits * nest.outputs
+    assert sum(piece.taps * times for piece, times in pieces) == nest.taps
 
 
 def test_levels_are_neighbours_that_hold_different_operands() -> None:
@@ -191,6 +237,13 @@ def test_a_larger_buffer_of_the_same_price_never_costs_more(nest: LoopNest, bits
         assert found[1] <= found[0] * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("nest", LAYERS.values(), ids=list(LAYERS))
+@pytest.mark.parametrize("bits", [1200, 3000, 9000])
+def test_a_batch_never_lets_more_cross_than_its_images_one_by_one(nest: LoopNest, bits: int) -> None:
+    one, three = (place(whole(replace(nest, N=n)), (store("all", bits),), DRAM, "traffic")[0] for n in (1, 3))
+    assert total(one) <= total(three) <= 3 * total(one)
+
+
 def test_of_equal_tiles_the_largest_is_taken() -> None:
     """Room for everything: any tile of a good order crosses once, but the levels inside profit from the whole layer."""
     nest = LAYERS["padded"]
@@ -217,11 +270,11 @@ def test_many_machines_at_once_equal_one_by_one(nest: LoopNest, points: list[lis
     for i, point in enumerate(points):
         layer = whole(nest, pinned=(("inputs", int(here[i])),), array=Crossing(1, 2, 3, int(sums[i])))
         try:
-            placed, channel_parts = place(layer, machine(np.array(point)), DRAM, "traffic")
+            placed, pieces = place(layer, machine(np.array(point)), DRAM, "traffic")
         except TooSmall as error:
             assert each.refused[i] == str(error)
             continue
-        assert each.refused[i] == "" and each.channel_parts[i] == channel_parts
+        assert each.refused[i] == "" and each.pieces[each.which[i]] == pieces
         for words, one in zip(each.crossings, placed, strict=True):
             assert one.crossing == Crossing(*(int(getattr(words, name)[i]) for name in FIELDS))
 
@@ -233,7 +286,7 @@ def test_no_buffer_and_no_array_is_a_machine_too() -> None:
     )
     ((placed,), _) = place(whole(LAYERS["plain"]), separate(900, 900, 900), DRAM, "traffic")
     assert int(alone.crossings[0].inputs) == placed.crossing.inputs and alone.refused.item() == ""
-    assert none.crossings == () and int(none.channel_parts) == 1
+    assert none.crossings == () and none.pieces[none.which.item()][0][1] == 1
 
 
 @pytest.mark.parametrize("objective", ["energy", "traffic"])

@@ -22,7 +22,7 @@ from addersim.network import EdgeFormat, Network, Node, Tensor
 from addersim.ops import OPS
 from addersim.ranges import Observed, edge_format, observe
 
-RULES = ["mse", "quantile", "max"]
+RULES = ["mse", "output_mse", "quantile", "max"]
 
 
 def chain(*nodes: Node, shape=(4, 6, 6)) -> Network:

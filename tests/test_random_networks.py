@@ -98,7 +98,7 @@ def grown(seed):
     choices = {
         "bits": int(rng.choice([2, 4, 8, 8, 12, 16])),
         "residual_bits": int(rng.choice([4, 8, 12, 16])),
-        "range": str(rng.choice(["mse", "max", "quantile"])),
+        "range": str(rng.choice(["mse", "max", "quantile", "output_mse"])),
         "output_stage": str(rng.choice(["multiplier_shift", "shift_add", "shift_only"])),
         "correction": str(rng.choice(["none", "mean", "least_squares"])),
     }

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import runpy
 import subprocess
@@ -10,7 +11,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
+import addersim
+from addersim.nn import build_model
 from addersim.study import make_study
 
 ROOT = Path(__file__).parent.parent
@@ -88,6 +92,21 @@ def test_the_readme_s_accuracies_by_bits_are_the_report_s():
     for network, name in (("adder", "AdderNet, %"), ("convolutional", "convolutions, %")):
         cells = [rows[bits][network] for bits in ("8", "6", "5", "4", "3", "2", "float")]
         assert f"| {name} | {' | '.join(cells)} |" in lines
+
+
+def test_the_groups_requantise_the_inputs_of_every_adder_layer():
+    module = build_model("resnet20_adder")
+    network = addersim.from_torch(module, torch.zeros(1, 3, 32, 32))
+    inputs = sum(math.prod(network.in_shapes(node)[0]) for node in network.nodes if node.kind == "adder_conv2d")
+    with (ROOT / "reports" / "quantisation" / "groups.csv").open(encoding="utf-8") as file:
+        rows = {(row["bits"], int(row["groups"])): row for row in csv.DictReader(file)}
+    for (_, groups), row in rows.items():
+        assert groups == 1 or int(row["requantised words"]) == groups * inputs == groups * 208_896
+    for machine in ("adder_16x16", "adder_32x32"):  # "a fifth bit costs less than four groups on both arrays"
+        assert all(
+            float(rows["5", 1][f"{machine}, {u}"]) < float(rows["4", 4][f"{machine}, {u}"]) for u in ("uJ", "cycles")
+        )
+    assert float(rows["5", 1]["accuracy, %"]) > float(rows["4", 4]["accuracy, %"])
 
 
 ACCUMULATORS = ROOT / "reports" / "accumulators"

@@ -7,6 +7,7 @@ from small_networks import small_network
 
 from addersim.charges import Charge, Cost
 from addersim.costs import COSTS
+from addersim.costs.rows import Word
 from addersim.dataflows import DATAFLOWS
 from addersim.dataflows.row_stationary import EYERISS_WORDS, row_stationary
 from addersim.evaluate import evaluate
@@ -52,6 +53,30 @@ def test_every_word_is_charged_a_whole_access_of_the_scratchpad() -> None:
     )
     assert len(found) == 6
     assert not pads(evaluate(qnet, EYERISS, "weight_stationary"), "conv2")
+
+
+@pytest.mark.parametrize("dataflow", list(DATAFLOWS))
+def test_hops_are_charged_at_the_width_of_their_operand_where_a_table_prices_them(dataflow: str) -> None:
+    qnet = small_network().on(ADDERS)
+    priced = TABLE.model_copy(update={"hop_row": Word(word_bits=16, energy_pj=2.0)})
+    plain, cost = (evaluate(qnet, ADDERS, dataflow, table) for table in (TABLE, priced))
+    path = qnet.node("conv2").datapath
+    assert path is not None
+    run = DATAFLOWS[dataflow](LoopNest(K=8, C=4, P=4, Q=4, R=3, S=3, stride=(2, 2)), 16, 16)
+    widths = {"inputs": path.x.bits, "weights": path.w.bits, "partial sums": path.accumulator.format.bits}
+    hops = dict(zip(widths, (run.input_hops, run.weight_hops, run.sum_hops), strict=True))
+    want = {f"to the next element: {name} {widths[name]} b": count for name, count in hops.items() if count}
+    found = {c.action: c for c in cost.charges if c.layer == "conv2" and "next element" in c.action}
+    assert {action: charge.times for action, charge in found.items()} == want
+    for action, charge in found.items():
+        assert charge.energy_pj == charge.times * 2.0 * int(action.split()[-2]) / 16
+        assert charge.unit == "buffers" and "from element to element 2 pJ per 16 b" in charge.source
+        assert action in cost.explain("conv2")
+    hopping = [c for c in cost.charges if "next element" in c.action]
+    assert cost.energy_pj - plain.energy_pj == pytest.approx(sum(c.energy_pj for c in hopping))
+    assert [c for c in cost.charges if c not in hopping] == list(plain.charges)
+    assert "hops are not priced by horowitz2014_45nm" in plain.explain()
+    assert "hops are charged per word" in cost.explain()
 
 
 def test_elements_without_scratchpads_are_charged_those_of_the_chip() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from addersim.loops import LoopNest, Window
-from addersim.tiling import INDICES, ORDERS, Tiles, candidates, crossing, met, one_group, parts, room, sizes
+from addersim.tiling import (
+    AXES,
+    INDICES,
+    ORDERS,
+    Tiles,
+    candidates,
+    crossing,
+    crossings,
+    met,
+    one_group,
+    parts,
+    room,
+    sizes,
+)
 
 
 def layer(
@@ -53,7 +67,7 @@ def cut(total: int, tile: int) -> list[range]:
 
 
 def steps(nest: LoopNest, tiles: Tiles) -> Iterator[dict[str, range]]:
-    """Yield the ranges of K, C, P and Q in every step of the loops around the tiles."""
+    """Yield the ranges of K, C, P and Q, and N if it is in the order, in every step of the loops around the tiles."""
     axes = [cut(getattr(nest, axis), getattr(tiles, axis)) for axis in tiles.order]
     for ranges in itertools.product(*axes):
         yield dict(zip(tiles.order, ranges, strict=True))
@@ -62,9 +76,10 @@ def steps(nest: LoopNest, tiles: Tiles) -> Iterator[dict[str, range]]:
 def words_of(nest: LoopNest, role: str, at: dict[str, range]) -> int:
     if role == "weights":
         return len(at["K"]) * len(at["C"]) * nest.R * nest.S
+    images = len(at.get("N", [0]))
     if role == "inputs":
-        return len(at["C"]) * len(pixels(nest, at["P"], at["Q"]))
-    return len(at["K"]) * len(at["P"]) * len(at["Q"])
+        return images * len(at["C"]) * len(pixels(nest, at["P"], at["Q"]))
+    return images * len(at["K"]) * len(at["P"]) * len(at["Q"])
 
 
 def walked(nest: LoopNest, tiles: Tiles) -> tuple[int, int, int, int]:
@@ -72,7 +87,7 @@ def walked(nest: LoopNest, tiles: Tiles) -> tuple[int, int, int, int]:
     moved, held, begun = Counter(), {}, set()
     for at in steps(nest, tiles):
         for role, indices in INDICES.items():
-            index = tuple(at[axis] for axis in indices)
+            index = tuple(at.get(axis) for axis in indices)
             if held.get(role) == index:
                 continue
             held[role] = index
@@ -153,6 +168,44 @@ def test_parts_are_the_tiles(nest: LoopNest) -> None:
             found[part.K, part.C, part.P, part.Q, int(met_inside)] += times
             assert len(pixels(part, range(part.P), range(part.Q))) == met_inside
         assert found == want
+
+
+def in_batches(nest: LoopNest, count: int) -> list[Tiles]:
+    """Return some tiles of three images of a layer, in some order each."""
+    orders = list(map("".join, itertools.permutations("NKCPQ")))
+    rng = np.random.default_rng(5)
+    return [
+        Tiles(*tile, orders[rng.integers(len(orders))], N=images) for tile in some(nest, count) for images in (1, 2, 3)
+    ]
+
+
+@layers
+def test_batches_equal_the_walk(nest: LoopNest) -> None:
+    nest = replace(one_group(nest), N=3)
+    for tiles in in_batches(nest, 40):
+        words = crossing(nest, tiles)
+        found = words.inputs, words.weights, words.outputs + words.sums, words.sums
+        assert found == walked(nest, tiles), tiles
+        largest = {role: max(words_of(nest, role, at) for at in steps(nest, tiles)) for role in INDICES}
+        assert room(nest, tiles) == largest, tiles
+        want = Counter(tuple(len(at[axis]) for axis in AXES) for at in steps(nest, tiles))
+        cut_up = Counter()
+        for part, times in parts(nest, tiles).items():
+            cut_up[tuple(getattr(part, axis) for axis in AXES)] += times
+        assert cut_up == want, tiles
+
+
+@layers
+def test_no_tile_of_a_batch_left_out_is_better(nest: LoopNest) -> None:
+    nest = replace(one_group(nest), N=3)
+    space = candidates(nest)
+    words = crossings(nest, nest)
+    columns = [words.inputs, words.weights, words.sums, *room(nest, space).values()]
+    shape = np.broadcast_shapes(*(np.shape(one) for one in columns))
+    front = np.stack([np.broadcast_to(one, shape).ravel() for one in columns])
+    for tiles in in_batches(nest, 100):
+        want = np.array([*_moved(nest, tiles), *room(nest, tiles).values()])
+        assert (front <= want[:, None]).all(axis=0).any(), tiles
 
 
 @given(st.integers(1, 2000))

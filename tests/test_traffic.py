@@ -187,6 +187,24 @@ def test_without_buffers_the_array_reads_dram() -> None:
     assert (bounds["conv2"], bounds["flat"]) == ("dram", "")
 
 
+def test_a_batch_of_images_together() -> None:
+    """Taps and outputs are those of all images; with room for all of them, weights cross once."""
+    on = shared(1 << 20)
+    one, four = (evaluate(QNET, on, tiling="energy", batch=batch) for batch in (1, 4))
+    assert (one.images, four.images) == (1, 4) and "4 images together" in four.explain("conv1")
+    assert four.energy_by_unit["arithmetic"] == 4 * one.energy_by_unit["arithmetic"]
+    assert dram_bits(four, "weights") == dram_bits(one, "weights")
+    for action in ("read inputs", "write outputs"):
+        assert dram_bits(four, action) == 4 * dram_bits(one, action)
+    pool = [[run.vector_cycles for run in cost.layers if run.layer == "pool"] for cost in (one, four)]
+    assert pool[1] == [-(-4 * 8 * 4 * 4 // on.vector.lanes)] and pool[0] == [-(-8 * 4 * 4 // on.vector.lanes)]
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(InputError, match="batch = 0, expected 1 or more"):
+        evaluate(QNET, shared(1 << 20), batch=0)
+
+
 def renamed(kind: str, **attrs: object) -> tuple[int, int]:
     """Return the words of an edge and those fetched for it where it does not stay, read through ``kind``."""
     C = 4 if kind == "concat" else 2

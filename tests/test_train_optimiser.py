@@ -7,12 +7,12 @@ import torch
 from quarters import recipe
 
 from addersim.nn import AdderConv2d, AdderLinear, build_model
-from addersim.train.optimiser import learning_rate, set_learning_rate, set_weight_gradient, sgd
+from addersim.train.optimiser import learning_rate, optimiser_of, set_learning_rate, set_weight_gradient
 
 
 def steps(chosen, model):
     """Do two epochs of one step each on gradients drawn at random; return these gradients by name."""
-    generator, optimiser, drawn = torch.Generator().manual_seed(0), sgd(chosen, model, []), []
+    generator, optimiser, drawn = torch.Generator().manual_seed(0), optimiser_of(chosen, model, []), []
     for epoch in range(2):
         set_learning_rate(optimiser, learning_rate(chosen, epoch))
         drawn.append({name: torch.randn(p.shape, generator=generator) for name, p in model.named_parameters()})

@@ -44,9 +44,26 @@ def arithmetic_price(table: Rows, primitive: Primitive, gates: Rows | None) -> P
         raise InputError(f"{table.name}: {primitive.name} of {primitive.bits} bits; expected 1 or more")
     if primitive.floating:
         return _float_price(table, primitive)
+    if table.has("multiply_accumulate"):
+        return _accumulated(table, primitive)
     name, times, remark = CHARGED_AS[primitive.name]
     price = _times(_one(table, name, primitive, gates), times)
     return replace(price, source=f"{price.source}; {remark}") if remark else price
+
+
+def _accumulated(table: Rows, primitive: Primitive) -> Price:
+    """Return the price where a table has multiply-accumulates only: all of it is the product's, additions are free."""
+    rows = table.integer_rows("multiply_accumulate")
+    bits, short = primitive.bits, table.source.short
+    if primitive.name in ("subtract", "absolute") or (primitive.name == "multiply" and bits != primitive.other_bits):
+        raise InputError(f"{table.name}: no price for {primitive}; it prices multiply-accumulates only")
+    if primitive.name != "multiply":
+        return Price(0.0, None, f"{short}: part of a multiply-accumulate in taps, elsewhere not priced by this table")
+    for row in rows:
+        if row.bits == bits:
+            return Price(row.energy_pj, row.area_um2, f"{short}: multiply-accumulate {bits} b {row.energy_pj:g} pJ")
+    close = min(rows, key=lambda row: abs(row.bits - bits))
+    raise InputError(f"{table.name}: no price for {primitive}; the nearest multiply-accumulate has {close.bits} b")
 
 
 def _one(table: Rows, name: RowName, primitive: Primitive, gates: Rows | None) -> Price:

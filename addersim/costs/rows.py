@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from addersim.costs.laws import LawName
 from addersim.toml import Record
 
-RowName = Literal["add", "multiply", "compare", "shift", "bitwise", "register"]
+RowName = Literal["add", "multiply", "compare", "shift", "bitwise", "register", "multiply_accumulate"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ class Price:
 
 
 class Source(Record):
-    """Where a table was published; ``short`` is what prices are footnoted with."""
+    """Where a table was published; ``short`` is what prices are footnoted with.
+
+    ``ratios_to`` says what one pJ of the rows stands for where a publication prints ratios only.
+    """
 
     cite: str
     short: str
@@ -51,10 +54,14 @@ class Source(Record):
     doi: str = ""
     url: str = ""
     note: str = ""
+    ratios_to: str = ""
 
 
 class Row(Record):
-    """One row as printed: an operation of ``bits`` bits; ``bitwise`` is one gate (AND, OR, XOR) per bit."""
+    """One row as printed: an operation of ``bits`` bits; ``bitwise`` is one gate (AND, OR, XOR) per bit.
+
+    ``multiply_accumulate`` is a product and the addition behind it in one figure.
+    """
 
     name: RowName
     bits: PositiveInt
@@ -94,6 +101,13 @@ class Dram(Record):
     energy_high_pj: PositiveFloat | None = None
 
 
+class Word(Record):
+    """One access to a scratchpad, or one way from an element to its neighbour, of a word of ``word_bits`` bits."""
+
+    word_bits: PositiveInt
+    energy_pj: PositiveFloat
+
+
 class Rows(Record):
     """Everything one publication prints.
 
@@ -110,7 +124,12 @@ class Rows(Record):
     delay
         ``fixed``: a row's delay at every width; ``linear``: proportional to the width.
     sram, dram
-        Memory rows; ``memory_from`` names another table for those that this publication does not have.
+        Memory rows; ``memory_from`` names another table for those that this publication does not have. A single row
+        of SRAM counts for every size.
+    scratchpad
+        An access of a memory inside an element, whatever its size; without it, that of an SRAM of its size.
+    hop
+        A word's way from an element to its neighbour; without it that is not priced.
     gates_from
         Table whose ratio of a bitwise operation to an addition stands in where this one has no ``bitwise`` row;
         nothing: a bitwise operation is then charged as an addition.
@@ -124,19 +143,23 @@ class Rows(Record):
     delay: Literal["fixed", "linear"] = "fixed"
     sram: tuple[Sram, ...] = ()
     dram_row: Dram | None = Field(default=None, alias="dram")
+    scratchpad_row: Word | None = Field(default=None, alias="scratchpad")
+    hop_row: Word | None = Field(default=None, alias="hop")
     memory_from: str = ""
     gates_from: str = "aladdin_40nm"
 
     @model_validator(mode="after")
     def _is_complete(self) -> Rows:
         for row in self.primitive:
-            if not row.floating and row.name not in {*self.laws, "register"}:
+            if not row.floating and row.name not in {*self.laws, "register", "multiply_accumulate"}:
                 raise ValueError(f"laws needs {row.name!r}: how to go between its rows")
         for name, law in self.laws.items():
             if law == "power" and len(self.integer_rows(name)) == 1:
                 raise ValueError(f"laws.{name} = 'power' needs two rows of {name!r}, there is one")
-        if not self.memory_from and not (len(self.sram) > 1 and self.dram_row):
-            raise ValueError("needs two sram rows and a dram row, or memory_from = another table")
+        if not self.memory_from and not (self.sram and self.dram_row):
+            raise ValueError("needs sram rows and a dram row, or memory_from = another table")
+        if self.memory_from and self.source.ratios_to:
+            raise ValueError("memory_from: ratios do not go with another table's pJ")
         return self
 
     def integer_rows(self, name: RowName) -> list[Row]:

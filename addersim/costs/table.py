@@ -11,7 +11,7 @@ from pydantic import Field
 
 from addersim.costs import scaling
 from addersim.costs.arithmetic import arithmetic_price
-from addersim.costs.memory import dram_price, sram_price
+from addersim.costs.memory import dram_price, sram_price, word_price
 from addersim.costs.rows import Price, Rows
 from addersim.errors import InputError
 from addersim.primitives import Primitive
@@ -69,6 +69,17 @@ class CostTable(Rows):
         owner = self.memory_owner
         return self._scaled(sram_price(self, owner, size_bytes, word_bits, write), owner)
 
+    def scratchpad(self, size_bytes: int, word_bits: int) -> Price:
+        """Return the price of one access of a word in a scratchpad: its own row, else :meth:`memory`."""
+        if self.scratchpad_row is None:
+            return self.memory(size_bytes, word_bits)
+        return self._scaled(word_price(self, "scratchpad", self.scratchpad_row, word_bits))
+
+    def hop(self, bits: int) -> Price | None:
+        """Return the price of a word's way from an element to its neighbour, ``None`` if the table prints none."""
+        row = self.hop_row
+        return None if row is None else self._scaled(word_price(self, "from element to element", row, bits))
+
     def dram(self, bits: int) -> Price:
         """Return the price of moving ``bits`` bits to or from DRAM, which no law scales to another node."""
         owner: CostTable = self
@@ -84,11 +95,19 @@ class CostTable(Rows):
     def with_memory(self, name: str) -> CostTable:
         """Return the same prices of arithmetic with the SRAM of another table.
 
+        Raises
+        ------
+        InputError
+            If one of them prints ratios only.
+
         Examples
         --------
         >>> COSTS["aladdin_40nm"].with_memory("cacti_45nm").memory(8192, 64).energy_pj
         6.14
         """
+        for table in (self, COSTS[name]):
+            if table.source.ratios_to:
+                raise InputError(f"{table.name}: prints ratios to {table.source.ratios_to}, which do not go with pJ")
         return self.model_copy(update={"sram": (), "memory_from": COSTS[name].name})
 
     def at(self, node_nm: float, vdd_v: float, own_vdd_v: float | None = None) -> CostTable:

@@ -32,9 +32,9 @@ def input_stationary(loops: LoopNest, rows: int, cols: int) -> Schedule:
         weight_reads=loops.weights * col_folds,
         output_writes=loops.outputs * row_folds,
         output_reads=loops.outputs * (row_folds - 1),
-        hops=groups * pixels * steps_from_the_start(depth, rows)
-        + loops.weights * col_folds * (cols - 1)
-        + loops.outputs * row_folds * (rows - 1),
+        input_hops=groups * pixels * steps_from_the_start(depth, rows),
+        weight_hops=loops.weights * col_folds * (cols - 1),
+        sum_hops=loops.outputs * row_folds * (rows - 1),
     )
 
 

@@ -33,9 +33,9 @@ def output_stationary(loops: LoopNest, rows: int, cols: int) -> Schedule:
         weight_reads=loops.weights * row_folds,
         output_writes=loops.outputs,
         output_reads=0,
-        hops=groups * pixels * depth * col_folds * (cols - 1)
-        + loops.weights * row_folds * (rows - 1)
-        + loops.K * steps_to_the_end(pixels, rows),
+        input_hops=groups * pixels * depth * col_folds * (cols - 1),
+        weight_hops=loops.weights * row_folds * (rows - 1),
+        sum_hops=loops.K * steps_to_the_end(pixels, rows),
     )
 
 

@@ -14,6 +14,9 @@ row j. How layers of other shapes than the array come on it, in closed form:
 - Loops, outermost first: group, pass of p * t filters, pass of q * r channels, fold, [filter rows are loaded],
   image, round of strips. Sums go to the buffer and come back for the next pass or fold.
 
+Inputs and filter rows go from the buffer to every element that needs them, sums from element to element: each such
+way is a hop, of which the paper's analysis counts as many (accesses of the array).
+
 An element does one tap per cycle. Loading and the skew between elements overlap with the pass before and are
 not counted. The buffer reads an input word once for all elements and sets that need it in a pass, but again for
 each strip. Filters and windows that exceed the scratchpads are counted as if one fitted.
@@ -100,10 +103,11 @@ def row_stationary(
         "weight_reads": loops.weights,
         "output_writes": loops.outputs * passes * on.row_folds,
         "output_reads": loops.outputs * (passes * on.row_folds - 1),
-        "hops": loops.outputs * passes * (loops.R * folds(C, on.set_channels) - on.row_folds),
+        "sum_hops": loops.outputs * passes * (loops.R * folds(C, on.set_channels) - on.row_folds),
         "input_pad_writes": groups * loops.N * loops.P * loops.R * C * row_words * loads,
         "weight_pad_writes": loops.weights * np.minimum(loops.P, on.places * cols),
     }
+    words |= {"input_hops": words["input_pad_writes"], "weight_hops": words["weight_pad_writes"]}
     reads = dict.fromkeys(("input_pad_reads", "weight_pad_reads", "sum_pad_reads", "sum_pad_writes"), loops.taps)
     fields = {"cycles": cycles, "utilisation": loops.taps / (cycles * rows * cols), **words, **reads}
     return Schedule(

@@ -24,8 +24,9 @@ class Schedule:
         Operand words read. A padded pixel counts as a read although an address generator may make it up.
     output_writes, output_reads
         Accumulator words: partial sums that leave the array are written, and read when they go on.
-    hops
-        Words handed from an element to its neighbour; they pass idle elements of the array as well.
+    input_hops, weight_hops, sum_hops
+        Words handed from an element to its neighbour; they pass idle elements of the array as well. Where words go
+        from the buffer to elements all over the array, one for each of these.
     input_pad_reads, input_pad_writes, weight_pad_reads, weight_pad_writes, sum_pad_reads, sum_pad_writes
         Words read from and written to the scratchpads inside all elements; 0 in dataflows whose elements
         have the registers of their datapath only.
@@ -37,7 +38,9 @@ class Schedule:
     weight_reads: int
     output_writes: int
     output_reads: int
-    hops: int = 0
+    input_hops: int = 0
+    weight_hops: int = 0
+    sum_hops: int = 0
     input_pad_reads: int = 0
     input_pad_writes: int = 0
     weight_pad_reads: int = 0

@@ -33,9 +33,9 @@ def weight_stationary(loops: LoopNest, rows: int, cols: int) -> Schedule:
         weight_reads=loops.weights,
         output_writes=loops.outputs * row_folds,
         output_reads=loops.outputs * (row_folds - 1),
-        hops=loops.K * steps_from_the_start(depth, rows)
-        + groups * pixels * depth * col_folds * (cols - 1)
-        + loops.outputs * row_folds * (rows - 1),
+        input_hops=groups * pixels * depth * col_folds * (cols - 1),
+        weight_hops=loops.K * steps_from_the_start(depth, rows),
+        sum_hops=loops.outputs * row_folds * (rows - 1),
     )
 
 

@@ -19,11 +19,19 @@ def normalise(images: Tensor, card: DatasetCard) -> Tensor:
 
 
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Return the images mirrored and shifted at random; what a shift uncovers is black (0)."""
+    """Return the images mirrored, shifted and mixed at random; what a shift uncovers is black (0)."""
     if how.flip:
         mirrored = torch.rand(len(images), generator=generator) < 0.5
         images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    return _shift(images, how.shift_pixels, generator) if how.shift_pixels else images
+    images = _shift(images, how.shift_pixels, generator) if how.shift_pixels else images
+    return _mix(images, generator) if how.mix else images
+
+
+def _mix(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Return each image mixed with another, share * image + (1 - share) * other, the share uniform in [0, 1)."""
+    share = torch.rand(len(images), 1, 1, 1, generator=generator)
+    others = images[torch.randperm(len(images), generator=generator)]
+    return torch.lerp(others.float(), images.float(), share).round_().to(images.dtype)
 
 
 def _shift(images: Tensor, most: int, generator: torch.Generator) -> Tensor:

@@ -5,6 +5,12 @@ average of the cross entropy with the labels and, at a temperature T, of that wi
 latter is multiplied by T^2, since its gradients scale as 1/T^2. It is written as a Kullback-Leibler divergence, which
 differs by the entropy of the targets: the same gradients. The teacher is trained already, and does not change.
 
+``blocks`` adds the squared error of every residual block's output, over the variance of the teacher's, for a network
+on integers and a teacher of the same architecture: errors of rounding are met where they arise, and each block's
+gradient passes two layers instead of all. That answers are compared on mixtures of images (``augmentation.mix``), and
+on the same ones, is the advice of Beyer et al., "Knowledge distillation: A good teacher is patient and consistent",
+arXiv 2106.05237 (read in a summary by an author).
+
 ``pkkd`` follows Xu et al., "Kernel Based Progressive Distillation for Adder Neural Networks", NeurIPS 2020, arXiv
 2009.13044. Read there (abstract): a convolutional network of the same architecture is initialised and trained along
 as the teacher; features and weights of both networks are mapped to a new space of higher dimension by kernels; the
@@ -36,6 +42,7 @@ from addersim.nn.checkpoint import load_checkpoint
 from addersim.nn.layers import AdderConv2d, AdderLinear
 from addersim.nn.models import build_model
 from addersim.train.datasets import DatasetCard
+from addersim.train.qat import IntegerModule
 from addersim.train.recipe import Recipe, Teacher
 
 Features = dict[str, Tensor]
@@ -51,6 +58,23 @@ class LogitsDistiller(nn.Module):
     def forward(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return ``(1 - weight) CE(labels) + weight T^2 KL(teacher, student)``, the mean over the batch."""
         return soft_loss(logits, self.teacher(images), labels, self.how)
+
+
+class BlockDistiller(LogitsDistiller):
+    """Logits and the outputs of residual blocks; to be called right after the student's pass, whose outputs it reads."""
+
+    def __init__(self, how: Teacher, teacher: nn.Module, student: IntegerModule) -> None:
+        super().__init__(how, teacher)
+        self.theirs: Features = {}
+        self.ours = student.outputs
+        for name in student.blocks:
+            teacher.get_submodule(name).register_forward_hook(_keep_output(self.theirs, name))
+
+    def forward(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss on logits, and ``feature_weight`` times the sum of the blocks' relative errors."""
+        loss: Tensor = super().forward(images, logits, labels)
+        errors = [F.mse_loss(self.ours[name], y) / y.var().clamp_min(1e-12) for name, y in self.theirs.items()]
+        return loss + self.how.feature_weight * torch.stack(errors).sum()
 
 
 class KernelDistiller(nn.Module):
@@ -131,8 +155,20 @@ def build_distiller(recipe: Recipe, card: DatasetCard, student: nn.Module) -> Lo
         raise InputError(f"teacher {how.weights or name} has {classes} classes, {card.name} has {card.classes}")
     if how.method == "logits":
         return LogitsDistiller(how, teacher)
+    if isinstance(student, IntegerModule):
+        _check_blocks(student, teacher, name)
+        return BlockDistiller(how, teacher, student)
     _check_pairs(student, teacher, card, f"teacher {name}")
     return KernelDistiller(how, teacher, student)
+
+
+def _check_blocks(student: IntegerModule, teacher: nn.Module, name: str) -> None:
+    """Refuse a student without residual blocks and a teacher without modules of their names."""
+    if not student.blocks:
+        raise InputError("teacher: method 'blocks' compares residual blocks, and the model has none")
+    modules = dict(teacher.named_modules())
+    if missing := [block for block in student.blocks if block not in modules]:
+        raise InputError(f"teacher {name}: has no block {missing[0]}; expected the student's architecture")
 
 
 def _twin(model_name: str) -> str:
@@ -145,8 +181,10 @@ def _twin(model_name: str) -> str:
 def _teacher(how: Teacher, name: str, card: DatasetCard, seed: int) -> nn.Module:
     """Return the teacher with the weights of a file or of the package, or, for ``pkkd``, with new ones."""
     if how.weights is None:
-        if how.method == "logits":
-            raise InputError("teacher: expected weights, a file or the name of shipped ones, for method 'logits'")
+        if how.method != "pkkd":
+            raise InputError(
+                f"teacher: expected weights, a file or the name of shipped ones, for method {how.method!r}"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return build_model(name, card.classes)
@@ -199,6 +237,13 @@ def _keep(features: Features, name: str, distance: Callable[[Any, Tensor, Tensor
 def _adder_distance(layer: AdderConv2d | AdderLinear, _x: Tensor, y: Tensor) -> Tensor:
     """Return ``||x - w||_1`` from the layer's output, with the gradients of AdderNet."""
     return -y if layer.bias is None else _per_channel(layer.bias, y) - y
+
+
+def _keep_output(features: Features, name: str) -> Callable[..., None]:
+    def keep(_block: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        features[name] = output.detach()
+
+    return keep
 
 
 @torch.no_grad()

@@ -18,21 +18,22 @@ from torch.autograd import Function
 
 from addersim.fixed import Ints
 from addersim.network import EdgeFormat, Node
-from addersim.nn.operations import TEMPORARY_BYTES, as_images, conv2d_full_grad, conv2d_input_grad
+from addersim.nn.operations import TEMPORARY_BYTES, as_images, conv2d_full_grad, conv2d_input_grad, conv2d_sign_grad
 from addersim.ops import OPS
 
 Numbers = NDArray[np.floating[Any]]
 
 
 class Layer(NamedTuple):
-    """A layer's integers, its input's format, the format that its output stage leads to, and whether the layer's batch
-    norm took its mean and variance from this batch.
+    """A layer's integers, its input's format, the format that its output stage leads to, whether the layer's batch
+    norm took its mean and variance from this batch, and whether an adder layer's gradients are signs.
     """
 
     node: Node
     x: EdgeFormat
     out: EdgeFormat
     normed: bool = False
+    signs: bool = False
 
     @property
     def gain_k(self) -> Tensor:
@@ -148,14 +149,18 @@ def _centred(gr: Tensor, r: Tensor, axes: list[int]) -> Tensor:
 def _adder(
     layer: Layer, gr: Tensor, x: Tensor, weight: Tensor, wants_x: bool
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    """Return the gradients of AdderNet at the values that the integers stand for; zero for weights in the clamp."""
+    """Return the gradients of AdderNet at the values that the integers stand for; zero for weights in the clamp.
+
+    Differences of codes are integers, so -1, 0 or 1 once they are clipped: in codes, the inputs' gradient is the sign.
+    """
     how, w = _window(layer.node), layer.weight_kcrs
     gy = gr * (layer.gain_k / layer.x.step)[:, None, None]
-    gx = conv2d_input_grad(gy, x, w, *how, TEMPORARY_BYTES) if wants_x else None
+    codes = [(values / layer.x.step).round_() for values in (x, w)] if layer.signs else [x, w]
+    gx = conv2d_input_grad(gy, *codes, *how, TEMPORARY_BYTES) if wants_x else None
     path = layer.node.datapath
     assert path is not None
     low, high = ((code << path.weight_shift) - layer.x.zero_point for code in (path.w.min, path.w.max))
-    gw = conv2d_full_grad(gy, x, w, *how)
+    gw = conv2d_sign_grad(gy, *codes, *how, TEMPORARY_BYTES) if layer.signs else conv2d_full_grad(gy, x, w, *how)
     gw = gw * ((weight >= low * layer.x.step) & (weight <= high * layer.x.step))
     scale = layer.x.step * math.sqrt(w.numel() * max(high, 1))
     return gx, gw, (gw * (w - weight)).sum() / scale

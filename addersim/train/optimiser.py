@@ -1,4 +1,4 @@
-"""The paper's optimiser: SGD with momentum and weight decay, a cosine learning rate, the adder layers' own rate."""
+"""The paper's optimiser: SGD with momentum and weight decay, a cosine learning rate, the adder layers' rate; Adam."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from addersim.train.recipe import Recipe
 def learning_rate(recipe: Recipe, epoch: float) -> float:
     """Return ``0.5 * learning_rate * (1 + cos(pi * epoch / epochs))``, as in huawei-noah/AdderNet main.py.
 
-    ``epoch`` counts from 0; with ``schedule = "batch"`` it is the part of the epoch that is done, too.
+    ``epoch`` counts from 0; with ``schedule = "batch"`` it is the part of the epoch that is done, too. During
+    ``warmup_epochs`` it is a growing part of that.
     """
-    return 0.5 * recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs))
+    warm = min(1.0, epoch / recipe.warmup_epochs) if recipe.warmup_epochs else 1.0
+    return 0.5 * recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs)) * warm
 
 
-def sgd(recipe: Recipe, model: nn.Module, others: Sequence[nn.Parameter]) -> torch.optim.SGD:
-    """Return SGD over a model and what is trained along with it, the weights of adder layers in the second group.
+def optimiser_of(recipe: Recipe, model: nn.Module, others: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return SGD or Adam over a model and what is trained along with it, the adder layers' weights in the second group.
 
     Every group has a ``factor``, by which :func:`set_learning_rate` multiplies its learning rate: 1, but for adder
     layers under ``adder_rate = "global"``. Under ``"adaptive"`` every step first rescales their gradients, and with
@@ -33,6 +35,9 @@ def sgd(recipe: Recipe, model: nn.Module, others: Sequence[nn.Parameter]) -> tor
     rest, adders = parameter_groups(model, eta, factor=factor)
     own = {} if recipe.eta_others is None else {"eta": recipe.eta_others}
     groups = [{"params": [*rest["params"], *others], "factor": 1.0, **own}, *([adders] if adders["params"] else [])]
+    if recipe.optimiser == "adam":
+        betas = recipe.momentum, 0.99
+        return torch.optim.Adam(groups, recipe.learning_rate, betas, weight_decay=recipe.weight_decay)
     optimiser = torch.optim.SGD(groups, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
     if any("eta" in group for group in groups):
         adaptive_rate(optimiser)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from addersim.errors import InputError
+from addersim.grouping import group_of, whole_of
 from addersim.network import Node
 
 NAMES = {
@@ -20,7 +23,19 @@ NAMES = {
 }
 
 
-def tensors_of(module: nn.Module, node: Node) -> dict[str, Tensor]:
+class Owned(NamedTuple):
+    """A tensor of a module, and which of its channels a node has: all, or a group."""
+
+    tensor: Tensor
+    channels: slice
+
+    @property
+    def own(self) -> Tensor:
+        """The node's channels; they share the tensor's memory and pass their gradient on to it."""
+        return self.tensor if self.channels == slice(None) else self.tensor[self.channels]
+
+
+def tensors_of(module: nn.Module, node: Node) -> dict[str, Owned]:
     """Return the tensors of the module from which a float node has its parameters; constants where it has none.
 
     Raises
@@ -28,15 +43,18 @@ def tensors_of(module: nn.Module, node: Node) -> dict[str, Tensor]:
     InputError
         If the node has weights and the module of its name has others.
     """
-    made_by = owner(module, node.name)
-    found: dict[str, Tensor] = {}
+    made_by = owner(module, whole_of(node))
+    group, groups = group_of(node)
+    found: dict[str, Owned] = {}
     for key, wanted in node.params.items():
+        channels = slice(None) if groups == 1 else slice(group * len(wanted), (group + 1) * len(wanted))
         tensor = getattr(made_by, NAMES[key], None)
-        if not isinstance(tensor, Tensor) or array(key, tensor).shape != wanted.shape:
-            tensor = None if key in ("w_krsc", "bias_k") else torch.from_numpy(np.array(wanted))
-        if tensor is None or not np.array_equal(array(key, tensor), wanted):
+        owned = Owned(tensor, channels) if isinstance(tensor, Tensor) else None
+        if owned is None or array(key, owned.own).shape != wanted.shape:
+            owned = None if key in ("w_krsc", "bias_k") else Owned(torch.from_numpy(np.array(wanted)), slice(None))
+        if owned is None or not np.array_equal(array(key, owned.own), wanted):
             raise InputError(f"layer {node.name!r}: its {NAMES[key]} is not that of a module of that name")
-        found[key] = tensor
+        found[key] = owned
     return found
 
 

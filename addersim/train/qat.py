@@ -17,6 +17,7 @@ from addersim.choices import Choices
 from addersim.errors import InputError
 from addersim.fixed import Ints
 from addersim.fuse import Fused, fuse
+from addersim.grouping import cut_like, whole_of
 from addersim.importer import from_torch
 from addersim.network import EdgeFormat, Node
 from addersim.ops import OPS
@@ -27,6 +28,8 @@ from addersim.train.integer_gradients import Layer, Replace, Round, Stage, chann
 from addersim.train.integer_pass import Pass
 from addersim.train.parameters import NAMES, array, owner, tensors_of
 
+MOMENTUM = {"batch": 0.1, "running": 0.02}  # of the running statistics
+
 
 class IntegerModule(nn.Module):
     """A float module, executed on integers: :meth:`forward` runs the kernels that :func:`addersim.simulate` runs.
@@ -36,10 +39,11 @@ class IntegerModule(nn.Module):
     backward pass gives the float layers' gradients at the values that the integers stand for, straight through the
     roundings, and zero outside the clamps: :mod:`addersim.train.integer_gradients`.
 
-    Batch norms of adder layers take mean and variance from the batch in training, and move the running ones, as
-    anywhere: the distances' means follow every weight, and statistics that stay are wrong by more than sigma after a
-    few steps. Both are integers' statistics, and what they make is in the integers. In evaluation, and in batch norms
-    of multiplier layers always, the running ones count. ``executed`` is the network that the latest call ran.
+    Batch norms of adder layers take mean and variance from the batch in training (see ``statistics``), and move the
+    running ones, as anywhere: the distances' means follow every weight, and statistics that stay are wrong by more than
+    sigma after a few steps. Both are integers' statistics, and what they make is in the integers. In evaluation, and in
+    batch norms of multiplier layers always, the running ones count. ``executed`` is the network that the latest call
+    ran, ``outputs`` what the outputs of its residual blocks, ``blocks``, stood for, with their gradients.
 
     Parameters
     ----------
@@ -48,6 +52,15 @@ class IntegerModule(nn.Module):
         correction, if ``settings`` name one, and its running statistics to those of the integers.
     images
         Calibration images, N C H W, training images only. They decide all widths and steps.
+    gradient
+        ``"adder"``: the published layers' gradients, ``w - x`` clipped to -1 .. 1 for the inputs, ``x - w`` for the
+        weights. ``"sign"``: the derivative itself, the sign of the codes' difference for both. The former carries a
+        network through training from scratch; for one that is trained already it is no direction of descent in the
+        layers far from the loss, where it is a hundred times too long.
+    statistics
+        Which mean and variance batch norms of adder layers take in training: those of the batch, or the running ones,
+        which move by 2 % in every batch. The latter is batch renormalisation (Ioffe, NeurIPS 2017): what training and
+        evaluation compute is the same, while the gradient takes the statistics as the batch's.
     learned_steps
         Make the steps of rounded edges parameters: ``steps`` holds their logarithms. Powers of two, the input's and
         the output's stay.
@@ -74,19 +87,31 @@ class IntegerModule(nn.Module):
 
     module: nn.Module
 
-    def __init__(self, module: nn.Module, images: Any, *, learned_steps: bool = False, **settings: Any) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        images: Any,
+        *,
+        learned_steps: bool = False,
+        gradient: str = "adder",
+        statistics: str = "batch",
+        **settings: Any,
+    ) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.gradient, self.statistics = module, gradient, statistics
+        self.outputs: dict[str, Tensor] = {}
         network = from_torch(module, images[:1], name=type(module).__name__)
         qnet = quantize(network, images, **settings)
+        network = cut_like(network, qnet)
         self._plan = layout(qnet, Choices(**settings))
         self._parts = {part.root.name: part for part in fuse(network)}
         self._tensors = {node.name: tensors_of(module, node) for node in network.nodes if node.params}
         self._steps = {name: _step(self._plan.formats[name].step) for name in _learnable(self._plan) if learned_steps}
         self.steps = nn.ParameterDict({name.replace(".", "/"): step for name, step in self._steps.items()})
         self._absorb()
-        self._centre(np.asarray(images))
+        self.centre(np.asarray(images))
         self.executed = qnet
+        self.blocks = _blocks(module, qnet)
 
     def _absorb(self) -> None:
         """Let the module's batch norms make the output stages that calibration's correction found."""
@@ -95,9 +120,9 @@ class IntegerModule(nn.Module):
             if norm.kind != "batch_norm":
                 continue
             for key in ("gamma_k", "beta_k"):
-                tensor = self._tensors[norm.name].get(key)
-                if isinstance(tensor, nn.Parameter):
-                    tensor.data.copy_(torch.from_numpy(norm.params[key]))
+                owned = self._tensors[norm.name].get(key)
+                if owned is not None and isinstance(owned.tensor, nn.Parameter):
+                    owned.own.data.copy_(torch.from_numpy(norm.params[key]))
 
     def export(self) -> QuantizedNetwork:
         """Return the network of integers that the parameters of the moment make, and the running statistics."""
@@ -116,7 +141,7 @@ class IntegerModule(nn.Module):
         return replace(part, root=root, norm=norm)
 
     def _arrays(self, node: Node) -> dict[str, NDArray[Any]]:
-        arrays = {key: array(key, value) for key, value in self._tensors.get(node.name, {}).items()}
+        arrays = {key: array(key, owned.own) for key, owned in self._tensors.get(node.name, {}).items()}
         for key, values in arrays.items():
             if not np.isfinite(values).all():
                 raise InputError(f"layer {node.name!r}: its {NAMES[key]} is not finite; lower the learning rate")
@@ -139,6 +164,7 @@ class IntegerModule(nn.Module):
             now.execute(old.name)
             edges[old.name] = self._edge(now, old.name, t, normed, [edges[name] for name in old.inputs])
         self.executed = now.network()
+        self.outputs.update((block, edges[name].value) for block, name in self.blocks.items() if name in edges)
         return edges[last].value if last in edges else real(now.integers[last], now.form(last))
 
     def _follows(self, name: str) -> bool:
@@ -146,21 +172,25 @@ class IntegerModule(nn.Module):
         part = self._parts.get(name)
         if part is None or part.norm is None or OPS[part.root.kind].array != "adder":
             return False
-        return isinstance(owner(self.module, part.norm.name), _BatchNorm)  # a bias is imported as one, too
+        return isinstance(owner(self.module, whole_of(part.norm)), _BatchNorm)  # a bias is imported as one, too
 
-    def _follow(self, now: Pass, old: Node, t: Ints, momentum: float = 0.1) -> Ints:
-        """Give a layer the batch's mean and variance, move the running ones, and return t less the new bias."""
+    def _follow(self, now: Pass, old: Node, t: Ints) -> Ints:
+        """Move a layer's running mean and variance, give it those or the batch's, and return t less the new bias."""
         norm, bias_k = now.parts[old.name].norm, now.nodes[old.name].params["bias_k"]
         assert norm is not None
-        mean_k, var_k = now.statistics(old.name, t)
-        own = self._tensors[norm.name]
-        for key, values in (("mean_k", mean_k), ("var_k", var_k)):
-            own[key].lerp_(torch.from_numpy(values), momentum)
-        now.take(old, {"mean_k": mean_k, "var_k": var_k})
+        found = dict(zip(("mean_k", "var_k"), now.statistics(old.name, t), strict=True))
+        for key, values in found.items():
+            own = self._tensors[norm.name][key].own.lerp_(torch.from_numpy(values), MOMENTUM[self.statistics])
+            if self.statistics == "running":
+                found[key] = own.numpy().copy()
+        now.take(old, found)
         return np.asarray(t + (bias_k - now.nodes[old.name].params["bias_k"]))
 
-    def _centre(self, images: NDArray[Any]) -> None:
-        """Let the batch norms of adder layers hold the statistics on integers, gammas and betas making up for it."""
+    def centre(self, images: NDArray[Any]) -> None:
+        """Let the batch norms of adder layers hold the statistics on integers, gammas and betas making up for it.
+
+        What the network computes stays the same, and training begins there if ``images`` are such as it will see.
+        """
         now = Pass(*self._moment())
         now.begin(images)
         for old in now.plan.qnet.nodes[1:]:
@@ -169,7 +199,7 @@ class IntegerModule(nn.Module):
                 norm = now.parts[old.name].norm
                 assert norm is not None
                 for key, value in _moved_statistics(norm, *now.statistics(old.name, t)).items():
-                    self._tensors[norm.name][key].data.copy_(torch.from_numpy(value))
+                    self._tensors[norm.name][key].own.data.copy_(torch.from_numpy(value))
             now.execute(old.name)
 
     def _edge(self, now: Pass, name: str, t: Ints | None, normed: bool, sources: Sequence[Edge]) -> Edge:
@@ -180,7 +210,7 @@ class IntegerModule(nn.Module):
             form = now.form(name)  # pooling changes the step
             value: Tensor = Replace.apply(moved(node, *xs), real(y, form))  # type: ignore[no-untyped-call]
             return Edge(value, sources[0].step * (form.step / sources[0].form.step), form)
-        layer = Layer(node, sources[0].form, form, normed)
+        layer = Layer(node, sources[0].form, form, normed, self.gradient == "sign")
         r = xs[0] + xs[1] if node.kind == "add" else self._before_rounding(now, layer, t, sources[0])
         step = self._steps[name].exp() if name in self._steps else _constant(form.step)
         if is_partial(node):
@@ -198,7 +228,7 @@ class IntegerModule(nn.Module):
             zero = layer.out.zero_point if part.adds_zero else 0
             y = source.value * channels(gain_k, source.value) + channels(offset_k, source.value)
             return y / layer.out.step + zero
-        weight = self._tensors[layer.node.name]["w_krsc"]
+        weight = self._tensors[layer.node.name]["w_krsc"].own
         r: Tensor = Stage.apply(  # type: ignore[no-untyped-call]
             source.value, weight, gain_k, offset_k, source.step, layer.before_rounding(t), layer
         )
@@ -207,11 +237,11 @@ class IntegerModule(nn.Module):
     def _stage(self, part: Fused) -> tuple[Tensor, Tensor]:
         """Return gain and offset of a layer's output stage in real numbers, differentiable."""
         root, norm = part.root, part.norm or (part.root if part.root.kind == "batch_norm" else None)
-        bias = self._tensors[root.name].get("bias_k")
-        bias = _constant(0.0) if bias is None else bias
+        owned = self._tensors[root.name].get("bias_k")
+        bias = _constant(0.0) if owned is None else owned.own
         if norm is None:
             return torch.ones(len(root.params["w_krsc"])), bias.expand(len(root.params["w_krsc"]))
-        gamma, beta = (self._tensors[norm.name][key] for key in ("gamma_k", "beta_k"))
+        gamma, beta = (self._tensors[norm.name][key].own for key in ("gamma_k", "beta_k"))
         mean, var = (torch.from_numpy(norm.params[key]) for key in ("mean_k", "var_k"))
         gain = torch.where(var == 0, 0, gamma / torch.sqrt(var + norm.attrs["eps"]))
         if OPS[root.kind].array == "adder":  # its bias is in B_k, which is subtracted before the gain
@@ -228,6 +258,13 @@ class Edge(NamedTuple):
     value: Tensor
     step: Tensor
     form: EdgeFormat
+
+
+def _blocks(module: nn.Module, qnet: QuantizedNetwork) -> dict[str, str]:
+    """Return the names of submodules whose output is that of an addition, with those of the edges."""
+    names = dict(module.named_modules())
+    sums = [node.name for node in qnet.nodes if node.kind == "add"]
+    return {block: name for name in sums if (block := name.rpartition(".")[0]) and block in names}
 
 
 def _learnable(plan: Layout) -> list[str]:

@@ -17,10 +17,15 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Augmentation(Record):
-    """Random changes of the training images: mirrored left to right, moved by up to so many pixels."""
+    """Random changes of the training images: mirrored left to right, moved by up to so many pixels, mixed.
+
+    With ``mix`` every image is a mixture with another of its batch, at shares drawn evenly; labels mean nothing then,
+    so a teacher's answers have to be all that is learned.
+    """
 
     flip: bool = False
     shift_pixels: Annotated[int, Field(ge=0, le=16)] = 0
+    mix: bool = False
 
 
 class Teacher(Record):
@@ -28,13 +33,13 @@ class Teacher(Record):
 
     ``model`` is by default the convolution twin of the recipe's, ``weights`` a file (from where the command runs) or
     the name of shipped weights; ``pkkd`` trains the teacher along and starts it anew where there are none. Weight
-    and temperature are of the teacher's answers, ``feature_weight`` is of the layers' kernels. Their defaults are
-    ours, of no paper.
+    and temperature are of the teacher's answers, ``feature_weight`` is of the layers' kernels, or, with ``blocks``, of
+    the outputs of the residual blocks of a network on integers and its teacher. Their defaults are ours, of no paper.
     """
 
     model: str | None = None
     weights: str | None = None
-    method: Literal["logits", "pkkd"] = "logits"
+    method: Literal["logits", "pkkd", "blocks"] = "logits"
     temperature: Positive = 4.0
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     feature_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
@@ -43,12 +48,16 @@ class Teacher(Record):
 class FineTuning(Quantization):
     """Quantisation-aware training: the arguments of :func:`addersim.quantize`, and how the network starts.
 
-    ``calibration_images`` training images, drawn by the recipe's seed, decide the steps. ``learned_steps`` makes the
-    steps parameters: see :class:`addersim.train.qat.IntegerModule`.
+    ``calibration_images`` training images, drawn by the recipe's seed, decide the steps. ``learned_steps``,
+    ``gradient`` and ``statistics`` are those of :class:`addersim.train.qat.IntegerModule`; running statistics begin
+    with those of ``statistics_images`` images, changed as in training.
     """
 
     calibration_images: Annotated[int, Field(ge=1)] = 200
     learned_steps: bool = False
+    gradient: Literal["adder", "sign"] = "adder"
+    statistics: Literal["batch", "running"] = "batch"
+    statistics_images: Annotated[int, Field(ge=2)] = 1000
 
 
 class Recipe(Record):
@@ -60,7 +69,8 @@ class Recipe(Record):
     in a network without them. With ``adder_rate = "global"`` gradients of adder layers are not scaled; instead
     their learning rate is ``adder_rate_factor`` times that of the other layers. ``eta_others`` scales the gradients of
     all other parameters, each tensor's, in the way of ``eta``: on few bits those of the first layers are thousands of
-    times those of the last. ``weight_gradient`` is the
+    times those of the last. ``optimiser = "adam"`` brings every parameter's gradient to one size by itself, so it goes
+    with ``adder_rate = "global"``; ``momentum`` is its first beta, the second is 0.99. ``weight_gradient`` is the
     full-precision one or that of the sign. Both are for the paper's ablation (Chen et al., CVPR 2020).
 
     The last ``validation_images`` training images are held out and measured after every epoch: such a run looks
@@ -73,7 +83,7 @@ class Recipe(Record):
     ``start`` is the network to go on from instead of a freshly drawn one: a file of weights (from where the command
     runs) or the name of shipped ones. With a table ``quantization`` the network runs on integers from the first batch
     on. The learning rate follows its cosine from epoch to epoch, or with ``schedule = "batch"`` from batch to batch,
-    down to 0, which suits runs of few epochs.
+    down to 0, which suits runs of few epochs; there it can rise evenly from 0 for ``warmup_epochs``.
 
     ``batch_norm_images``: before a measurement, means and variances of the batch norms are taken anew from so
     many training images, augmented as in training, since running ones lag behind the drifting weights of adder
@@ -92,8 +102,10 @@ class Recipe(Record):
     weight_gradient: Literal["full", "sign"] = "full"
     adder_rate: Literal["adaptive", "global"] = "adaptive"
     adder_rate_factor: Positive = 100.0
+    optimiser: Literal["sgd", "adam"] = "sgd"
     precision: Literal["float32", "bfloat16"] = "float32"
     schedule: Literal["epoch", "batch"] = "epoch"
+    warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     start: str | None = None
     quantization: FineTuning | None = None
     teacher: Teacher | None = None
@@ -111,18 +123,31 @@ class Recipe(Record):
         return {"weights": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
+    def _fits_itself(self) -> Recipe:
+        """Refuse keys that contradict each other."""
+        if self.optimiser == "adam" and (self.adder_rate == "adaptive" or self.eta_others is not None):
+            raise ValueError('optimiser "adam" scales gradients itself: expected adder_rate = "global", no eta_others')
+        if self.warmup_epochs and self.schedule == "epoch":
+            raise ValueError('warmup_epochs: expected schedule = "batch", which changes the rate within an epoch')
+        if self.augmentation.mix and (self.teacher is None or self.teacher.weight < 1):
+            raise ValueError("augmentation.mix leaves no labels: expected a teacher of weight = 1")
+        if self.teacher is not None and self.teacher.method == "blocks" and self.quantization is None:
+            raise ValueError('teacher.method "blocks" is for networks on integers: expected a table quantization')
+        return self
+
+    @model_validator(mode="after")
     def _fits_integers(self) -> Recipe:
         """Refuse what goes together with no integers."""
         if self.quantization is None:
             return self
         if self.start is None:
             raise ValueError("quantization fine-tunes a trained network: expected start, a file or shipped weights")
-        taught = self.teacher is not None and self.teacher.method != "logits"
+        taught = self.teacher is not None and self.teacher.method == "pkkd"
         for wrong, key, why in (
             (self.batch_norm_images > 0, "batch_norm_images", "batch norms keep their statistics"),
-            (self.weight_gradient != "full", "weight_gradient", "integers take the full-precision gradient"),
+            (self.weight_gradient != "full", "weight_gradient", "expected quantization.gradient"),
             (self.precision != "float32", "precision", "there are integers instead of floats"),
-            (taught, "teacher.method", "only the teacher's logits are compared"),
+            (taught, "teacher.method", 'expected "logits" or "blocks"'),
         ):
             if wrong:
                 raise ValueError(f"{key} does not go with quantization: {why}")

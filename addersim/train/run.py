@@ -15,11 +15,11 @@ from addersim.errors import InputError
 from addersim.nn.catalogue import model_card, weights_file
 from addersim.nn.checkpoint import load_checkpoint
 from addersim.nn.models import build_model
-from addersim.train.batches import normalise
+from addersim.train.batches import augment, normalise
 from addersim.train.datasets import Dataset, DatasetCard
 from addersim.train.distillation import KernelDistiller, LogitsDistiller, build_distiller
 from addersim.train.files import Epoch, read_checkpoint
-from addersim.train.optimiser import set_weight_gradient, sgd
+from addersim.train.optimiser import optimiser_of, set_weight_gradient
 from addersim.train.processes import Processes
 from addersim.train.qat import IntegerModule
 from addersim.train.recipe import Recipe
@@ -35,7 +35,7 @@ class Run:
     processes: Processes
     model: nn.Module
     distiller: LogitsDistiller | KernelDistiller | None
-    optimiser: torch.optim.SGD
+    optimiser: torch.optim.Optimizer
     train: tuple[Tensor, Tensor]
     held_out: tuple[Tensor, Tensor]
 
@@ -85,7 +85,7 @@ def start(recipe: Recipe, dataset: Dataset, processes: Processes) -> Run:
     distiller = build_distiller(recipe, card, model)
     learned = [p for p in distiller.parameters() if p.requires_grad] if distiller is not None else []
     halves = (images[:kept], labels[:kept]), (images[kept:], labels[kept:])
-    return Run(recipe, dataset, processes, model, distiller, sgd(recipe, model, learned), *halves)
+    return Run(recipe, dataset, processes, model, distiller, optimiser_of(recipe, model, learned), *halves)
 
 
 def _model(recipe: Recipe, card: DatasetCard, images: Tensor) -> nn.Module:
@@ -106,8 +106,12 @@ def _model(recipe: Recipe, card: DatasetCard, images: Tensor) -> nn.Module:
     if (how := recipe.quantization) is None:
         return model
     chosen = np.random.default_rng(recipe.seed).permutation(len(images))[: how.calibration_images]
-    settings = how.model_dump(exclude={"calibration_images", "learned_steps"})
-    return IntegerModule(model, normalise(images[chosen], card).numpy(), learned_steps=how.learned_steps, **settings)
+    seen = augment(images[: how.statistics_images], recipe.augmentation, torch.Generator().manual_seed(recipe.seed))
+    settings = how.model_dump(exclude={"calibration_images", "statistics_images"})
+    module = IntegerModule(model, normalise(images[chosen], card).numpy(), **settings)
+    if how.statistics == "running":
+        module.centre(normalise(seen, card).numpy())
+    return module
 
 
 def labels_of(labels: NDArray[np.unsignedinteger[Any]]) -> Tensor:

@@ -25,13 +25,15 @@ RECIPE: dict[str, Any] = {
     "model": "resnet20_adder",
     "dataset": "cifar10",
     "epochs": 1,
-    "batch_size": 64,
+    "batch_size": 32,
+    "optimiser": "adam",
+    "adder_rate": "global",
+    "adder_rate_factor": 1.0,
     "learning_rate": 1e-3,
     "schedule": "batch",
+    "warmup_epochs": 0.03,
     "weight_decay": 0.0,
-    "eta": 0.3,
-    "eta_others": 0.05,
-    "augmentation": {"flip": True, "shift_pixels": 4},
+    "augmentation": {"flip": True, "shift_pixels": 4, "mix": True},
     "validation_images": 1000,
     "test_at_end": True,
 }
@@ -44,11 +46,9 @@ ROWS: dict[str, dict[str, Any]] = {
     "8, shift_add": {"bits": 8, "output_stage": "shift_add"},
 }
 OWN: dict[str, dict[str, Any]] = {  # what a row changes in the recipe: finer steps, smaller ones
-    "2": {"eta": 0.6},
-    "4": {"eta": 0.15},
-    "4, shift_add": {"eta": 0.15},
-    "8, shift_add": {"eta": 0.05},
-    "8, shift_only": {"eta": 0.1, "eta_others": 0.1},
+    "4": {"learning_rate": 5e-4},
+    "4, shift_add": {"learning_rate": 5e-4},
+    "8, shift_add": {"learning_rate": 3e-4},
 }
 HEAD = """# ResNet-20 on CIFAR-10, fine-tuned on integers
 
@@ -68,8 +68,9 @@ started from. The rates are not the right ones yet; rows that are not here have 
 def recipe(checkpoint: str, row: str) -> Recipe:
     """Return the recipe of a row."""
     own = OWN.get(row, {})
-    teacher = {"model": "resnet20_adder", "weights": checkpoint, "temperature": 1.0, "weight": 1.0}
-    how = {"correction": "least_squares", "calibration_images": 200, "learned_steps": True, **ROWS[row]}
+    teacher = {"model": "resnet20_adder", "weights": checkpoint, "method": "blocks"}
+    teacher |= {"temperature": 1.0, "weight": 1.0, "feature_weight": 1.0}
+    how = {"correction": "least_squares", "gradient": "sign", "statistics": "running", **ROWS[row]}
     return build(Recipe, {**RECIPE, "start": checkpoint, "teacher": teacher, "quantization": how, **own}, row)
 
 
