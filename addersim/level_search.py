@@ -98,8 +98,8 @@ class LevelSearch:
     pieces: Pieces
     objective: Objective
 
-    def best(self, rooms_bits: tuple[int, ...]) -> tuple[Tiles, Crossing]:
-        """Return the best tiles that fit memories with that room, and what crosses.
+    def best(self, rooms_bits: tuple[int, ...]) -> tuple[Tiles, Crossing, Pieces]:
+        """Return the best tiles that fit memories with that room, what crosses, and the pieces that they make.
 
         Raises
         ------
@@ -108,11 +108,11 @@ class LevelSearch:
         """
         if rooms_bits not in self._known:
             tiles = self._best(self._fits(rooms_bits))
-            self._known[rooms_bits] = tiles, self.crossing(tiles)
+            self._known[rooms_bits] = tiles, self.crossing(tiles), self._cut(tiles)
         return self._known[rooms_bits]
 
     @cached_property
-    def _known(self) -> dict[tuple[int, ...], tuple[Tiles, Crossing]]:
+    def _known(self) -> dict[tuple[int, ...], tuple[Tiles, Crossing, Pieces]]:
         return {}
 
     def _best(self, fits: Any) -> Tiles:
@@ -184,13 +184,13 @@ class LevelSearch:
         words = Crossing(total.inputs, total.weights, self.layer.nest.outputs, total.sums + again)
         return without_pinned(self.layer, self.level, self.stores, words)
 
-    def inside(self, tiles: Tiles) -> Pieces:
-        """Return the pieces of the level inside."""
+    def _cut(self, tiles: Tiles) -> Pieces:
+        """Return the pieces of the level inside, or as the array sees them."""
         found: Counter[LoopNest] = Counter()
         for nest, times in self.pieces:
             for part, count in parts(nest, tiles).items():
                 found[part] += times * count
-        return tuple(found.items())
+        return merged(found.items()) if self.stores[0] in self.level else tuple(found.items())
 
     @cached_property
     def _inside(self) -> _Inside:

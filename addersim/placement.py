@@ -87,12 +87,12 @@ def _place(
     """Return tiles and crossing of every level, and the pieces; ``rooms_bits`` are those of the stores, sizeless."""
     found: list[tuple[Tiles, Crossing]] = []
     pieces: Pieces = ((group_of_batch(layer.nest), layer.nest.groups),)
+    pieces = pieces if stores else merged(pieces)
     for level in levels(stores):
         search = _search(layer, level, stores, dram, pieces, objective)
-        tiles, words = search.best(tuple(rooms_bits[stores.index(store)] for store in level))
+        tiles, words, pieces = search.best(tuple(rooms_bits[stores.index(store)] for store in level))
         found.append((tiles, words))
-        pieces = search.inside(tiles)
-    return tuple(found), merged(pieces)
+    return tuple(found), pieces
 
 
 @dataclass(frozen=True)
