@@ -13,7 +13,7 @@ from addersim.dataflows.row_stationary import EYERISS_WORDS, row_stationary
 from addersim.evaluate import evaluate
 from addersim.hardware import HARDWARE, load_hardware
 from addersim.loops import LoopNest
-from addersim.scratchpads import WORDS, scratchpad_words
+from addersim.scratchpads import WORDS, with_scratchpads
 
 EYERISS, ADDERS = HARDWARE["eyeriss"], HARDWARE["adder_16x16"]
 TABLE = COSTS["horowitz2014_45nm"]
@@ -32,11 +32,11 @@ def test_the_eyeriss_machine_has_the_scratchpads_that_the_dataflow_counts_on() -
 def test_a_dataflow_counts_on_the_machines_scratchpads() -> None:
     loops = LoopNest(K=48, C=16, P=8, Q=8, R=3, S=3)
     small = load_hardware(EYERISS, scratchpads={"sum_pad": {"size_bytes": 8}})
-    got = row_stationary(loops, 12, 14, **scratchpad_words(row_stationary, small))
+    got = with_scratchpads(row_stationary, small)(loops, 12, 14)
     assert got == row_stationary(loops, 12, 14, sum_words=4)
     assert got.input_reads > row_stationary(loops, 12, 14).input_reads
     flow = DATAFLOWS["output_stationary"]
-    assert scratchpad_words(flow, small) == {}
+    assert with_scratchpads(flow, small)(loops, 12, 14) == flow(loops, 12, 14)
 
 
 def test_every_word_is_charged_a_whole_access_of_the_scratchpad() -> None:
