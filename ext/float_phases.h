@@ -71,8 +71,14 @@ static void borders(int64_t rows, int64_t outputs, int64_t pad, int64_t taps, in
 static int open_phase(const adder_shape *a, const view *v, int64_t i, int64_t j, phase *f) {
     const int64_t HW = a->H * a->W, chunks = (a->K + v->chunk - 1) / v->chunk;
     int64_t down, right;
-    f->at = (grid){(a->H - i + a->stride_h - 1) / a->stride_h, (a->W - j + a->stride_w - 1) / a->stride_w,
-                   a->groups * a->C * HW, a->stride_h * a->W, a->stride_w, v->plane, v->W, 1};
+    f->at = (grid){(a->H - i + a->stride_h - 1) / a->stride_h,
+                   (a->W - j + a->stride_w - 1) / a->stride_w,
+                   a->groups * a->C * HW,
+                   a->stride_h * a->W,
+                   a->stride_w,
+                   v->plane,
+                   v->W,
+                   1};
     f->first = i * a->W + j;
     f->weight = malloc(sizeof(int64_t) * (size_t)(a->R * a->S));
     f->from = malloc(sizeof(int64_t) * (size_t)(a->R * a->S));
