@@ -29,12 +29,12 @@
 /* 64 products and their sum in one instruction: what an int8 convolution may use, and no distance has */
 #define PRODUCTS8_VNNI(i) __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(a##i) : "v"(x), "v"(w));
 
-/* Float32: |x - w| summed by a multiply-add; (a clamped difference) * g summed; x * w summed */
-#define FORWARD32_AVX512(i) { __m512i d; __asm__ volatile("vsubps %2, %1, %0\n\tvpandd %3, %0, %0" : "=&v"(d) : "v"(x), "v"(w), "v"(one)); __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(a##i) : "v"(d), "v"(one)); }
-#define CLIPPED32_AVX512(i) { __m512i d; __asm__ volatile("vmaxps %2, %1, %0\n\tvminps %3, %0, %0" : "=&v"(d) : "v"(x), "v"(w), "v"(one)); __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(a##i) : "v"(d), "v"(one)); }
+/* Float32: max(x, w) summed by a multiply-add; (a number clamped as an integer) * g summed; x * w summed */
+#define FORWARD32_AVX512(i) { __m512i d; __asm__ volatile("vmaxps %2, %1, %0" : "=v"(d) : "v"(x), "v"(w)); __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(a##i) : "v"(d), "v"(one)); }
+#define CLIPPED32_AVX512(i) { __m512i d; __asm__ volatile("vpmaxsd %2, %1, %0\n\tvpminsd %3, %0, %0" : "=&v"(d) : "v"(x), "v"(w), "v"(one)); __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(a##i) : "v"(d), "v"(one)); }
 #define PRODUCTS32_AVX512(i) __asm__ volatile("vfmadd231ps %2, %1, %0" : "+v"(a##i) : "v"(x), "v"(w));
-#define FORWARD32_AVX2(i) { __m256i d; __asm__ volatile("vsubps %2, %1, %0\n\tvpand %3, %0, %0" : "=&x"(d) : "x"(x), "x"(w), "x"(one)); __asm__ volatile("vfmadd231ps %2, %1, %0" : "+x"(a##i) : "x"(d), "x"(one)); }
-#define CLIPPED32_AVX2(i) { __m256i d; __asm__ volatile("vmaxps %2, %1, %0\n\tvminps %3, %0, %0" : "=&x"(d) : "x"(x), "x"(w), "x"(one)); __asm__ volatile("vfmadd231ps %2, %1, %0" : "+x"(a##i) : "x"(d), "x"(one)); }
+#define FORWARD32_AVX2(i) { __m256i d; __asm__ volatile("vmaxps %2, %1, %0" : "=x"(d) : "x"(x), "x"(w)); __asm__ volatile("vfmadd231ps %2, %1, %0" : "+x"(a##i) : "x"(d), "x"(one)); }
+#define CLIPPED32_AVX2(i) { __m256i d; __asm__ volatile("vpmaxsd %2, %1, %0\n\tvpminsd %3, %0, %0" : "=&x"(d) : "x"(x), "x"(w), "x"(one)); __asm__ volatile("vfmadd231ps %2, %1, %0" : "+x"(a##i) : "x"(d), "x"(one)); }
 #define PRODUCTS32_AVX2(i) __asm__ volatile("vfmadd231ps %2, %1, %0" : "+x"(a##i) : "x"(x), "x"(w));
 
 LIMIT(forward32_avx512, "avx512f", __m512i, FORWARD32_AVX512)

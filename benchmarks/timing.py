@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import statistics
 import time
@@ -16,6 +17,19 @@ def pin(cores: int) -> None:
     """Keep the process on so many cores, where the system can."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, set(sorted(ALL_CORES)[:cores]))
+
+
+def keep_memory() -> None:
+    """Let the C library keep what is freed, where it can (glibc's mallopt).
+
+    Else it returns large blocks to the system or not, as chance has it, and the pages' first touch costs any
+    contestant up to as much as its work.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mmap_threshold, trim_threshold = -3, -1
+        mallopt(mmap_threshold, 1 << 25)
+        mallopt(trim_threshold, 1 << 30)
 
 
 def interleave(

@@ -14,7 +14,9 @@ enum { ROWS = 4 }; /* output channels that share one read of xs: as many sums as
 
 enum { STRIP = 32, TAPS = 64 }; /* blocks of pixels and taps over which the sign gradient keeps its sums in registers */
 
-enum { TERMS = 144 }; /* gathered gradients of a pixel that stay in the first cache while all input channels meet them */
+enum {
+    TERMS = 144
+}; /* gathered gradients of a pixel that stay in the first cache while all input channels meet them */
 
 enum { COPY_BYTES = 1 << 18 }; /* of padded images at a time, which stay in the second cache */
 

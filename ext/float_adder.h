@@ -12,6 +12,8 @@ typedef struct {
 } adder_shape;
 
 /* All return 0, or -1 when the scratch memory (some padded images, C*R*S*16 floats and the like) cannot be had. */
+
+/* y from sums of max(x, w): its rounding error is that of sums of |x| and |w|, and 0 where all of them are exact */
 int adder_forward_f32(const adder_shape *shape, const float *x, const float *w, float *y);
 
 /* gx = sum_k clamp(w - x, -1, 1) * gy, shaped like x */

@@ -78,8 +78,7 @@ static int NAME(input_grad)(const adder_shape *a, const float *x, const float *w
             const int64_t images = smaller(a->N - n, v.together), at = (n * a->groups + g) * a->C * HW;
             const float *some = gy + (n * a->groups + g) * a->K * PQ;
             if (!borderless(a, &v)) {
-                inside(some, a->groups * a->K * PQ, images, a->K, a->P, a->Q, v.padded, v.H, v.W,
-                       v.top * v.W + v.left);
+                inside(some, a->groups * a->K * PQ, images, a->K, a->P, a->Q, v.padded, v.H, v.W, v.top * v.W + v.left);
                 some = v.padded;
             }
             for (int64_t i = 0; i < v.phases; i++)

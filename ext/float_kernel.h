@@ -121,7 +121,8 @@ static INLINE void NAME(distances)(const NAME(taps) * x, int64_t taps, const flo
     }
     const F x_a = NAME(load)(all_x), x_b = NAME(load)(all_x + WIDTH);
 #define KEEP(t)                                                                                                        \
-    NAME(store)(sum + t * LANES, a##t + (x_a + all_w[t])), NAME(store)(sum + t * LANES + WIDTH, b##t + (x_b + all_w[t]));
+    NAME(store)(sum + t * LANES, a##t + (x_a + all_w[t])),                                                             \
+        NAME(store)(sum + t * LANES + WIDTH, b##t + (x_b + all_w[t]));
     KEEP(0) KEEP(1) KEEP(2) KEEP(3)
 #undef KEEP
 }

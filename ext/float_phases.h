@@ -71,8 +71,14 @@ static void borders(int64_t rows, int64_t outputs, int64_t pad, int64_t taps, in
 static int open_phase(const adder_shape *a, const view *v, int64_t i, int64_t j, phase *f) {
     const int64_t HW = a->H * a->W, chunks = (a->K + v->chunk - 1) / v->chunk;
     int64_t down, right;
-    f->at = (grid){(a->H - i + a->stride_h - 1) / a->stride_h, (a->W - j + a->stride_w - 1) / a->stride_w,
-                   a->groups * a->C * HW, a->stride_h * a->W, a->stride_w, v->plane, v->W, 1};
+    f->at = (grid){(a->H - i + a->stride_h - 1) / a->stride_h,
+                   (a->W - j + a->stride_w - 1) / a->stride_w,
+                   a->groups * a->C * HW,
+                   a->stride_h * a->W,
+                   a->stride_w,
+                   v->plane,
+                   v->W,
+                   1};
     f->first = i * a->W + j;
     f->weight = malloc(sizeof(int64_t) * (size_t)(a->R * a->S));
     f->from = malloc(sizeof(int64_t) * (size_t)(a->R * a->S));
@@ -116,7 +122,7 @@ static int open_view(view *v, const adder_shape *a, int lanes) {
     if (open_phases(a, v))
         return close_view(v), -1;
     const int64_t chunks = (a->K + v->chunk - 1) / v->chunk, weights = a->C * a->K * a->R * a->S;
-    const size_t listed = (size_t)(weights + 2 * a->C * chunks * v->phases), wide = (size_t)lanes;
+    const size_t listed = (size_t)(weights + 2 * a->C * chunks * v->phases + 1), wide = (size_t)lanes;
     v->padded = calloc(borderless(a, v) ? 1 : sizeof(float) * (size_t)(v->together * v->plane), 1);
     v->gs = aligned((size_t)(v->most + 1) * wide);
     v->xs = aligned((size_t)a->C * wide);
@@ -141,8 +147,8 @@ static int64_t of_sign(const adder_shape *a, const phase *f, const float *w, int
     for (int64_t t = 0; t < f->taps; t++)
         for (int64_t k = 0; k < n; k++) {
             const float one = w[(k * a->C + c) * a->R * a->S + f->weight[t]];
-            if ((signbit(one) != 0) == negative)
-                weight[found] = one, row[found++] = (int32_t)((1 + t * n + k) * lanes);
+            weight[found] = one, row[found] = (int32_t)((1 + t * n + k) * lanes);
+            found += (signbit(one) != 0) == negative; /* no branch: nobody could predict it */
         }
     if (found % 2)
         weight[found] = negative ? -0.0f : 0.0f, row[found++] = 0;

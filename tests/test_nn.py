@@ -102,6 +102,20 @@ def test_conv2d_and_its_gradients_are_the_definition(layer, seed, weight_gradien
             torch.testing.assert_close(a.double(), b, rtol=tolerance, atol=tolerance * 10)
 
 
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+def test_signs_zeros_and_the_clamps_ends_are_exact(stride):
+    """Halves and small integers: every float32 sum is exact, so the loops that compare floats as integers are, too."""
+    generator = torch.Generator().manual_seed(0)
+    x, w = (torch.randint(-6, 7, s, generator=generator) / 2 for s in ((5, 3, 9, 11), (40, 3, 3, 2)))
+    x, w = (torch.where(torch.rand(t.shape, generator=generator) < 0.1, -0.0, t) for t in (x, w))
+    how = (stride, (1, 0), (1, 2), 1)
+    gy = torch.randint(-3, 4, adder_conv2d(x, w, *how).shape, generator=generator).float()
+    got = gradients(lambda x, w: adder_conv2d(x, w, *how), x, w, gy)
+    expected = gradients(lambda x, w: by_definition(x, w, *how, "full"), x.double(), w.double(), gy)
+    for a, b in zip(got, expected, strict=True):
+        assert torch.equal(a.double(), b)
+
+
 @pytest.mark.parametrize("shape", [(7,), (5, 7), (2, 3, 7), (40, 7)])
 def test_linear_is_a_convolution_of_single_pixels(shape):
     torch.manual_seed(0)

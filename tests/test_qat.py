@@ -109,7 +109,7 @@ def affine(norm, x):
     return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, eps=norm.eps)
 
 
-def expected_gradients(module, images, qnet, target, training):
+def expected_gradients(module, images, qnet, target, training, signs=False):
     """The same network in float64: weights and edges replaced by what the integers stand for, straight through."""
     net = module.double()
     trace = addersim.simulate(qnet, images.numpy(), keep="*")
@@ -141,7 +141,11 @@ def expected_gradients(module, images, qnet, target, training):
     codes = qnet.node("adder").params["w_krsc"].transpose(0, 3, 1, 2).astype(float)
     w_codes = torch.from_numpy((codes - form.zero_point) * form.step)
     lost = (net.adder.weight - w).abs().sum((1, 2, 3)).detach()[:, None, None]
-    y = adder_conv2d(x, through(w, w_codes), (2, 2), (1, 1)) - lost
+    if signs:  # what autograd makes of |x - w|
+        windows = F.unfold(x, 3, padding=1, stride=2)[:, None]
+        y = -(windows - through(w, w_codes).flatten(1)[:, :, None]).abs().sum(2).unflatten(2, (4, 4)) - lost
+    else:
+        y = adder_conv2d(x, through(w, w_codes), (2, 2), (1, 1)) - lost
     z = F.batch_norm(y, None, None, net.norm1.weight, net.norm1.bias, True) if training else affine(net.norm1, y)
     x = edge(torch.relu(z), "adder")
     logits = F.linear(x.flatten(1), folded(net.fc, None, "fc"), net.fc.bias)
@@ -149,16 +153,17 @@ def expected_gradients(module, images, qnet, target, training):
     return {name: p.grad for name, p in net.named_parameters()}
 
 
+@pytest.mark.parametrize("gradient", ["adder", "sign"])
 @pytest.mark.parametrize("training", [False, True])
-def test_gradients_are_the_float_layers_at_the_integers_values(training):
+def test_gradients_are_the_float_layers_at_the_integers_values(training, gradient):
     """Against PyTorch's own in float64; 16-bit multipliers keep the gains' rounding out of the comparison."""
     float_module, images = block()
-    module = IntegerModule(float_module, images.numpy(), bits=8, multiplier_bits=16).train(training)
+    module = IntegerModule(float_module, images.numpy(), bits=8, multiplier_bits=16, gradient=gradient).train(training)
     target = torch.randn(8, 5, generator=torch.Generator().manual_seed(4))
     module(images).mul(target).sum().backward()
     ours = {name: p.grad.double() for name, p in module.module.named_parameters()}
     module.zero_grad()
-    theirs = expected_gradients(module.module, images, module.executed, target.double(), training)
+    theirs = expected_gradients(module.module, images, module.executed, target.double(), training, gradient == "sign")
     assert ours.keys() == theirs.keys()
     for name, grad in theirs.items():
         scale = float(grad.abs().max())
@@ -192,6 +197,30 @@ def test_rounding_passes_inside_and_learns_the_step():
         v = value - 1  # v / s, with levels 0 to 6
         expected += weight * (0.0 if v < 0 else 6.0 if v > 6 else np.floor(v + 0.5) - v)
     assert step.grad.item() == pytest.approx(expected / np.sqrt(53 * 6), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_running_statistics_make_training_compute_what_evaluation_does(name):
+    float_module, images = NETWORKS[name]()
+    module = IntegerModule(float_module, images, bits=4, statistics="running")
+    before = module.export()
+    module.centre(images[::-1].copy())
+    same_integers(module.eval()(torch.from_numpy(images)).detach(), before, images)
+    learning = shaken(module).train()(torch.from_numpy(images)).detach()
+    assert torch.equal(learning, module.eval()(torch.from_numpy(images)).detach())
+
+
+def test_running_statistics_move_by_a_fiftieth():
+    (float_module, images), found = block(), {}
+    for statistics in ("batch", "running"):
+        module = IntegerModule(float_module, images.numpy(), bits=8, statistics=statistics).train()
+        norm = module.module.norm1
+        before = norm.running_mean.clone()
+        module(images + 0.5)
+        found[statistics] = norm.running_mean - before
+        float_module, images = block()
+    assert found["batch"].abs().max() > 0
+    torch.testing.assert_close(found["running"], found["batch"] / 5, rtol=1e-3, atol=1e-6)
 
 
 def test_linear_and_convolution_of_one_pixel_agree():
@@ -337,6 +366,10 @@ def test_a_start_without_integers_goes_on_from_the_weights(folder, tmp_path):
         ({"weight_gradient": "sign"}, "weight_gradient does not go with quantization"),
         ({"precision": "bfloat16"}, "precision does not go with quantization"),
         ({"teacher": {"method": "pkkd"}}, r"teacher.method does not go with quantization"),
+        ({"optimiser": "adam"}, "scales gradients itself"),
+        ({"schedule": "epoch", "warmup_epochs": 1}, 'expected schedule = "batch"'),
+        ({"augmentation": {"mix": True}}, "leaves no labels"),
+        ({"quantization": None, "teacher": {"method": "blocks"}}, "is for networks on integers"),
     ],
 )
 def test_recipes_that_cannot_be(change, words):

@@ -248,6 +248,16 @@ def test_download_checks_and_explains(tmp_path, monkeypatch):
     assert calls[0][1].startswith("md5:") and calls[0][0].endswith(calls[0][2])
 
 
+def test_mixtures_are_shares_of_two_images():
+    flat = torch.arange(0, 200, 20, dtype=torch.uint8)[:, None, None, None].expand(10, 1, 4, 4)
+    x = torch.cat([flat, 200 - flat], 1)  # channels that add up to 200
+    mixed = batches.augment(x, Augmentation(mix=True), torch.Generator().manual_seed(0))
+    assert mixed.dtype == torch.uint8 and mixed.float().var((2, 3)).max() == 0  # whole images
+    assert (mixed.int().sum(1) - 200).abs().max() <= 1 and not torch.equal(mixed, x)
+    share = torch.rand(10, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+    assert ((mixed - (share * x)).amin((1, 2, 3)) >= -0.5).all()  # the other image is not negative
+
+
 def test_augmentation_moves_and_mirrors_whole_images():
     x = torch.arange(1, 10, dtype=torch.uint8).reshape(1, 1, 3, 3).repeat(400, 1, 1, 1)
     generator = torch.Generator().manual_seed(0)

@@ -1,5 +1,6 @@
 """Teachers: losses against expressions in float64, what learns and what stays, resuming, teachers that do not fit."""
 
+import copy
 import json
 
 import pytest
@@ -7,14 +8,17 @@ import torch
 import torch.nn.functional as F
 from quarters import quarters, recipe, save_npz, train_cut_short
 from safetensors.torch import load_file
+from test_requantise import trained
 from torch import nn
 
 from addersim.errors import InputError
 from addersim.nn import AdderConv2d, AdderLinear, build_model
+from addersim.nn.catalogue import model_card
 from addersim.train import read_recipe, train
 from addersim.train.datasets import FASHION
-from addersim.train.distillation import KernelDistiller, build_distiller, kernel
+from addersim.train.distillation import BlockDistiller, KernelDistiller, build_distiller, check_blocks, kernel
 from addersim.train.processes import Processes
+from addersim.train.qat import IntegerModule
 from addersim.train.recipe import Teacher
 from addersim.train.run import start
 
@@ -171,6 +175,45 @@ def test_distances_of_grouped_and_biased_layers(groups):
             torch.testing.assert_close(kept["0"][:, k].flatten(1), expected, rtol=1e-4, atol=1e-4)
     ours[2](inner.flatten(1))
     torch.testing.assert_close(distiller.ours["2"], torch.cdist(inner.flatten(1), ours[2].weight, p=1))
+
+
+def test_block_loss_is_the_expression_written_out():
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 32, 32)
+    teacher, labels = trained(build_model("resnet20_adder")), torch.arange(4)
+    teacher(images)
+    teacher.eval()
+    student = IntegerModule(copy.deepcopy(teacher), images.numpy(), bits=4).train()
+    assert set(student.blocks) == {f"layer{stage}.{block}" for stage in (1, 2, 3) for block in (0, 1, 2)}
+    how = Teacher(method="blocks", weights="x", weight=1.0, temperature=1.0, feature_weight=0.3)
+    distiller = BlockDistiller(how, teacher, student)
+    logits = student(images)
+    loss = distiller(images, logits, labels)
+    x, errors = torch.relu(teacher.bn1(teacher.conv1(images))), 0.0
+    for stage in (1, 2, 3):
+        for i, block in enumerate(getattr(teacher, f"layer{stage}")):
+            x = block(x)
+            errors += ((student.outputs[f"layer{stage}.{i}"] - x) ** 2).mean() / x.var()
+    expected = expected_soft(logits, teacher(images), labels, 1.0, 1.0) + 0.3 * errors
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert all(p.grad is not None for p in student.module.parameters())
+    assert not any(p.requires_grad for p in distiller.parameters())
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "words"),
+    [
+        ("lenet5_adder", "lenet5_adder", "the model has none"),
+        ("resnet20_adder", "vgg_small_adder", "has no block layer1.0"),
+    ],
+)
+def test_blocks_that_do_not_pair_are_named(student, teacher, words):
+    images, float_module = torch.randn(2, *model_card(student).input_shape), trained(build_model(student))
+    float_module(images)
+    module = IntegerModule(float_module.eval(), images.numpy(), bits=4)
+    with pytest.raises(InputError, match=words):
+        check_blocks(module, build_model(teacher), f"teacher {teacher}")
 
 
 @pytest.mark.parametrize("how", [Teacher(weights=SHIPPED), Teacher(method="pkkd")], ids=["logits", "pkkd"])

@@ -46,6 +46,28 @@ def test_two_steps_are_sgd_written_out(kind, others):
         torch.testing.assert_close(parameter.double(), w, rtol=1e-5, atol=1e-6)
 
 
+def test_adam_takes_the_groups_rates():
+    model, twin = build_model("lenet5_adder"), build_model("lenet5_adder")
+    twin.load_state_dict(model.state_dict())
+    chosen = recipe(learning_rate=0.02, momentum=0.8, weight_decay=0.0, adder_rate="global", adder_rate_factor=3)
+    drawn = steps(chosen.model_copy(update={"optimiser": "adam"}), model)
+    adders = {f"{n}.weight" for n, m in twin.named_modules() if isinstance(m, AdderConv2d | AdderLinear)}
+    for name, parameter in twin.named_parameters():
+        alone = torch.optim.Adam([parameter], 1.0, betas=(0.8, 0.99))
+        for epoch, gradients in enumerate(drawn):
+            alone.param_groups[0]["lr"] = learning_rate(chosen, epoch) * (3 if name in adders else 1)
+            parameter.grad = gradients[name]
+            alone.step()
+        torch.testing.assert_close(model.get_parameter(name), parameter)
+
+
+def test_the_rate_warms_up_and_follows_its_cosine():
+    chosen = recipe(learning_rate=0.02, schedule="batch", warmup_epochs=0.5)
+    cosine = [0.01 * (1 + math.cos(math.pi * epoch / 2)) for epoch in (0, 0.125, 0.5, 1.5)]
+    expected = [part * rate for part, rate in zip((0, 0.25, 1, 1), cosine, strict=True)]
+    assert [learning_rate(chosen, epoch) for epoch in (0, 0.125, 0.5, 1.5)] == pytest.approx(expected)
+
+
 def test_the_sign_gradient_reaches_every_adder_layer():
     model = build_model("lenet5_adder")
     set_weight_gradient(recipe(weight_gradient="sign"), model)

@@ -62,6 +62,12 @@ def adder_conv2d(
     ------
     InputError
         If the shapes or types do not fit together, or an option makes no sense.
+
+    Notes
+    -----
+    The C loops (float32 on a CPU) take ``|x - w|`` as ``2 max(x, w) - x - w``. Their rounding error grows with the sums
+    of ``|x|`` and ``|w|``, not of ``|x - w|``: it is that of other ways to sum unless x and w have an offset in common
+    that is large beside their differences. Take the offset off both, which changes nothing, or use float64.
     """
     how = (list(stride), list(padding), list(dilation), groups, weight_gradient, temporary_bytes)
     if transformed():

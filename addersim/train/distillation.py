@@ -61,7 +61,7 @@ class LogitsDistiller(nn.Module):
 
 
 class BlockDistiller(LogitsDistiller):
-    """Logits and the outputs of residual blocks; to be called right after the student's pass, whose outputs it reads."""
+    """Logits and the outputs of residual blocks; call it right after the student's pass, whose outputs it reads."""
 
     def __init__(self, how: Teacher, teacher: nn.Module, student: IntegerModule) -> None:
         super().__init__(how, teacher)
@@ -156,19 +156,19 @@ def build_distiller(recipe: Recipe, card: DatasetCard, student: nn.Module) -> Lo
     if how.method == "logits":
         return LogitsDistiller(how, teacher)
     if isinstance(student, IntegerModule):
-        _check_blocks(student, teacher, name)
+        check_blocks(student, teacher, f"teacher {name}")
         return BlockDistiller(how, teacher, student)
     _check_pairs(student, teacher, card, f"teacher {name}")
     return KernelDistiller(how, teacher, student)
 
 
-def _check_blocks(student: IntegerModule, teacher: nn.Module, name: str) -> None:
+def check_blocks(student: IntegerModule, teacher: nn.Module, who: str) -> None:
     """Refuse a student without residual blocks and a teacher without modules of their names."""
     if not student.blocks:
         raise InputError("teacher: method 'blocks' compares residual blocks, and the model has none")
     modules = dict(teacher.named_modules())
     if missing := [block for block in student.blocks if block not in modules]:
-        raise InputError(f"teacher {name}: has no block {missing[0]}; expected the student's architecture")
+        raise InputError(f"{who}: has no block {missing[0]}; expected the student's architecture")
 
 
 def _twin(model_name: str) -> str:
