@@ -107,9 +107,9 @@ def test_every_array_takes_the_tiling() -> None:
     small = load_hardware(MACHINE, buffers=[shared], dram={"pj_per_bit": 0.001})  # bits and energies part company
     energies = {}
     for tiling in ("traffic", "energy"):
-        rows = compare_arrays(ADDER, MULTIPLIER, hardware=small, tables=TABLES[:1], tiling=tiling).rows
+        rows = compare_arrays(ADDER, MULTIPLIER, hardware=small, tables=TABLES[1:2], tiling=tiling).rows
         energies[tiling] = [row.cost.energy_pj for row in rows if row.held == "elements"]
         (adder, *_) = energies[tiling]
-        assert adder == evaluate(ADDER.on(small), small, table=TABLES[0], tiling=tiling).energy_pj
+        assert adder == evaluate(ADDER.on(small), small, table=TABLES[1], tiling=tiling).energy_pj
     pairs = list(zip(energies["energy"], energies["traffic"], strict=True))
-    assert all(least <= fewest for least, fewest in pairs) and any(least < fewest for least, fewest in pairs)
+    assert all(least <= fewest * (1 + 1e-12) for least, fewest in pairs) and any(least < fewest for least, fewest in pairs)
