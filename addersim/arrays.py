@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 from addersim.area import array_area_um2, leakage_uw
@@ -23,6 +24,7 @@ from addersim.errors import InputError
 from addersim.evaluate import evaluate
 from addersim.fixed import IntFormat
 from addersim.hardware import Element, Hardware, load_hardware, multiplier_twin
+from addersim.level_search import Objective
 from addersim.ops import OPS
 from addersim.quantized import QuantizedNetwork
 from addersim.tabular import Tabular
@@ -114,6 +116,7 @@ def compare_arrays(
     hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
     dataflow: str | Dataflow = "output_stationary",
     tables: Literal["all"] | Iterable[str | os.PathLike[str] | CostTable] = "all",
+    tiling: Objective = "traffic",
 ) -> ArrayComparison:
     """Return what the network costs on adder, multiplier, shift and XNOR arrays, by every table.
 
@@ -123,6 +126,8 @@ def compare_arrays(
         An adder machine; the other arrays take its array's place.
     tables
         As for :func:`addersim.compare`. Rows of equal area are there for tables that print areas only.
+    tiling
+        As for :func:`addersim.evaluate`; the tiles of the arrays may differ.
 
     Raises
     ------
@@ -144,7 +149,8 @@ def compare_arrays(
         raise InputError(f"{machine.name} has pe = {machine.pe!r}; compare_arrays starts from an adder machine")
     sides = [_side(kind, adder_qnet, multiplier_qnet, machine) for kind in KINDS]
     chosen = arithmetic_tables() if tables == "all" else list(tables)
-    rows = [row for table in chosen for row in _rows(sides, dataflow, load_table(table).as_printed)]
+    on = partial(evaluate, dataflow=dataflow, tiling=tiling)
+    rows = [row for table in chosen for row in _rows(sides, on, load_table(table).as_printed)]
     return ArrayComparison(tuple(rows))
 
 
@@ -190,24 +196,22 @@ def _narrowed(path: Datapath, kind: Element, machine: Hardware) -> Datapath:
 
 
 def _rows(
-    sides: list[tuple[QuantizedNetwork, Hardware]], dataflow: str | Dataflow, table: CostTable
+    sides: list[tuple[QuantizedNetwork, Hardware]], on: Callable[..., Cost], table: CostTable
 ) -> Iterator[ArrayCost]:
     reference: ArrayCost | None = None
     for qnet, machine in sides:
-        row = _row(qnet, machine, "elements", dataflow, table)
+        row = _row(qnet, machine, "elements", on, table)
         reference = reference or row
         yield row
         for held in ("area", "power"):
             if held == "area" and reference.array_um2 is None:
                 continue
             resized = _resized(table, row, held, reference)
-            yield _row(qnet, resized, held, dataflow, table)
+            yield _row(qnet, resized, held, on, table)
 
 
-def _row(
-    qnet: QuantizedNetwork, machine: Hardware, held: Held, dataflow: str | Dataflow, table: CostTable
-) -> ArrayCost:
-    cost = evaluate(qnet, machine, dataflow, table)
+def _row(qnet: QuantizedNetwork, machine: Hardware, held: Held, on: Callable[..., Cost], table: CostTable) -> ArrayCost:
+    cost = on(qnet, machine, table=table)
     area = sum(_areas(machine, table)) if table.has_areas else None
     return ArrayCost(machine.pe, held, table.name, cost, area, sum(_powers(cost, table)) / 1000)
 
@@ -216,7 +220,12 @@ def _areas(machine: Hardware, table: CostTable) -> tuple[float, float]:
     """Return the areas of array and side array."""
     side = machine.multiplier_rows * machine.multiplier_cols
     twin = machine.model_copy(
-        update={"pe": "multiplier", "rows": machine.multiplier_rows, "cols": machine.multiplier_cols}
+        update={
+            "pe": "multiplier",
+            "rows": machine.multiplier_rows,
+            "cols": machine.multiplier_cols,
+            "accumulator_bits": machine.sum_bits("multiplier"),
+        }
     )
     return array_area_um2(machine, table), array_area_um2(twin, table) if side else 0.0
 

@@ -54,6 +54,25 @@ def each(function: Callable[..., float], *values: Any) -> NDArray[np.float64]:
     return np.array([found[arguments] for arguments in flat], float).reshape(arrays[0].shape)
 
 
+def distinct(*values: Any) -> tuple[list[tuple[Any, ...]], NDArray[np.intp]]:
+    """Return the combinations that occur in the broadcast values, in lexicographic order, and which is where.
+
+    Examples
+    --------
+    >>> rows, which = distinct(np.array([[8], [16]]), np.array([1, 2, 1]))
+    >>> rows, which.tolist()
+    ([(8, 1), (8, 2), (16, 1), (16, 2)], [[0, 1, 0], [2, 3, 2]])
+    """
+    arrays = np.broadcast_arrays(*values)
+    which = np.zeros(arrays[0].size, np.intp)
+    for array in arrays:
+        known, code = np.unique(array, return_inverse=True)
+        _, which = np.unique(which * len(known) + code.ravel(), return_inverse=True)
+    _, first = np.unique(which, return_index=True)
+    rows = [tuple(array.ravel()[at].item() for array in arrays) for at in first]
+    return rows, which.reshape(arrays[0].shape)
+
+
 def cut(value: Any, box: Box) -> Any:
     """Return the part of an array in ``box``, with what does not vary along an axis as it is."""
     if not np.ndim(value):

@@ -67,7 +67,7 @@ class LayerRun:
     taps
         Innermost steps of the loop nest.
     tiles
-        The tiles that each memory holds, if a tiling was searched.
+        The tiles that each memory holds, of a layer on the array.
     """
 
     layer: str

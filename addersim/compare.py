@@ -13,7 +13,7 @@ from addersim.dataflows import Dataflow
 from addersim.errors import InputError, nearest
 from addersim.evaluate import evaluate
 from addersim.hardware import Hardware, load_hardware, multiplier_twin
-from addersim.placement import Objective
+from addersim.level_search import Objective
 from addersim.quantized import QuantizedNetwork
 from addersim.tabular import Tabular
 
@@ -110,7 +110,7 @@ def compare(
     hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
     dataflow: str | Dataflow = "output_stationary",
     tables: Literal["all"] | Iterable[str | os.PathLike[str] | CostTable] = "all",
-    tiling: Objective | None = None,
+    tiling: Objective = "traffic",
 ) -> Comparison:
     """Return what both networks cost on the same machine with adders and with multipliers.
 

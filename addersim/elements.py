@@ -38,7 +38,7 @@ def operand_bits(element: Element, bits: int) -> tuple[int, int]:
 
 def accumulator_bits(element: Element, machine: Hardware) -> int:
     """Return the width of an element's accumulator."""
-    return min(machine.accumulator_bits, COUNTER_BITS) if element == "xnor" else machine.accumulator_bits
+    return min(machine.sum_bits(element), COUNTER_BITS) if element == "xnor" else machine.sum_bits(element)
 
 
 def leaf(element: Element, circuit: Circuit, bits: int) -> tuple[Primitive, ...]:

@@ -18,19 +18,25 @@ from addersim.elements import element_of, operand_bits
 from addersim.errors import InputError
 from addersim.hardware import Hardware, load_hardware
 from addersim.latency import run
+from addersim.level_search import Objective
 from addersim.network import Network, Node
 from addersim.ops import OPS
-from addersim.placement import Objective
 from addersim.primitives import Count
 from addersim.runs import Array
 from addersim.scratchpads import inside_charges, inside_pj, scratchpad_words
 from addersim.stores import access_prices
-from addersim.traffic import FIXED_RULES, RULES, SEARCHED_RULES, Step, charge, moves, on_tiles, setting
+from addersim.traffic import RULES, Step, charge, moves, on_tiles, setting
 
 CIRCUITS = {
     "two_subtractors": "a distance is two subtractors and a multiplexer",
     "xor_carry": "a distance is one subtractor and an XOR with its sign, whose carry-in the next adder takes",
     "comparator": "a distance is a comparator, two multiplexers and one subtractor",
+}
+MINIMISED: dict[Objective, str] = {
+    "traffic": "the bits that cross into and out of every memory",
+    "energy": "the energy of what crosses, by the table's prices",
+    "latency": "the time that the array and the transfers take",
+    "product": "energy times latency",
 }
 __all__ = ["Area", "Charge", "Cost", "LayerRun", "evaluate"]
 
@@ -40,7 +46,7 @@ def evaluate(
     hardware: str | os.PathLike[str] | Hardware = "adder_16x16",
     dataflow: str | Dataflow = "output_stationary",
     table: str | os.PathLike[str] | CostTable = "horowitz2014_45nm",
-    tiling: Objective | None = None,
+    tiling: Objective = "traffic",
     *,
     activity: Activity | None = None,
     batch: int = 1,
@@ -58,25 +64,23 @@ def evaluate(
     hardware, table
         Name on the shelf, path of a TOML file, or the value.
     dataflow
-        Name on the shelf, or a function ``f(loops, rows, cols) -> Schedule``. With a searched tiling it must broadcast
-        over NumPy arrays in the loops.
+        Name on the shelf, or a function ``f(loops, rows, cols) -> Schedule``. With any tiling but ``"traffic"`` it must
+        broadcast over NumPy arrays in the loops.
     tiling
-        ``None``: the fixed tiling of :mod:`addersim.passes`. ``"energy"``, ``"latency"``, ``"product"`` of both or
-        ``"traffic"``: for every layer the tile sizes and order that minimise it, level by level
-        (:func:`addersim.placement.place`).
+        What the tile sizes and order of every layer minimise, level by level (:func:`addersim.placement.place`):
+        ``"traffic"``, the bits that cross, ``"energy"``, ``"latency"``, or ``"product"`` of both.
     activity
         What :func:`addersim.activity.activity` counted on this very network: the prices of a tap's circuits and
         registers are then multiplied by observed over random activity, bit changes per bit and cycle over 1/2.
         For a register that is its toggles times an energy per toggle, twice the price of a bit.
     batch
-        Images that are run together, layer by layer. With a searched tiling, several of them share a tile of weights;
-        the fixed tiling is that of one image.
+        Images that are run together, layer by layer; several of them may share a tile of weights.
 
     Raises
     ------
     InputError
-        If the network is not quantised, or wider than the machine, or a buffer is too small for one tile of a
-        searched tiling, or the activity is another network's, or a batch has no searched tiling.
+        If the network is not quantised, or wider than the machine, or a buffer is too small for one tile, or the
+        activity is another network's, or the batch is not positive.
 
     Examples
     --------
@@ -89,14 +93,15 @@ def evaluate(
     """
     machine, prices = load_hardware(hardware), load_table(table)
     name, function = load_dataflow(dataflow)
-    _check_batch(batch, tiling)
+    if batch < 1:
+        raise InputError(f"batch = {batch}, expected 1 or more")
     steps = steps_on(qnet, machine, function, batch)
     counts = _counted(qnet, batch)
     accesses = access_prices(machine, prices)
     on = setting(qnet, machine, {row.layer for row in counts}, accesses, tiling, batch)
     charges, runs = arithmetic(counts, taps_of(steps), machine, prices, activity), []
     for whole in steps:
-        step = whole if tiling is None else on_tiles(replace(whole, inside_pj=inside_pj(whole, machine, prices)), on)
+        step = on_tiles(replace(whole, inside_pj=inside_pj(whole, machine, prices)), on)
         moved, tiles = moves(step, on)
         charges += [charge(move, step.node.name, machine, accesses) for move in moved]
         charges += inside_charges(step, machine, prices)
@@ -110,13 +115,6 @@ def evaluate(
 def _counted(qnet: Network, batch: int) -> tuple[Count, ...]:
     rows = count(qnet).rows
     return rows if batch == 1 else tuple(replace(row, times=batch * row.times) for row in rows)
-
-
-def _check_batch(batch: int, tiling: Objective | None) -> None:
-    if batch < 1:
-        raise InputError(f"batch = {batch}, expected 1 or more")
-    if batch > 1 and tiling is None:
-        raise InputError(f"batch = {batch}: the fixed tiling is that of one image; choose a tiling that is searched")
 
 
 def steps_on(qnet: Network, machine: Hardware, dataflow: Dataflow, batch: int = 1) -> list[Step]:
@@ -177,9 +175,7 @@ def _check_width(layer: str, kind: Kind, datapath: Datapath, machine: Hardware) 
         )
 
 
-def _assumptions(
-    machine: Hardware, table: CostTable, tiling: Objective | None, activity: Activity | None
-) -> tuple[str, ...]:
+def _assumptions(machine: Hardware, table: CostTable, tiling: Objective, activity: Activity | None) -> tuple[str, ...]:
     note = (f"{table.name}: {' '.join(table.source.note.split())}",) if table.source.note else ()
     ratios = table.source.ratios_to
     end = "upper" if table.dram_high else "lower"
@@ -197,7 +193,7 @@ def _assumptions(
         *latency.RULES,
         f"DRAM is charged at the {end} end of the printed range",
         *residency.RULES,
-        *(FIXED_RULES if tiling is None else SEARCHED_RULES),
+        f"tilings minimise {MINIMISED[tiling]}",
         *RULES,
         f"{machine.name}: {machine.source}",
         *note,

@@ -17,8 +17,8 @@ RULES = (
     "a layer takes the longest of the array with the vector lanes, every buffer's port and the DRAM port; what crosses "
     "into or out of a buffer that is not double buffered is not hidden behind the array and is added",
     "a transfer takes the longer of the two ports it passes",
-    "output stages overlap the array; pooling and residual additions follow on the vector lanes, one word per lane and "
-    "cycle",
+    "output stages overlap the array; pooling, residual additions and batch norms without a layer in front follow on "
+    "the vector lanes, one word of their longest edge per lane and cycle, whatever the window",
     "layers follow one another; nothing is fetched ahead for the next one",
 )
 

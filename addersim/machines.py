@@ -9,10 +9,8 @@ what depends on no cost table once for all tables.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,17 +23,12 @@ from addersim.charges import UNITS, Unit
 from addersim.costs import CostTable, load_table
 from addersim.counts import count
 from addersim.dataflows import Dataflow, load_dataflow
-from addersim.evaluate import steps_on, taps_of
+from addersim.evaluate import taps_of
 from addersim.hardware import Hardware, load_hardware
-from addersim.hardware.numbers import checked, with_arrays
-from addersim.latency import busy_cycles, port_cycles, whole
-from addersim.network import Network
-from addersim.ops import words
-from addersim.ports import accesses, layer_cycles
+from addersim.hardware.numbers import with_arrays
 from addersim.quantized import QuantizedNetwork
-from addersim.residency import edge_bits, stored_bits
-from addersim.scratchpads import Place, accesses_inside, price_inside, with_scratchpads
-from addersim.traffic import Setting, Step, moves, setting
+from addersim.scratchpads import price_inside
+from addersim.totals import Plan, Totals, make_plan, totals
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 COUNTED = ("cycles", "stall_cycles")
@@ -50,7 +43,7 @@ def evaluate_machines(
     dataflow: str | Dataflow = "output_stationary",
     tables: Sequence[str | CostTable] = ("horowitz2014_45nm",),
 ) -> Columns:
-    """Return the cost of one image on every machine that ``fields`` describe, with the fixed tiling.
+    """Return the cost of one image on every machine that ``fields`` describe, with the tilings of ``"traffic"``.
 
     Integers equal those of ``evaluate(qnet.on(machine), machine, dataflow, table)`` exactly; energies and areas but
     for the order of their sums, less than 1e-12 of the value.
@@ -73,7 +66,8 @@ def evaluate_machines(
     dict
         ``energy_pj``, ``arithmetic_pj``, ``buffers_pj``, ``dram_pj``, ``leakage_pj``, ``cycles``, ``stall_cycles``,
         ``latency_us`` and ``area_um2`` (NaN where a table prints no area); the last axis of each is that of the
-        tables, the others are those of the fields.
+        tables, the others are those of the fields. Where :func:`addersim.evaluate` raises ``TooSmall``, ``refused`` has
+        its message and all figures are NaN; everywhere else it is ``""``.
 
     Raises
     ------
@@ -94,37 +88,25 @@ def evaluate_machines(
     machine, name_and_flow = load_hardware(hardware), load_dataflow(dataflow)
     shape = np.broadcast_shapes(*(np.shape(values) for values in fields.values()))
     arrays = {key: np.asarray(v).reshape((1,) * (len(shape) - np.ndim(v)) + np.shape(v)) for key, v in fields.items()}
-    plan = _plan(qnet, machine, arrays, name_and_flow[1])
+    plan = make_plan(qnet, machine, arrays, name_and_flow[1])
     prices = [_prices(load_table(table), plan) for table in tables]
-    found = {name: np.empty((len(tables), *shape), int if name in COUNTED else float) for name in (*COUNTED, *PRICED)}
+    kinds = {**dict.fromkeys(COUNTED, int), **dict.fromkeys(PRICED, float), "refused": object}
+    found = {name: np.empty((len(tables), *shape), kind) for name, kind in kinds.items()}
     for box in boxes(shape, BLOCK):
         for number, bill in enumerate(_bills(plan, prices, box)):
             place: tuple[Any, ...] = number, *box
             for name, values in bill.items():
                 found[name][place] = values
-    return {name: np.moveaxis(values, 0, -1) for name, values in found.items()}
+    return _without_refused({name: np.moveaxis(values, 0, -1) for name, values in found.items()})
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A network on machines that differ in ``arrays``; ``machine`` has the arrays in place of its numbers."""
-
-    qnet: Network
-    machine: Hardware
-    arrays: Mapping[str, NDArray[Any]]
-    dataflow: Dataflow
-    steps: list[Step]
-    computing: frozenset[str]
-
-
-def _plan(qnet: QuantizedNetwork, machine: Hardware, arrays: Mapping[str, NDArray[Any]], dataflow: Dataflow) -> _Plan:
-    for key, values in arrays.items():
-        for value in np.unique(values).tolist():
-            machine = checked(machine, key, value)
-    placed = qnet.on(machine)
-    steps, flow = steps_on(placed, machine, dataflow), with_scratchpads(dataflow, machine)
-    computing = frozenset(row.layer for row in count(placed).rows)
-    return _Plan(placed, with_arrays(machine, arrays), arrays, flow, steps, computing)
+def _without_refused(found: Columns) -> Columns:
+    """Return columns with NaN for the figures of refused machines; counts are floating point where one is refused."""
+    refused = found["refused"] != ""
+    if not refused.any():
+        return found
+    figures = {name: np.where(refused, np.nan, values) for name, values in found.items() if name != "refused"}
+    return {**figures, "refused": found["refused"]}
 
 
 @dataclass(frozen=True)
@@ -144,7 +126,7 @@ class _Prices:
     area_um2: Any
 
 
-def _prices(table: CostTable, plan: _Plan) -> _Prices:
+def _prices(table: CostTable, plan: Plan) -> _Prices:
     machine = plan.machine
     charges = arithmetic(count(plan.qnet).rows, taps_of(plan.steps), machine, table)
     dram_pj = table.dram(1).energy_pj if machine.dram.pj_per_bit is None else machine.dram.pj_per_bit
@@ -167,27 +149,17 @@ def _area_um2(machine: Hardware, table: CostTable) -> Any:
     return sum(priced) if priced else math.nan
 
 
-def _bills(plan: _Plan, prices: Sequence[_Prices], box: Box) -> Iterator[dict[str, Any]]:
+def _bills(plan: Plan, prices: Sequence[_Prices], box: Box) -> Iterator[dict[str, Any]]:
     """Yield the columns of a block by each table."""
     machine = with_arrays(plan.machine, {key: cut(values, box) for key, values in plan.arrays.items()})
-    total = _totals(plan, machine)
+    total = totals(plan, machine, box)
     stall_cycles, latency_us = total.cycles - total.busy_cycles, total.cycles / machine.clock_mhz
     for one in prices:
         counted = {"cycles": total.cycles, "stall_cycles": stall_cycles, "latency_us": latency_us}
-        yield {**counted, **_bill(total, one, machine, box)}
+        yield {**counted, **_bill(total, one, machine, box), "refused": cut(plan.refused, box)}
 
 
-@dataclass
-class _Totals:
-    """Cycles of all layers; accesses by memory and direction, and inside the array."""
-
-    cycles: Any
-    busy_cycles: Any
-    accesses: dict[tuple[str, bool], Any]
-    inside: dict[Place, Any]
-
-
-def _bill(total: _Totals, prices: _Prices, machine: Hardware, box: Box) -> dict[str, Any]:
+def _bill(total: Totals, prices: _Prices, machine: Hardware, box: Box) -> dict[str, Any]:
     """Return energy by unit, and area, by one table."""
     found: dict[Unit, Any] = dict.fromkeys(UNITS, 0.0)
     found["arithmetic"] = cut(prices.arithmetic_pj, box)
@@ -204,50 +176,3 @@ def _bill(total: _Totals, prices: _Prices, machine: Hardware, box: Box) -> dict[
         **{f"{unit}_pj": energy_pj for unit, energy_pj in found.items()},
         "area_um2": cut(prices.area_um2, box),
     }
-
-
-def _totals(plan: _Plan, machine: Hardware) -> _Totals:
-    """Return the sums over all layers, equal ones evaluated once."""
-    on = setting(plan.qnet, machine, plan.computing)
-    times = Counter(keys := [_key(step, on) for step in plan.steps])
-    words_of: dict[tuple[str, bool, int], Any] = defaultdict(int)
-    total = _Totals(0, 0, defaultdict(int), defaultdict(int))
-    for key, step in dict(zip(keys, plan.steps, strict=True)).items():
-        if step.nest is not None and step.kind is not None:
-            step = replace(step, schedule=plan.dataflow(step.nest, *machine.array(step.kind)))
-        moved, _ = moves(step, on)
-        for move in moved:
-            place = move.where, move.writes, move.bits
-            words_of[place] = words_of[place] + times[key] * move.count
-        for one in accesses_inside(step, machine):
-            total.inside[one.place] = total.inside[one.place] + times[key] * one.count
-        busy = sum(busy_cycles(step, machine, on))
-        hidden, crossing = port_cycles(moved, on)
-        waiting = [whole(reduce(np.maximum, ports.values())) for ports in crossing.values()]
-        total.busy_cycles = total.busy_cycles + times[key] * busy
-        total.cycles = total.cycles + times[key] * layer_cycles(busy, list(hidden.values()), waiting)
-    word_bits = {"dram": 1, **{one.name: one.word_bits for one in machine.buffers}}
-    for (where, write, bits), number in words_of.items():
-        total.accesses[where, write] = total.accesses[where, write] + number * accesses(bits, word_bits[where])
-    return total
-
-
-def _key(step: Step, on: Setting) -> tuple[Any, ...]:
-    """Return what decides a layer's moves and cycles: layers of one key are equal."""
-    node, path, name = step.node, step.node.datapath, step.node.name
-    widths = path and (path.x.bits, path.w.bits, path.accumulator.format.bits)
-    edges = [
-        (_size(edge, on), edge in on.residency.in_flight, on.stored_words(edge), _mask(on.stays(edge)))
-        for edge in node.inputs
-    ]
-    made_of = stored_bits(on.sources(node.inputs[0]), on.qnet) if node.inputs else 0
-    own = _size(name, on), name in on.residency.in_flight, _mask(on.residency.stays.get(name, False))
-    return step.kind, step.nest, widths, name in on.computing, tuple(edges), made_of, own
-
-
-def _size(edge: str, on: Setting) -> tuple[int, int]:
-    return words(on.qnet.tensors[edge].shape), edge_bits(on.qnet, edge)
-
-
-def _mask(stays: Any) -> Any:
-    return (stays.shape, stays.tobytes()) if isinstance(stays, np.ndarray) else stays

@@ -140,7 +140,8 @@ def _networks(outcome: Outcome) -> tuple[QuantizedNetwork, QuantizedNetwork]:
 
 
 def _where(outcome: Outcome) -> dict[str, Any]:
-    return {"hardware": outcome.sides[0].machine, "dataflow": outcome.study.evaluation.dataflow}
+    on = outcome.study.evaluation
+    return {"hardware": outcome.sides[0].machine, "dataflow": on.dataflow, "tiling": on.tiling}
 
 
 def on_integers(

@@ -78,7 +78,7 @@ def sums(array: Array, nest: LoopNest, space: LoopNest, names: tuple[str, ...]) 
     try:
         one = array.schedule(replace(nest, **dict(zip(AXES, grid, strict=True))))
     except (TypeError, ValueError) as error:
-        raise InputError(f"a searched tiling needs a dataflow that broadcasts over arrays: {error}") from None
+        raise InputError(f"this tiling needs a dataflow that broadcasts over arrays: {error}") from None
     shape, found = np.broadcast_shapes(*(side.shape for side in grid)), {}
     for name in names:
         value = getattr(one, name) + (array.pipeline_stages - 1) * (name == "cycles")

@@ -18,8 +18,8 @@ from addersim.dataflows import load_dataflow
 from addersim.datapath import Style
 from addersim.errors import InputError, nearest
 from addersim.hardware import Hardware, hardware_keys, load_hardware
+from addersim.level_search import Objective
 from addersim.nn.catalogue import model_card, shipped_weights
-from addersim.placement import Objective
 from addersim.ranges import RangeRule
 from addersim.toml import Record, build
 
@@ -100,7 +100,7 @@ class Evaluation(Record):
     """Dataflow, tiling and cost tables of a bill, the first table for headlines; comparisons add every shipped one."""
 
     dataflow: str = "output_stationary"
-    tiling: Objective | None = None
+    tiling: Objective = "traffic"
     tables: Annotated[tuple[str, ...], Field(min_length=1)] = ("horowitz2014_45nm",)
 
 

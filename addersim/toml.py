@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from addersim.errors import InputError, nearest
+from addersim.errors import InputError, nearest, unit
 
 M = TypeVar("M", bound="Record")
 
@@ -60,6 +60,8 @@ def _complaint(model: type[Record], error: ValidationError) -> str:
         return f"{owner.__name__} needs {path[-1]!r}"
     if kind == "value_error":
         return str(first["ctx"]["error"])
+    if kind in ("float_type", "int_type") and isinstance(first["input"], str) and (said := unit(str(path[-1]))):
+        return f"{_dotted(path)} = {first['input']!r}: expected a plain number, in {said}; the key names the unit"
     return f"{_dotted(path)} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 

@@ -13,6 +13,7 @@ from addersim.dataflows import DATAFLOWS, Dataflow
 from addersim.datapath import STYLES, Style
 from addersim.errors import InputError
 from addersim.hardware import Hardware, load_hardware, with_full_side_array
+from addersim.level_search import Objective
 from addersim.quantized import QuantizedNetwork
 from addersim.tabular import Tabular
 
@@ -22,7 +23,7 @@ Priced: TypeAlias = tuple[str, Comparison | None]
 
 @dataclass(frozen=True)
 class Case:
-    """A comparison with one assumption changed: both networks, machine, dataflow, table."""
+    """A comparison with one assumption changed: both networks, machine, dataflow, table, tiling."""
 
     name: str
     adder: QuantizedNetwork
@@ -30,6 +31,7 @@ class Case:
     machine: Hardware
     dataflow: str | Dataflow
     table: CostTable
+    tiling: Objective
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def tornado(
     dataflow: str | Dataflow = "output_stationary",
     table: str | os.PathLike[str] | CostTable = "horowitz2014_45nm",
     metric: Metric = "energy",
+    tiling: Objective = "traffic",
 ) -> Tornado:
     """Return multiplier / adder with one assumption after the other changed.
 
@@ -93,6 +96,8 @@ def tornado(
         The table of all cases but those of the first assumption.
     metric
         As for :meth:`addersim.compare.Comparison.ratio`.
+    tiling
+        As for :func:`addersim.evaluate`, of all cases.
 
     Raises
     ------
@@ -108,7 +113,7 @@ def tornado(
     >>> result.widest.low < result.ratio < result.widest.high
     True
     """
-    where: dict[str, Any] = {"hardware": hardware, "dataflow": dataflow, "table": table}
+    where: dict[str, Any] = {"hardware": hardware, "dataflow": dataflow, "table": table, "tiling": tiling}
     return tornadoes(adder_qnet, multiplier_qnet, **where, metrics=[metric])[0]
 
 
@@ -119,10 +124,12 @@ def tornadoes(
     hardware: str | os.PathLike[str] | Hardware,
     dataflow: str | Dataflow,
     table: str | os.PathLike[str] | CostTable,
+    tiling: Objective,
     metrics: Iterable[Metric],
 ) -> list[Tornado]:
     """Return :func:`tornado` for each metric, every case priced once."""
-    base = Case("", adder_qnet, multiplier_qnet, load_hardware(hardware), dataflow, load_table(table).as_printed)
+    machine, printed = load_hardware(hardware), load_table(table).as_printed
+    base = Case("", adder_qnet, multiplier_qnet, machine, dataflow, printed, tiling)
     now = _compared(base)
     cases = [(assumption, [_priced(case, base, now) for case in found]) for assumption, found in _assumptions(base)]
     return [_tornado(metric, base.table.name, now, cases) for metric in metrics]
@@ -138,8 +145,8 @@ def _tornado(metric: Metric, table: str, now: Comparison, cases: Sequence[tuple[
 
 
 def _compared(case: Case) -> Comparison:
-    fields: dict[str, Any] = {"hardware": case.machine, "dataflow": case.dataflow, "tables": [case.table]}
-    return compare(case.adder, case.multiplier, **fields)
+    where: dict[str, Any] = {"hardware": case.machine, "dataflow": case.dataflow, "tiling": case.tiling}
+    return compare(case.adder, case.multiplier, tables=[case.table], **where)
 
 
 def _priced(case: Case, base: Case, now: Comparison) -> Priced:
@@ -188,7 +195,8 @@ def _accumulators(base: Case) -> Iterator[Case]:
     paths = [node.datapath for qnet in (base.adder, base.multiplier) for node in qnet.nodes if node.datapath]
     needed = max(path.accumulator.format.bits for path in paths)
     for bits in sorted({min(needed, WIDEST_BITS), base.machine.accumulator_bits, WIDEST_BITS}):
-        yield replace(base, name=f"{bits} bits", machine=load_hardware(base.machine, accumulator_bits=bits))
+        machine = load_hardware(base.machine, accumulator_bits=bits, multiplier_accumulator_bits=None)
+        yield replace(base, name=f"{bits} bits", machine=machine)
 
 
 def _dram(base: Case) -> Iterator[Case]:

@@ -6,7 +6,7 @@ out as moves and adds the vector unit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import and_
@@ -19,33 +19,26 @@ from addersim.errors import InputError
 from addersim.flows import Widths
 from addersim.hardware import Element, Hardware
 from addersim.hardware.machine import ROLES, Role
+from addersim.level_search import Layer, Objective
 from addersim.loops import LoopNest
 from addersim.network import Network, Node
 from addersim.ops import words
-from addersim.passes import pass_by
-from addersim.placement import Layer, Objective, Placed, place
+from addersim.placement import Placed, place
 from addersim.ports import accesses
 from addersim.residency import Residency, edge_bits, residency, stored_bits
 from addersim.runs import Array
-from addersim.stores import AccessPrices, Store, outside
+from addersim.stores import AccessPrices, Level, Store, levels, outside
 from addersim.tiling import Crossing
 
-FIXED_RULES = (
-    "fixed tiling: inputs and weights cross into a memory once if one of them fits its share; if neither does, one "
-    "stays part by part and the other passes by for each part, whichever lets fewer bits cross; rows that parts of the "
-    "input share are not fetched twice; partial sums stay in the buffer next to the array",
-)
-SEARCHED_RULES = (
-    "searched tiling: each memory holds tiles, tile sizes and order by exhaustive search, one level after the other "
-    "from DRAM inward; a level inside is filled anew for every tile of the level outside; shared rows of input tiles "
-    "are fetched again, padding is not",
+RULES = (
+    "each memory holds tiles, tile sizes and order by exhaustive search, one level after the other from DRAM inward; a "
+    "level inside is filled anew for every tile of the level outside; shared rows of input tiles are fetched again, "
+    "padding is not; the largest tile of every operand the memory holds has to fit, partial sums included",
     "the array runs every innermost tile as a layer of its own, one after the other: it fills and drains, and reads "
     "operands again, for each; where tiles cut the input channels, the partial sums leave the array after every part",
-)
-RULES = (
     "every word crosses all buffers that hold its operand; a word that crosses is read on one side and written on the "
     "other, and both are charged",
-    "pooling and residual additions read the outermost buffer of inputs and write the outermost buffer of outputs",
+    "what the vector lanes do reads the outermost buffer of inputs and writes the outermost buffer of outputs",
     "edges that wait for a later layer take no room meanwhile",
     "buffer words are packed: an access of word_bits carries word_bits // bits words, all of them used",
     "padded pixels are read by the array like others; constants of output stages are not counted as traffic",
@@ -56,7 +49,7 @@ RULES = (
 class Step:
     """A node and, for a layer on the array, its kind, loops and schedule.
 
-    ``array`` runs the layer tile by tile if a tiling is searched, at ``inside_pj`` per word it moves inside, by the
+    ``array`` runs the layer tile by tile, at ``inside_pj`` per word it moves inside, by the
     schedule's fields; ``placed`` are the tiles that were found.
     """
 
@@ -66,7 +59,7 @@ class Step:
     schedule: Schedule | None = None
     array: Array | None = None
     inside_pj: tuple[tuple[str, float], ...] = ()
-    placed: tuple[Placed, ...] | None = None
+    placed: tuple[Placed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +95,7 @@ class Setting:
     dram: Store
     computing: frozenset[str]
     residency: Residency
-    tiling: Objective | None
+    tiling: Objective
     images: int = 1
 
     def near(self, role: Role) -> Store:
@@ -135,7 +128,7 @@ def setting(
     machine: Hardware,
     computing: Iterable[str],
     prices: AccessPrices | None = None,
-    tiling: Objective | None = None,
+    tiling: Objective = "traffic",
     images: int = 1,
 ) -> Setting:
     """Return the memories of ``machine``, and what of ``qnet`` stays in them.
@@ -145,7 +138,7 @@ def setting(
     machine
         Its numbers may be arrays that broadcast against each other.
     prices
-        Of accesses, which a searched tiling weighs.
+        Of accesses, which tilings of least energy weigh.
     """
 
     def pj(name: str, write: bool) -> float:
@@ -170,11 +163,10 @@ def setting(
 
 
 def moves(step: Step, on: Setting) -> tuple[list[Move], str]:
-    """Return everything that a layer moves, and the tiles it was cut into if they were searched."""
+    """Return everything that a layer moves, on the tiles of :func:`on_tiles`, and these."""
     if step.nest is None:
         return vector_moves(step.node, on), ""
-    placed = pass_by(_layer(step, on), on.stores) if step.placed is None else step.placed
-    return array_moves(step, on, placed), "; ".join(str(one) for one in placed if one.tiles)
+    return array_moves(step, on, [one.crossing for one in step.placed]), "; ".join(map(str, step.placed))
 
 
 def on_tiles(step: Step, on: Setting) -> Step:
@@ -182,20 +174,20 @@ def on_tiles(step: Step, on: Setting) -> Step:
 
     Raises
     ------
-    InputError
+    TooSmall
         If a buffer is too small for one tile.
     """
-    if step.array is None or on.tiling is None:
+    if step.array is None:
         return step
     try:
-        placed, pieces = place(_layer(step, on), on.stores, on.dram, on.tiling)
+        placed, pieces = place(layer_of(step, on), on.stores, on.dram, on.tiling)
     except InputError as error:
-        raise InputError(f"layer {step.node.name!r}: {error}") from None
+        raise type(error)(f"layer {step.node.name!r}: {error}") from None
     return replace(step, placed=placed, schedule=step.array.run(pieces))
 
 
-def _layer(step: Step, on: Setting) -> Layer:
-    """Return a layer on the array as the tilings see it."""
+def layer_of(step: Step, on: Setting) -> Layer:
+    """Return a layer on the array as tilings see it."""
     assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
     node, nest, schedule, path = step.node, step.nest, step.schedule, step.node.datapath
     edge = node.inputs[0]
@@ -209,8 +201,8 @@ def _layer(step: Step, on: Setting) -> Layer:
     return Layer(nest, widths, array, schedule.cycles, pinned, step.array, step.inside_pj)
 
 
-def array_moves(step: Step, on: Setting, placed: tuple[Placed, ...]) -> list[Move]:
-    """Return everything that a layer on the array moves."""
+def array_moves(step: Step, on: Setting, crossings: Sequence[Crossing]) -> list[Move]:
+    """Return everything that a layer on the array moves, given what crosses into every level from DRAM inward."""
     assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
     nest, schedule, path = step.nest, step.schedule, step.node.datapath
     sums = schedule.output_writes - nest.outputs
@@ -222,27 +214,27 @@ def array_moves(step: Step, on: Setting, placed: tuple[Placed, ...]) -> list[Mov
         Move(out, "write partial sums", sums, wide),
         Move(out, "read partial sums", sums, wide),
     ]
-    for level in placed:
-        for store in level.stores:
-            found += _crossing_moves(step, on, level, store)
+    for level, crossing in zip(levels(on.stores), crossings, strict=True):
+        for store in level:
+            found += _crossing_moves(step, on, level, store, crossing)
     in_flight = step.node.name in on.residency.in_flight
     return [move for move in found if move.any and not (in_flight and move.action.endswith(" outputs"))]
 
 
-def _crossing_moves(step: Step, on: Setting, level: Placed, store: Store) -> Iterator[Move]:
+def _crossing_moves(step: Step, on: Setting, level: Level, store: Store, crossing: Crossing) -> Iterator[Move]:
     """Yield the moves across a memory's outer boundary, on both sides of it."""
     assert step.nest is not None and step.node.datapath is not None
     node, path, edge = step.node, step.node.datapath, step.node.inputs[0]
     for role in store.holds:
-        beyond = outside(role, level.stores, on.stores, on.dram)
+        beyond = outside(role, level, on.stores, on.dram)
         if role == "inputs":
-            count = -(-level.crossing.inputs * on.stored_words(edge) // on.words(edge))
+            count = -(-crossing.inputs * on.stored_words(edge) // on.words(edge))
             yield from _transfer(beyond, store, "inputs", plain(count), edge_bits(on.qnet, edge))
         if role == "weights":
-            yield from _transfer(beyond, store, "weights", plain(level.crossing.weights), path.w.bits)
+            yield from _transfer(beyond, store, "weights", plain(crossing.weights), path.w.bits)
         if role == "outputs":
-            yield from _transfer(store, beyond, "outputs", level.crossing.outputs, edge_bits(on.qnet, node.name), store)
-            sums, wide = plain(level.crossing.sums), path.accumulator.format.bits
+            yield from _transfer(store, beyond, "outputs", crossing.outputs, edge_bits(on.qnet, node.name), store)
+            sums, wide = plain(crossing.sums), path.accumulator.format.bits
             yield from _transfer(store, beyond, "partial sums", sums, wide, store)
             yield from _transfer(beyond, store, "partial sums", sums, wide)
 

@@ -100,3 +100,17 @@ def test_what_cannot_be_compared_is_refused() -> None:
         compare_arrays(ADDER, MULTIPLIER, hardware="multiplier_16x16")
     with pytest.raises(InputError, match="'conv2' has 6-bit inputs; compare_arrays prices adder_16x16"):
         evaluate(ADDER.on(MACHINE), MACHINE.model_copy(update={"pe": "xnor"}))
+
+
+def test_every_array_takes_the_tiling() -> None:
+    shared = {"size_bytes": 60, "holds": ["inputs", "weights", "outputs"], "name": "all", "word_bits": 64}
+    small = load_hardware(MACHINE, buffers=[shared], dram={"pj_per_bit": 0.001})  # bits and energies part company
+    energies = {}
+    for tiling in ("traffic", "energy"):
+        rows = compare_arrays(ADDER, MULTIPLIER, hardware=small, tables=TABLES[1:2], tiling=tiling).rows
+        energies[tiling] = [row.cost.energy_pj for row in rows if row.held == "elements"]
+        (adder, *_) = energies[tiling]
+        assert adder == evaluate(ADDER.on(small), small, table=TABLES[1], tiling=tiling).energy_pj
+    pairs = list(zip(energies["energy"], energies["traffic"], strict=True))
+    assert all(least <= fewest * (1 + 1e-12) for least, fewest in pairs)
+    assert any(least < fewest for least, fewest in pairs)

@@ -9,12 +9,14 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from addersim import __version__
 from addersim.cli import main
 from addersim.compare import METRICS
 from addersim.study import make_study
+from addersim.terminal import print_frame
 
 
 def addersim(*arguments, expect=0):
@@ -304,3 +306,14 @@ def test_the_demo(tmp_path, capsys):
         assert figures[side]["float_accuracy"] - figures[side]["accuracy"] <= 0.005
     assert figures["images"] == 2000
     assert Path(figures["report"]).stat().st_size > 50_000
+
+
+def test_a_printed_sweep_counts_what_is_refused(capsys):
+    frame = pd.DataFrame(
+        {"hardware.rows": [8, 16], "energy_pj": [float("nan"), 2.0], "refused": ["layer 'a': small", ""]}
+    )
+    print_frame(frame)
+    said = capsys.readouterr().out
+    assert "1 of 2 rows are refused, the first because of layer 'a': small" in said and said.count("refused") == 1
+    print_frame(frame.assign(refused=""))
+    assert "refused" not in capsys.readouterr().out

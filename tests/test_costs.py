@@ -10,6 +10,7 @@ import pytest
 import addersim
 from addersim.costs import COSTS, CostTable, arithmetic_tables, load_table, scaling
 from addersim.costs.laws import linear, polynomial, power, square
+from addersim.costs.rows import Polynomial
 from addersim.errors import InputError
 from addersim.primitives import NAMES, Primitive
 
@@ -170,8 +171,8 @@ def test_floats_are_priced_at_their_rows_only() -> None:
 def test_a_source_names_rows_law_and_result() -> None:
     price = HOROWITZ.price(Primitive("absolute", 17))
     assert price.source == (
-        "Horowitz ISSCC 2014 fig. 1.1.9: add 8 b 0.03 pJ, 16 b 0.05 pJ, 32 b 0.1 pJ; linear between rows and "
-        "proportional to the width outside -> 17 b: 0.05313 pJ; an absolute value is charged as an addition, "
+        "Horowitz ISSCC 2014 fig. 1.1.9: add 8 b 0.03 pJ, 16 b 0.05 pJ, 32 b 0.1 pJ; linear between rows "
+        "-> 17 b: 0.05313 pJ; an absolute value is charged as an addition, "
         "an upper bound, as in QKeras qtools"
     )
     assert "no shifter" in HOROWITZ.price(Primitive("shift", 17)).source
@@ -316,7 +317,7 @@ def test_laws() -> None:
     [
         ('add = "linear"', 'add = "liner"', r"laws\.add = 'liner': input should be 'linear'"),
         ('add = "linear"', "", "laws needs 'add'"),
-        ("node_nm = 45", "node_mm = 45", "Source has no 'node_mm'; did you mean 'node_nm'"),
+        ("node_nm = 45", "node_mm = 45", "Source has no 'node_mm'; unknown unit 'mm', known: 'node_nm' in nm"),
         ("node_nm = 45", "", "Source needs 'node_nm'"),
         ("energy_pj = 0.03", 'energy_pj = "0.03"', r"primitive\[0\]\.energy_pj = '0\.03'"),
         (
@@ -328,6 +329,13 @@ def test_laws() -> None:
         ("[dram]", "[drum]", "CostTable has no 'drum'; did you mean 'dram'"),
         ("energy_high_pj", "energy_hi_pj", "Dram has no 'energy_hi_pj'; did you mean 'energy_high_pj'"),
         ("bits = 8\n", "bits = \n", "not a TOML file"),
+        ("energy_pj = 0.03", "energy_nj = 0.03", "Row has no 'energy_nj'; unknown unit 'nj', known: 'energy_pj' in pJ"),
+        ("energy_pj = 0.03", 'energy_pj = "30 fJ"', r"energy_pj = '30 fJ': expected a plain number, in pJ; the key"),
+        (
+            "node_nm = 45",
+            'node_nm = "45nm"',
+            r"source\.node_nm = '45nm': expected a plain number, in nm; the key names",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -346,6 +354,59 @@ def test_a_table_is_found_by_name_path_or_value(tmp_path: Path) -> None:
         load_table("horowitz2014")
     with pytest.raises(InputError, match="cannot be read"):
         load_table(tmp_path / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "horowitz2014_45nm@16um,0.8V",
+            "unknown unit 'um' in '16um'; known: nm for the node, V for the supply, such as",
+        ),
+        ("horowitz2014_45nm@16nm,800mV", "unknown unit 'mV' in '800mV'; known: nm for the node, V for the supply"),
+        (
+            "horowitz2014_45nm@16nm",
+            "expected a node in nm and a supply in V behind the @, such as horowitz2014_45nm@16nm",
+        ),
+        ("horowitz2014_45nm@16um", "unknown unit 'um' in '16um'"),
+        ("horowitz2014_45nm@,", "expected a node in nm"),
+        ("horowitz2014_45nm@0.8V,16nm", "unknown unit 'V' in '0.8V'; known: nm for the node"),
+    ],
+)
+def test_units_of_a_scaled_table(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_table(name)
+
+
+def test_widths_beyond_the_rows_are_charged_as_extrapolated() -> None:
+    said = {bits: HOROWITZ.price(Primitive("add", bits)).source for bits in (4, 8, 17, 32, 40)}
+    assert "; extrapolated from 8 b: proportional to the width -> 4 b: 0.015 pJ" in said[4]
+    assert "; extrapolated from 32 b: proportional to the width -> 40 b: 0.125 pJ" in said[40]
+    assert all("extrapolated" not in said[bits] for bits in (8, 17, 32))
+    for size, outside in ((4096, True), (8192, False), (1 << 20, False), (1 << 21, True)):
+        assert ("power law in the size, extrapolated, proportional" in HOROWITZ.memory(size, 64).source) == outside
+    qnet = addersim.quantize(addersim.example_network(), addersim.sample("fashion_sample", limit=4)[0], bits=4)
+    explained = addersim.evaluate(qnet.on("adder_16x16")).explain()
+    assert "extrapolated from 8 b: proportional to the width -> 4 b" in explained
+
+
+def test_a_width_at_which_a_fit_has_no_price_names_the_nearest() -> None:
+    fit = {"name": "multiply", "coefficients": (-1.0, 0.0, 0.01)}
+    table = HOROWITZ.model_copy(update={"polynomial": (Polynomial(**fit),)})
+    assert energy(table, "multiply", 11) == pytest.approx(0.21)
+    with pytest.raises(
+        InputError, match="no price for multiply of 4 b, where its fit is not positive; the nearest is 11 b"
+    ):
+        energy(table, "multiply", 4)
+
+
+def test_a_power_law_needs_two_rows(tmp_path: Path) -> None:
+    path = tmp_path / "my_table.toml"
+    rows = GOOD.read_text().split("[[primitive]]")
+    one = [row for row in rows if 'name = "multiply"' not in row or "bits = 8\n" in row]
+    path.write_text("[[primitive]]".join(one))
+    with pytest.raises(InputError, match=r"laws\.multiply = 'power' needs two rows of 'multiply', there is one"):
+        load_table(path)
 
 
 def test_what_has_no_price_is_refused() -> None:

@@ -125,15 +125,18 @@ def test_small_buffers_cost_dram_traffic() -> None:
         assert dram(parts, "conv1", "read weights") == 4 * 27 * 8
 
 
-def test_what_does_not_fit_passes_by_once_for_each_part_of_the_other() -> None:
-    """192 words of the image in 100 bytes, 108 weights in 40: two parts of the image, three of the weights."""
-    small = buffers(inputs=100, weights=40)
-    cost = evaluate(QNET, load_hardware(MACHINE, buffers=small))
-    assert dram(cost, "x", "read inputs") == 0
-    assert dram(cost, "conv1", "read inputs") == 192 * 8
-    assert dram(cost, "conv1", "read weights") == 2 * 108 * 8
-    once = evaluate(QNET, load_hardware(MACHINE, buffers=small), "weight_stationary")
-    assert dram(once, "conv1", "read weights") == 108 * 8 or dram(once, "conv1", "read inputs") == 192 * 8
+def test_what_does_not_fit_crosses_part_by_part() -> None:
+    """64 pixels of 3 channels, 3 x 3 x 3 weights of 4 outputs, in bytes."""
+
+    def crossing(inputs: int, weights: int, outputs: int = 32768) -> tuple[int, int, int]:
+        on = load_hardware(MACHINE, buffers=buffers(inputs=inputs, weights=weights, outputs=outputs))
+        cost = evaluate(QNET, on)
+        assert dram(cost, "x", "read inputs") == 0
+        words = [dram(cost, "conv1", f"read {what}") for what in ("inputs", "weights", "partial sums")]
+        return words[0] // 8, words[1] // 8, words[2]
+
+    assert crossing(100, 40) == (192, 108, 0)  # a channel of inputs and its 36 weights; partial sums stay
+    assert crossing(100, 35) == (384, 108, 0)  # three outputs, then the fourth: inputs pass by for each
 
 
 def test_words_are_packed_into_accesses() -> None:

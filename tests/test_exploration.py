@@ -68,3 +68,16 @@ def test_the_page_holds_the_front_and_escapes(frame, tmp_path):
     }  # fmt: skip
     write_exploration(frame.head(1), "one", KEYS[:1], {"energy_pj": "min"}, tmp_path / "one")
     assert not (tmp_path / "one" / "scatter.svg").exists()
+
+
+def test_refused_points_are_counted_and_not_drawn(frame, tmp_path):
+    refused = frame.assign(refused=["", "", "layer 'a': too small", "", "", ""])
+    refused.loc[2, ["energy_pj", "latency_us"]] = float("nan")
+    page = write_exploration(refused, "title", KEYS, OBJECTIVES, tmp_path).read_text(encoding="utf-8")
+    assert "5 points" in page and "1 more are refused: a buffer is too small" in page
+    assert "refused" not in (tmp_path / "front.csv").read_text()
+    kept = frame.drop(index=2)
+    assert str(scatter(refused, OBJECTIVES)) == str(scatter(kept, OBJECTIVES))
+    assert str(parallel_coordinates(refused, KEYS, OBJECTIVES)) == str(parallel_coordinates(kept, KEYS, OBJECTIVES))
+    with pytest.raises(InputError, match="no point has figures: layer 'a': too small"):
+        write_exploration(refused.iloc[2:3], "title", KEYS, OBJECTIVES, tmp_path / "none")

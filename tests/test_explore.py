@@ -263,3 +263,22 @@ def test_workers_of_another_version_are_refused(study_file, monkeypatch):
     monkeypatch.setattr(grid, "rows", lambda batch, rows=grid.rows: rows(replace(batch, version="0.0.0")))
     with pytest.raises(InputError, match=r"a worker has addersim .*, the sweep 0\.0\.0"):
         addersim.sweep(study_file, SPACE, "local:1")
+
+
+@pytest.mark.parametrize("tiling", ["traffic", "energy"])
+def test_points_whose_buffer_is_too_small_are_refused_as_one_by_one(study_file, tiling, tmp_path):
+    study = Study.read(study_file, [f"evaluation.tiling={tiling}"])
+    space = {"hardware.buffers.weights.size_bytes": [4, 65536], "hardware.circuit": ["xor_carry", "comparator"]}
+    frame = addersim.sweep(study, space, "local:1", out=tmp_path / "out")
+    small, large = frame.iloc[:2], frame.iloc[2:]
+    with pytest.raises(InputError) as refusal:
+        qnet = addersim.quantize(load_network(study.network)[0], load_calibration(study.data)[0])
+        machine = addersim.hardware.load_hardware("adder_16x16", buffers={"weights": {"size_bytes": 4}})
+        addersim.evaluate(qnet.on(machine), machine, tiling=tiling)
+    assert set(small["refused"]) == {str(refusal.value)} and "smallest size that works has" in str(refusal.value)
+    assert small.loc[:, "energy_pj":"latency_us"].isna().all(axis=None) and (large["refused"] == "").all()
+    assert (large["energy_pj"] > 0).all() and (large["cycles"] % 1 == 0).all()
+    front = addersim.pareto(frame, {"energy_pj": "min", "cycles": "min"})
+    assert len(front) and set(front.index) <= set(large.index)
+    pd.testing.assert_frame_equal(addersim.sweep(study, space, "local:1", out=tmp_path / "out"), frame)
+    assert not addersim.pareto(small, {"energy_pj": "min"}).size

@@ -8,6 +8,7 @@ import pytest
 
 import addersim
 from addersim.datapath import Datapath, exact_datapath
+from addersim.elements import array_parts
 from addersim.errors import InputError
 from addersim.fixed import IntFormat, Overflow
 from addersim.hardware import HARDWARE, ROLES, Hardware, load_hardware, multiplier_twin, with_full_side_array
@@ -52,6 +53,27 @@ def test_fit_widens_the_accumulator_and_keeps_the_rest() -> None:
     assert after.circuit == "comparator"
     product = machine.fit("fc", "multiplier", exact_datapath("multiplier", U8, S8, 8))
     assert str(product.accumulator.format) == "s24"
+
+
+def test_the_side_array_has_its_own_accumulators() -> None:
+    machine = load_hardware("adder_16x16", accumulator_bits=12, multiplier_accumulator_bits=26)
+    assert str(machine.fit("conv", "adder", adder()).accumulator.format) == "u12"
+    path = exact_datapath("multiplier", U8, S8, 8)
+    assert str(machine.fit("fc", "multiplier", path).accumulator.format) == "s26"
+    twin = multiplier_twin(machine)
+    assert (twin.accumulator_bits, twin.multiplier_accumulator_bits) == (26, None)
+    assert [twin.sum_bits("multiplier"), machine.sum_bits("adder"), machine.sum_bits("multiplier")] == [26, 12, 26]
+    narrow = load_hardware("adder_16x16", accumulator_bits=12)
+    assert str(narrow.fit("fc", "multiplier", path).accumulator.format) == "s12"
+    parts = [
+        [(part.role, part.primitive.bits) for part in array_parts("multiplier", 64, one) if part.role == "accumulator"]
+        for one in (machine, load_hardware("adder_16x16", accumulator_bits=26))
+    ]
+    assert parts[0] == parts[1] == [("accumulator", 26)] * 2
+    for wrong, said in (({"multiplier_accumulator_bits": 7}, "multiplier_accumulator_bits: expected operand_bits or"),
+                        ({"multiplier_rows": 0, "multiplier_cols": 0}, "bits: expected a side array")):  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            load_hardware(machine, **wrong)
 
 
 def test_fit_narrows_by_saturation() -> None:
@@ -106,6 +128,22 @@ def test_multiplications_need_a_side_array() -> None:
         ("word_bits = 128", "word_bits = 128\nports = 0", "buffers[0].ports = 0"),
         ("bits_per_cycle = 64", "bits_per_cycl = 64", "Dram has no 'bits_per_cycl'; did you mean 'bits_per_cycle'"),
         ("bits_per_cycle = 64", "bits_per_cycle = 64\npj_per_bit = -1", "dram.pj_per_bit = -1"),
+        ("clock_mhz = 500", "clock_ghz = 0.5", "'clock_ghz'; unknown unit 'ghz', known: 'clock_mhz' in MHz"),
+        (
+            "clock_mhz = 500",
+            'clock_mhz = "500 kHz"',
+            "clock_mhz = '500 kHz': expected a plain number, in MHz; the key names",
+        ),
+        (
+            "size_bytes = 65536",
+            "size_kb = 64",
+            "Buffer has no 'size_kb'; unknown unit 'kb', known: 'size_bytes' in bytes",
+        ),
+        (
+            "bits_per_cycle = 64",
+            "bytes_per_cycle = 8",
+            "unknown unit 'bytes', known: 'bits_per_cycle' in bits per cycle",
+        ),
         ("lanes = 16", "lane = 16", "Vector has no 'lane'; did you mean 'lanes'"),
         ("rows = 16", "rows = 16\ntree_inputs = 3", "tree_inputs: expected a divisor of rows and multiplier_rows"),
         ("rows = 16", "rows = 16\npipeline_stages = 0", "pipeline_stages = 0"),

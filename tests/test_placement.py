@@ -15,8 +15,9 @@ from test_tiling import LAYERS, every, walked
 from addersim.dataflows import DATAFLOWS
 from addersim.errors import InputError
 from addersim.flows import Widths
+from addersim.level_search import FIELDS, Layer, Objective, TooSmall
 from addersim.loops import LoopNest
-from addersim.placement import Layer, Objective, Placed, place
+from addersim.placement import Placed, place, place_each
 from addersim.runs import Array
 from addersim.stores import Store, levels, outside
 from addersim.tiling import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
@@ -130,11 +131,12 @@ def nested(nest: LoopNest, levels: list[Tiles]) -> Counter[str]:
     return found
 
 
+@pytest.mark.parametrize("objective", ["energy", "traffic"])
 @pytest.mark.parametrize("name", ["padded", "strided", "grouped", "depthwise", "dilated"])
-def test_levels_equal_a_nested_walk(name: str) -> None:
+def test_levels_equal_a_nested_walk(name: str, objective: Objective) -> None:
     nest = LAYERS[name]
     stores = (store("near", 260), store("far", 900))
-    found, pieces = place(whole(nest), stores, DRAM, "energy")
+    found, pieces = place(whole(nest), stores, DRAM, objective)
     assert [placed.stores[0].name for placed in found] == ["far", "near"]
     tiles = [placed.tiles for placed in found]
     for depth in (1, 2):
@@ -176,7 +178,7 @@ def test_what_is_pinned_does_not_cross_but_takes_room() -> None:
     pinned = (("inputs", 8 * nest.inputs), ("outputs", 8 * nest.outputs))
     (placed,), _ = place(whole(nest, pinned=pinned), (store("all", bits + 6 * 18),), DRAM, "traffic")
     assert placed.crossing == Crossing(0, nest.weights, 0, 0)
-    with pytest.raises(InputError, match=r"'all' is too small for one tile; the smallest size that works"):
+    with pytest.raises(InputError, match=r"'all' is too small for one tile of inputs, weights, outputs; the smallest"):
         place(whole(nest, pinned=pinned), (store("all", bits + 6 * 8),), DRAM, "traffic")
 
 
@@ -192,7 +194,7 @@ def test_a_buffer_too_small_names_the_smallest_that_works(overlaps: bool) -> Non
 
 
 def test_an_unknown_objective_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown tiling 'area', expected one of energy, latency"):
+    with pytest.raises(InputError, match="unknown tiling 'area', expected one of traffic, energy, latency"):
         place(whole(LAYERS["plain"]), (store("all", 10_000),), DRAM, "area")  # type: ignore[arg-type]
 
 
@@ -248,3 +250,59 @@ def test_of_equal_tiles_the_largest_is_taken() -> None:
     for objective in ("energy", "latency", "product", "traffic"):
         (placed,), _ = place(whole(nest), (store("all", 1 << 20),), DRAM, objective)
         assert (placed.tiles.K, placed.tiles.C, placed.tiles.P, placed.tiles.Q) == (nest.K, nest.C, nest.P, nest.Q)
+
+
+sizes = st.lists(st.integers(1, 3000), min_size=4, max_size=4)
+
+
+@given(nest=st.sampled_from(list(LAYERS.values())), points=st.lists(sizes, min_size=1, max_size=6), pin=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_many_machines_at_once_equal_one_by_one(nest: LoopNest, points: list[list[int]], pin: bool) -> None:
+    """Three near buffers and a far one; sums at the array, and inputs that stay, on every other machine."""
+    rng = np.random.default_rng(len(points))
+    here, sums = 8 * nest.inputs * rng.integers(0, 2, len(points)) * pin, rng.integers(0, 2, len(points))
+
+    def machine(rows: np.ndarray) -> tuple[Store, ...]:
+        return (*separate(*rows[:3]), store("far", 3 * rows[3]))
+
+    layer = whole(nest, pinned=(("inputs", here),), array=Crossing(1, 2, 3, sums))
+    each = place_each(layer, machine(np.array(points).T), DRAM)
+    for i, point in enumerate(points):
+        layer = whole(nest, pinned=(("inputs", int(here[i])),), array=Crossing(1, 2, 3, int(sums[i])))
+        try:
+            placed, pieces = place(layer, machine(np.array(point)), DRAM, "traffic")
+        except TooSmall as error:
+            assert each.refused[i] == str(error)
+            continue
+        assert each.refused[i] == "" and each.pieces[each.which[i]] == pieces
+        for words, one in zip(each.crossings, placed, strict=True):
+            assert one.crossing == Crossing(*(int(getattr(words, name)[i]) for name in FIELDS))
+
+
+def test_no_buffer_and_no_array_is_a_machine_too() -> None:
+    alone, none = (
+        place_each(whole(LAYERS["plain"]), separate(900, 900, 900), DRAM),
+        place_each(whole(LAYERS["plain"]), (), DRAM),
+    )
+    ((placed,), _) = place(whole(LAYERS["plain"]), separate(900, 900, 900), DRAM, "traffic")
+    assert int(alone.crossings[0].inputs) == placed.crossing.inputs and alone.refused.item() == ""
+    assert none.crossings == () and none.pieces[none.which.item()][0][1] == 1
+
+
+@pytest.mark.parametrize("objective", ["energy", "traffic"])
+def test_images_follow_one_another(objective: Objective) -> None:
+    nest = LAYERS["padded"]
+    one, four = (whole(replace(nest, N=N)) for N in (1, 4))
+    (small,), (large,) = (place(layer, separate(300, 60, 300), DRAM, objective)[0] for layer in (one, four))
+    assert large.crossing == small.crossing.times(4)
+
+
+@pytest.mark.parametrize("name", list(LAYERS))
+def test_prices_and_ports_do_not_move_the_fewest_bits(name: str) -> None:
+    """One search serves all tables and bandwidths."""
+    nest = LAYERS[name]
+    found = [
+        place(whole(nest, busy_cycles=busy), (store("all", 1500, word_bits=word, read_pj=pj),), DRAM, "traffic")[0]
+        for busy, word, pj in ((1, 64, 25.0), (10**6, 8, 1.0))
+    ]
+    assert found[0][0].tiles == found[1][0].tiles and found[0][0].crossing == found[1][0].crossing

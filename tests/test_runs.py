@@ -131,7 +131,7 @@ def test_a_dataflow_that_does_not_broadcast_is_refused() -> None:
 
     on = machine(450, 1)
     assert addersim.evaluate(small_network().on(on), on, one_by_one).cycles
-    with pytest.raises(InputError, match="layer 'conv1': a searched tiling needs a dataflow that broadcasts"):
+    with pytest.raises(InputError, match="layer 'conv1': this tiling needs a dataflow that broadcasts"):
         addersim.evaluate(small_network().on(on), on, one_by_one, tiling="energy")
 
 

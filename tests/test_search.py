@@ -101,3 +101,15 @@ def test_accuracy_is_simulated_for_trials_only(study_file, tmp_path):
 def test_searches_that_cannot_be(study_file, objectives, trials, message):
     with pytest.raises(InputError, match=message):
         addersim.search(study_file, SPACE, objectives, trials)
+
+
+def test_points_that_are_refused_are_tried_and_on_no_front(study_file):
+    space = {
+        "hardware.buffers.weights.size_bytes": [1, 2, 3, 4, 5, 6, 7, 65536],
+        "hardware.rows": [4, 8],
+    }
+    found = addersim.search(study_file, space, OBJECTIVES, trials=16)
+    assert len(found) == 16 == (found["refused"] != "").sum() + 2
+    assert set(addersim.pareto(found, OBJECTIVES)["hardware.buffers.weights.size_bytes"]) == {65536}
+    refused = {"hardware.buffers.weights.size_bytes": [1, 2], "hardware.rows": list(range(1, 33))}
+    assert addersim.search(study_file, refused, OBJECTIVES, trials=12)["energy_pj"].isna().all()

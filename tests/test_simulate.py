@@ -121,6 +121,14 @@ def test_on_a_machine_with_a_narrow_accumulator_nothing_is_silent(qnet, images):
         addersim.evaluate(qnet, addersim.hardware.load_hardware("adder_16x16", accumulator_bits=12))
 
 
+@pytest.mark.parametrize(("own", "cut"), [({}, {"multiplier"}), ({"multiplier_accumulator_bits": 24}, {"adder"})])
+def test_narrow_accumulators_of_adders_may_leave_the_multipliers_alone(qnet, images, own, cut):
+    """A first layer cut to 10 bits leaves the adders behind it little to sum."""
+    machine = addersim.hardware.load_hardware("adder_16x16", accumulator_bits=10, **own)
+    kinds = {node.name: node.datapath.kind for node in qnet.nodes if node.datapath}
+    assert {kinds[layer.name] for layer in simulate(qnet.on(machine), images).layers if layer.overflows} == cut
+
+
 def test_the_whole_network_of_the_demo_on_64_images():
     """Reference and native agree in every integer of every edge, for the adder network and its twin."""
     from addersim.outcome import load_network

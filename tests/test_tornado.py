@@ -9,6 +9,7 @@ from small_networks import small_network
 
 from addersim.compare import compare
 from addersim.costs import COSTS, arithmetic_tables
+from addersim.dataflows import DATAFLOWS
 from addersim.errors import InputError
 from addersim.hardware import load_hardware
 from addersim.tornado import Swing, Tornado, tornado
@@ -96,3 +97,21 @@ def test_a_table_with_all_its_rows_has_no_gates_to_assume() -> None:
 def test_a_metric_without_a_price_is_refused() -> None:
     with pytest.raises(InputError, match="horowitz2014_45nm has no ratio of area"):
         tornado(ADDER, MULTIPLIER, metric="area")
+
+
+def test_all_cases_take_the_tiling() -> None:
+    shared = {"size_bytes": 60, "holds": ["inputs", "weights", "outputs"], "name": "all", "word_bits": 64}
+    small = load_hardware(MACHINE, buffers=[shared], dram={"pj_per_bit": 0.001})  # bits and energies part company
+    ratios = {}
+    for tiling in ("traffic", "energy"):
+        result = tornado(ADDER, MULTIPLIER, hardware=small, dataflow="weight_stationary", tiling=tiling)
+        found = {
+            flow: compare(ADDER, MULTIPLIER, hardware=small, dataflow=flow, tables=["horowitz2014_45nm"], tiling=tiling)
+            for flow in DATAFLOWS
+        }
+        ratio = {flow: both.ratio("energy")["horowitz2014_45nm"] for flow, both in found.items()}
+        assert result.ratio == ratio["weight_stationary"]
+        one = swing(result, "dataflow")
+        assert (one.low, one.high) == (min(ratio.values()), max(ratio.values()))
+        ratios[tiling] = result.ratio
+    assert ratios["traffic"] != ratios["energy"]

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from addersim.costs.laws import LAWS, SAID, LawName, polynomial
-from addersim.costs.rows import Price, Row, RowName, Rows
+from addersim.costs.laws import LAWS, LawName, polynomial, said
+from addersim.costs.rows import Polynomial, Price, Row, RowName, Rows
 from addersim.errors import InputError, nearest
+from addersim.fixed import MAX_BITS
 from addersim.primitives import NAMES, Name, Primitive
 
 CHARGED_AS: Mapping[Name, tuple[RowName, int, str]] = {
@@ -82,6 +83,8 @@ def _priced(table: Rows, name: RowName, primitive: Primitive) -> Price:
     for fit in table.polynomial:
         if fit.name == name:
             energy_pj = polynomial(fit.coefficients, bits)
+            if energy_pj <= 0:
+                raise InputError(_unpriced(table, fit, primitive, bits))
             terms = " + ".join(f"{c:.10g} b^{i}" for i, c in enumerate(fit.coefficients) if c)
             chain = f"{table.source.short}: {name} = {terms} pJ -> {_width(primitive)}: {energy_pj:.4g} pJ"
             return Price(energy_pj, None, chain)
@@ -90,7 +93,15 @@ def _priced(table: Rows, name: RowName, primitive: Primitive) -> Price:
     energy_pj = LAWS[law]([(row.bits, row.energy_pj) for row in rows], bits)
     figures = {key: _column(rows, key, law, bits) for key in ("area_um2", "leakage_uw")}
     delay_ns = _column(rows, "delay_ns", "linear", bits) if table.delay == "linear" else rows[0].delay_ns
-    return Price(energy_pj, source=_chain(table, rows, SAID[law], primitive, energy_pj), delay_ns=delay_ns, **figures)
+    law_said = said(law, rows[0].bits, rows[-1].bits, bits)
+    return Price(energy_pj, source=_chain(table, rows, law_said, primitive, energy_pj), delay_ns=delay_ns, **figures)
+
+
+def _unpriced(table: Rows, fit: Polynomial, primitive: Primitive, bits: float) -> str:
+    """Return that a fit is not positive at a width, and the nearest at which it is."""
+    near = sorted(range(1, 2 * MAX_BITS + 1), key=lambda width: abs(width - bits))
+    known = next((f"the nearest is {b} b" for b in near if polynomial(fit.coefficients, b) > 0), "at no width it is")
+    return f"{table.name}: no price for {fit.name} of {_width(primitive)}, where its fit is not positive; {known}"
 
 
 def _column(rows: Sequence[Row], key: str, law: LawName, bits: float) -> float | None:

@@ -78,11 +78,29 @@ LAWS: Mapping[LawName, Callable[[Points, float], float]] = {
     "power": power,
     "square": square,
 }
-SAID: Mapping[LawName, str] = {
-    "linear": "linear between rows and proportional to the width outside",
+BETWEEN: Mapping[LawName, str] = {
+    "linear": "linear between rows",
     "power": "power law through neighbouring rows",
     "square": "proportional to the product of the widths",
 }
+BEYOND: Mapping[LawName, str] = {
+    "linear": "proportional to the width",
+    "power": "power law through the outer rows",
+    "square": "proportional to the product of the widths",
+}
+
+
+def said(law: LawName, first: float, last: float, x: float) -> str:
+    """Return the law as a charge says it, and where ``x`` is outside the rows ``first`` to ``last``, that it is.
+
+    Examples
+    --------
+    >>> said("linear", 8, 32, 17), said("linear", 8, 32, 64)
+    ('linear between rows', 'extrapolated from 32 b: proportional to the width')
+    """
+    if first <= x <= last:
+        return BETWEEN[law]
+    return f"extrapolated from {first if x < first else last:g} b: {BEYOND[law]}"
 
 
 def _neighbours(points: Points, x: float) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -38,8 +38,10 @@ def sram_price(table: Rows, owner: Rows, size_bytes: int, word_bits: int, write:
     shown = ", ".join(f"{r.size_bytes / 1024:g} KB {e:g}" for r, e in zip(rows, energies, strict=True))
     law = "power law in the size" if len(rows) > 1 else "whatever the size"
     access = "a write as a read" if not printed else "a write" if write else "a read"
+    between = len(rows) == 1 or rows[0].size_bytes <= size_bytes <= rows[-1].size_bytes
+    beyond = "" if between else ", extrapolated"
     said = (
-        f"{owner.source.short}: SRAM {shown} pJ per {rows[0].word_bits} b; {law}, "
+        f"{owner.source.short}: SRAM {shown} pJ per {rows[0].word_bits} b; {law}{beyond}, "
         f"proportional to the word -> {size_bytes / 1024:g} KB {word_bits} b: {energy_pj:.4g} pJ, {access}"
     )
     return Price(energy_pj, area_um2, said + _borrowed(table, owner))

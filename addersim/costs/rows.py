@@ -153,6 +153,9 @@ class Rows(Record):
         for row in self.primitive:
             if not row.floating and row.name not in {*self.laws, "register", "multiply_accumulate"}:
                 raise ValueError(f"laws needs {row.name!r}: how to go between its rows")
+        for name, law in self.laws.items():
+            if law == "power" and len(self.integer_rows(name)) == 1:
+                raise ValueError(f"laws.{name} = 'power' needs two rows of {name!r}, there is one")
         if not self.memory_from and not (self.sram and self.dram_row):
             raise ValueError("needs sram rows and a dram row, or memory_from = another table")
         if self.memory_from and self.source.ratios_to:

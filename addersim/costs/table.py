@@ -204,8 +204,21 @@ def load_table(table: str | os.PathLike[str] | CostTable) -> CostTable:
     if isinstance(table, str) and (scaled := SCALED.fullmatch(table)):
         return load_table(scaled["name"]).at(float(scaled["node"]), float(scaled["volts"]))
     if isinstance(table, str) and not table.endswith(".toml"):
+        if "@" in table:
+            raise InputError(_bad_scaling(table))
         return COSTS[table]
     return read(CostTable, Path(table))
+
+
+def _bad_scaling(table: str) -> str:
+    """Return what is wrong with what follows ``@``."""
+    name, _, target = table.partition("@")
+    where, such = f"cost table {table!r}", f"such as {name}@16nm,0.8V"
+    for quantity, known in zip(target.split(","), ("nm", "V"), strict=False):
+        number, unit = re.fullmatch(r"([\d.]*)(.*)", quantity.strip()).groups()  # type: ignore[union-attr]
+        if number and unit and unit != known:
+            return f"{where}: unknown unit {unit!r} in {quantity!r}; known: nm for the node, V for the supply, {such}"
+    return f"{where}: expected a node in nm and a supply in V behind the @, {such}"
 
 
 def arithmetic_tables() -> list[str]:

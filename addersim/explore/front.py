@@ -22,7 +22,8 @@ def pareto(frame: Any, objectives: Mapping[str, Sense]) -> Any:
     Parameters
     ----------
     frame
-        A pandas DataFrame. It may hold several cost tables: choose one first, unless the front is to mix them.
+        A pandas DataFrame. It may hold several cost tables: choose one first, unless the front is to mix them. Rows
+        whose column ``refused`` holds a reason, if there is one, are on no front.
     objectives
         Columns of numbers, each with ``"min"`` or ``"max"``. Values are compared exactly, by rank.
 
@@ -40,9 +41,15 @@ def pareto(frame: Any, objectives: Mapping[str, Sense]) -> Any:
     [0, 1, 3]
     """
     check_objectives(objectives, list(frame.columns))
+    frame = accepted(frame)
     ranks = np.column_stack([_ranks(frame, column, sense) for column, sense in objectives.items()])
     distinct, which = np.unique(ranks, axis=0, return_inverse=True)
     return frame[_undominated(distinct)[which.reshape(-1)]]
+
+
+def accepted(frame: Any) -> Any:
+    """Return the rows of a sweep that have figures: those whose machine has room for all tiles."""
+    return frame[frame["refused"] == ""] if "refused" in frame else frame
 
 
 def check_objectives(objectives: Mapping[str, str], columns: Iterable[str]) -> None:

@@ -22,7 +22,7 @@ from addersim.outcome import Progress
 from addersim.study import Study
 
 PART = 1 << 14  # points of a part: what a sweep that is killed may lose of each worker's
-SLOW = 64  # fewer points in a part where each is simulated, or its tiling searched
+SLOW = 64  # fewer points in a part where each is simulated, or placed by a table's prices
 
 
 def sweep(
@@ -52,8 +52,8 @@ def sweep(
         Called with the step and the fraction of it that is done.
     out
         Folder for the rows, as Parquet parts (extra ``explore``) of up to 16,384 points, or 256 where each is
-        simulated or its tiling searched. A part is there whole or
-        not at all: a sweep that was killed and is called again goes on with the missing ones.
+        simulated or its tiling another than ``"traffic"``. A part is there whole or not at all: a sweep that was
+        killed and is called again goes on with the missing ones.
     shard
         ``"i/N"`` evaluates and returns only every N-th part, from the i-th of 1 to N, into ``out``. Once all
         shards are there, the sweep without ``shard`` finds everything and computes nothing.
@@ -66,7 +66,9 @@ def sweep(
     pandas.DataFrame
         The space's keys, then per table ``energy_pj``, ``arithmetic_pj``, ``buffers_pj``, ``dram_pj``,
         ``leakage_pj``, ``cycles``, ``stall_cycles``, ``latency_us`` and ``area_um2`` of one image; NaN where a
-        table prints no area. Rows do not depend on pool, shards, or how often the sweep was stopped.
+        table prints no area. Where a buffer of a point is too small for one tile, ``refused`` says so in the words of
+        :func:`addersim.evaluate`, and all figures are NaN; everywhere else it is ``""``. Rows do not depend on pool,
+        shards, or how often the sweep was stopped.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def sweep(
     study = study if isinstance(study, Study) else Study.read(study)
     check_pool(pool)
     grid = make_space(study, space, accuracy)
-    slow = accuracy or study.evaluation.tiling is not None or "evaluation.tiling" in grid.axes
+    slow = accuracy or study.evaluation.tiling != "traffic" or "evaluation.tiling" in grid.axes
     batches = _shard(grid.batches(max(1, PART // SLOW) if slow else PART), shard, out)
     own = identity(study, grid, accuracy)
     results = None if out is None else Results(Path(out), own)

@@ -15,6 +15,7 @@ from addersim.evaluate import evaluate
 from addersim.explore.space import Indices, Space
 from addersim.hardware import Hardware, multiplier_twin
 from addersim.hardware.numbers import can_vary
+from addersim.level_search import TooSmall
 from addersim.machines import evaluate_machines
 from addersim.ops import OPS
 from addersim.quantized import QuantizedNetwork
@@ -46,29 +47,40 @@ def priced(
     Returns
     -------
     Columns
-        ``point`` (its number in the space), the space's keys, ``table`` and :func:`figures`.
+        ``point`` (its number in the space), the space's keys, ``table``, :func:`figures`, and ``refused``: why a point
+        has no figures but NaN, ``""`` if it has.
     """
     tables = study.evaluation.tables
-    found: Columns = {}
+    parts: list[tuple[NDArray[np.intp], Columns]] = []
     for places, one in _alike(study, qnet, space, indices):
         machine = _machine(one, qnet)
-        if one.evaluation.tiling is None:
+        if one.evaluation.tiling == "traffic":
             part = _at_once(one, qnet, machine, space, indices[places])
         else:
             part = _one_by_one(study, qnet, space, indices[places])
         if accuracy is not None:
             part["accuracy_percent"] = _accuracies(study, qnet, space, indices[places], accuracy)
-        for name, values in part.items():
-            found.setdefault(name, np.empty((len(indices), len(tables)), values.dtype))[places] = values
+        parts.append((places, part))
+    found = _merged(parts, (len(indices), len(tables)))
     repeated = np.repeat(indices, len(tables))
     names = np.tile(np.array([load_table(table).name for table in tables]), len(indices))
-    order = figures(accuracy is not None)
+    order = [*figures(accuracy is not None), "refused"]
     return {
         "point": repeated,
         **space.columns(repeated),
         "table": names,
         **{name: found[name].ravel() for name in order},
     }
+
+
+def _merged(parts: list[tuple[NDArray[np.intp], Columns]], shape: tuple[int, int]) -> Columns:
+    """Return the columns of all places; counts are floating point where one of them is NaN."""
+    found: Columns = {}
+    for name in parts[0][1]:
+        found[name] = np.empty(shape, np.result_type(*(part[name] for _, part in parts)))
+        for places, part in parts:
+            found[name][places] = part[name]
+    return found
 
 
 def _alike(
@@ -120,7 +132,8 @@ def _machine(study: Study, qnet: QuantizedNetwork) -> Hardware:
 
 def _one_by_one(study: Study, qnet: QuantizedNetwork, space: Space, indices: Indices) -> Columns:
     of_points = [_bills(changed(study, point), qnet) for point in space.points(indices)]
-    return {name: np.array([[bill[name] for bill in bills] for bills in of_points]) for name in of_points[0][0]}
+    found = {name: np.array([[bill[name] for bill in bills] for bills in of_points]) for name in of_points[0][0]}
+    return {**found, "refused": found["refused"].astype(object)}
 
 
 def _bills(study: Study, qnet: QuantizedNetwork) -> list[dict[str, Any]]:
@@ -128,11 +141,15 @@ def _bills(study: Study, qnet: QuantizedNetwork) -> list[dict[str, Any]]:
     machine, on = _machine(study, qnet), study.evaluation
     placed, bills = qnet.on(machine), []
     for table in on.tables:
-        cost = evaluate(placed, machine, on.dataflow, table, on.tiling)
+        try:
+            cost = evaluate(placed, machine, on.dataflow, table, on.tiling)
+        except TooSmall as error:
+            bills.append({**dict.fromkeys(figures(accuracy=False), math.nan), "refused": str(error)})
+            continue
         energies = {f"{unit}_pj": energy for unit, energy in cost.energy_by_unit.items()}
         cycles = {"cycles": cost.cycles, "stall_cycles": cost.stall_cycles, "latency_us": cost.latency_us}
         area_um2 = math.nan if cost.area_um2 is None else cost.area_um2
-        bills.append({"energy_pj": cost.energy_pj, **energies, **cycles, "area_um2": area_um2})
+        bills.append({"energy_pj": cost.energy_pj, **energies, **cycles, "area_um2": area_um2, "refused": ""})
     return bills
 
 

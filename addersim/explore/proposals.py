@@ -51,9 +51,14 @@ class Proposals:
         return index
 
     def learn(self, index: int, figures: Sequence[float]) -> None:
-        """Tell the figures of the point proposed last, or of any other."""
-        from optuna.trial import create_trial
+        """Tell the figures of the point proposed last, or of any other; NaN if it has none."""
+        from optuna.trial import TrialState, create_trial
 
+        if np.isnan(figures).any():
+            if self._asked is not None:
+                self._study.tell(self._asked, state=TrialState.FAIL)
+                self._asked = None
+            return
         if self._asked is not None:
             self._study.tell(self._asked, list(figures))
             self._asked = None

@@ -33,7 +33,8 @@ def rows(machine: Hardware) -> list[list[Block]]:
     units.append(Block(("vector unit", f"{machine.vector.lanes} lanes"), 2, 2))
     if machine.multiplier_rows:
         side = f"side array {machine.multiplier_rows} x {machine.multiplier_cols}"
-        units.insert(1, Block((side, "multipliers"), 1, 1))
+        own = machine.multiplier_accumulator_bits
+        units.insert(1, Block((side, "multipliers", *([f"sums {own} b"] if own else [])), 1, 1))
     return [*found, units]
 
 

@@ -18,8 +18,8 @@ PLURAL = {"adder": "adders", "multiplier": "multipliers", "shift": "shift elemen
 def fit(machine: Hardware, layer: str, kind: Kind, datapath: Datapath) -> Datapath:
     """Return ``datapath`` as ``machine`` computes it.
 
-    The accumulator gets ``accumulator_bits`` of the same signedness: wider, or narrower and then
-    saturating. The circuit and the adder tree become the machine's; a new tree has exact widths.
+    The accumulator gets the width of the array that runs ``kind`` and the same signedness: wider, or narrower and
+    then saturating. The circuit and the adder tree become the machine's; a new tree has exact widths.
 
     Parameters
     ----------
@@ -36,8 +36,9 @@ def fit(machine: Hardware, layer: str, kind: Kind, datapath: Datapath) -> Datapa
     """
     _check(machine, layer, kind, datapath)
     old = datapath.accumulator
-    overflow = Overflow.SATURATE if old.format.bits > machine.accumulator_bits else old.overflow
-    form = IntFormat(machine.accumulator_bits, old.format.signed)
+    bits = machine.sum_bits(kind)
+    overflow = Overflow.SATURATE if old.format.bits > bits else old.overflow
+    form = IntFormat(bits, old.format.signed)
     if datapath.tree_inputs < machine.tree_inputs:
         datapath = with_tree(datapath, machine.tree_inputs)
     return replace(datapath, accumulator=Stage(form, overflow), circuit=machine.circuit)

@@ -77,7 +77,7 @@ class Dram(Record):
 
 
 class Vector(Record):
-    """The unit for pooling and residual additions: words per cycle."""
+    """The unit for pooling, residual additions and batch norms without a layer in front: words per cycle."""
 
     lanes: Annotated[int, Field(ge=1, le=65_536)]
 
@@ -100,6 +100,8 @@ class Hardware(Record):
         Registers from an element's operands to its sum. A layer ends ``pipeline_stages - 1`` cycles later.
     multiplier_rows, multiplier_cols
         Side array of multipliers, which runs the layers that stayed multiplications; 0 if there is none.
+    multiplier_accumulator_bits
+        Width of the side array's accumulators; ``None``: ``accumulator_bits``.
     clock_mhz, node_nm, voltage_v
         Clock, technology node and supply; ``None``: the supply of the cost table.
     buffers
@@ -126,6 +128,7 @@ class Hardware(Record):
     pipeline_stages: Annotated[int, Field(ge=1, le=64)] = 1
     multiplier_rows: Annotated[int, Field(ge=0, le=4096)]
     multiplier_cols: Annotated[int, Field(ge=0, le=4096)]
+    multiplier_accumulator_bits: Annotated[int, Field(ge=2, le=MAX_BITS)] | None = None
     clock_mhz: Annotated[float, Field(gt=0, le=100_000)]
     node_nm: Annotated[float, Field(gt=0, le=10_000)]
     voltage_v: Annotated[float, Field(gt=0, le=10)] | None = None
@@ -147,6 +150,10 @@ class Hardware(Record):
             raise ValueError("operand_bits: an xnor element takes single bits, expected 1")
         if self.accumulator_bits < self.operand_bits:
             raise ValueError("accumulator_bits: expected operand_bits or more")
+        if self.multiplier_accumulator_bits is not None and not self.multiplier_rows:
+            raise ValueError("multiplier_accumulator_bits: expected a side array of multipliers")
+        if self.sum_bits("multiplier") < self.operand_bits:
+            raise ValueError("multiplier_accumulator_bits: expected operand_bits or more")
         if self.rows % self.tree_inputs or self.multiplier_rows % self.tree_inputs:
             raise ValueError("tree_inputs: expected a divisor of rows and multiplier_rows")
         return self
@@ -172,6 +179,11 @@ class Hardware(Record):
         if kind == self.pe:
             return self.rows, self.cols
         return (self.multiplier_rows, self.multiplier_cols) if kind == "multiplier" else (0, 0)
+
+    def sum_bits(self, kind: Element) -> int:
+        """Return the width of the accumulators that layers of ``kind`` run on."""
+        side = kind == "multiplier" != self.pe
+        return self.multiplier_accumulator_bits if side and self.multiplier_accumulator_bits else self.accumulator_bits
 
     def fit(self, layer: str, kind: Kind, datapath: Datapath) -> Datapath:
         """Return ``datapath`` as this machine computes it; see :func:`addersim.hardware.fit.fit`."""
@@ -235,7 +247,10 @@ def _merged(old: Any, new: Any, where: str) -> Any:
 
 
 def multiplier_twin(hardware: Hardware) -> Hardware:
-    """Return the same machine with multiplying elements and, as it needs none, no side array."""
+    """Return the same machine with multiplying elements and, as it needs none, no side array.
+
+    Its accumulators are as wide as those that the machine's multiplier layers have.
+    """
     if hardware.pe == "multiplier":
         return hardware
     return load_hardware(
@@ -243,8 +258,10 @@ def multiplier_twin(hardware: Hardware) -> Hardware:
         name=f"{hardware.name} with multipliers",
         description=f"{hardware.name} with a multiplier in every element and no side array",
         pe="multiplier",
+        accumulator_bits=hardware.sum_bits("multiplier"),
         multiplier_rows=0,
         multiplier_cols=0,
+        multiplier_accumulator_bits=None,
     )
 
 

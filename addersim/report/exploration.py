@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.colors import LinearSegmentedColormap
 
 from addersim.errors import InputError, nearest
-from addersim.explore.front import Sense, pareto
+from addersim.explore.front import Sense, accepted, pareto
 from addersim.report.drawing import COLOURS, GRID, INK, QUIET, axes, panel, style, svg, tint, write
 
 DRAWN = 2000  # dominated points at most; the front is always whole
@@ -32,7 +32,7 @@ def scatter(frame: Any, objectives: Mapping[str, Sense], name: str = "scatter") 
         As :func:`addersim.pareto`; also with one objective only.
     """
     x, y = _two(objectives)
-    front = front_of(frame, objectives)
+    frame, front = accepted(frame), front_of(frame, objectives)
     stairs = pareto(front, {x: objectives[x], y: objectives[y]})
     others = frame.drop(front.index)
     others = others.iloc[:: -(-len(others) // DRAWN) or 1]
@@ -105,7 +105,7 @@ def parallel_coordinates(
         As :func:`addersim.pareto`, or if a key is no column.
     """
     _check(frame, keys)
-    front = pareto(frame, objectives)
+    frame, front = accepted(frame), pareto(frame, objectives)
     columns = [key for key in [*keys, *objectives] if frame[key].nunique() > 1] or [*objectives]
     places = {column: _places(frame[column], column in keys) for column in columns}
     others = frame.drop(front.index)
@@ -126,7 +126,8 @@ def parallel_coordinates(
 
 def front_of(frame: Any, objectives: Mapping[str, Sense]) -> Any:
     """Return the Pareto front, sorted by the first objective."""
-    return pareto(frame, objectives).sort_values(list(objectives), kind="stable")
+    front = pareto(frame, objectives).drop(columns="refused", errors="ignore")
+    return front.sort_values(list(objectives), kind="stable")
 
 
 def said(column: str) -> str:

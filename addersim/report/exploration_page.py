@@ -11,7 +11,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 import addersim
-from addersim.explore.front import Sense
+from addersim.errors import InputError
+from addersim.explore.front import Sense, accepted
 from addersim.network import write_atomically
 from addersim.report.exploration import front_of, heat_map, parallel_coordinates, said, scatter
 
@@ -40,10 +41,13 @@ def write_exploration(
     Raises
     ------
     InputError
-        As :func:`addersim.pareto`, or if the folder cannot be written.
+        As :func:`addersim.pareto`, or if no point has figures, or if the folder cannot be written.
     """
     table = frame["table"].iloc[0]
-    rows = frame[frame["table"] == table].reset_index(drop=True)
+    priced = frame[frame["table"] == table]
+    rows = accepted(priced).reset_index(drop=True)
+    if rows.empty:
+        raise InputError(f"no point has figures: {priced['refused'].iloc[0]}")
     front = front_of(rows, objectives)
     figures = _figures(rows, [key for key in keys if rows[key].nunique() > 1], objectives)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -54,6 +58,7 @@ def write_exploration(
         "css": Markup(here.joinpath("page.css").read_text(encoding="utf-8")),
         "title": title,
         "points": len(rows),
+        "refused": len(priced) - len(rows),
         "table": table,
         "goals": ", ".join(f"{said(column)}: {sense}" for column, sense in objectives.items()),
         "figures": figures,

@@ -71,10 +71,12 @@ def _facts(outcome: Outcome) -> list[tuple[str, str]]:
     """Return what was run on what, as pairs of a name and a sentence."""
     machine = outcome.sides[0].machine
     buffers = ", ".join(f"{b.name} {b.size_bytes // 1024:,} KB" for b in machine.buffers)
+    bits = machine.multiplier_accumulator_bits
+    side = "" if bits is None else f", of {bits} bits in the side array"
     said = f"{machine.name}: {machine.description}; {machine.clock_mhz:g} MHz; buffers for {buffers}"
     return [
         ("Images", f"{_images(outcome)}; {said_without_folders(outcome.calibration, outcome.study)}"),
-        ("Operands", f"{integers(outcome.sides[0])}, accumulators of {machine.accumulator_bits} bits"),
+        ("Operands", f"{integers(outcome.sides[0])}, accumulators of {machine.accumulator_bits} bits{side}"),
         ("Machine", said),
         ("Dataflow", outcome.sides[0].costs[outcome.table].dataflow.replace("_", " ")),
     ]

@@ -63,7 +63,7 @@ def study(network: str, weights: str, folder: Path) -> addersim.Study:
 
 def wide(frame: Any) -> Any:
     """Return one row per point: keys, figures, the split by the first table, energy by every table, all in nJ."""
-    first = frame[frame["table"] == TABLES[0]].drop(columns=["table", "energy_pj", "area_um2", "cycles"])
+    first = frame[frame["table"] == TABLES[0]].drop(columns=["table", "energy_pj", "area_um2", "cycles", "refused"])
     first = first.reset_index(drop=True)
     for unit in ("arithmetic", "buffers", "dram", "leakage"):
         first[f"{unit}_nj"] = first.pop(f"{unit}_pj") / 1000
