@@ -3,8 +3,9 @@
 CHECKPOINT is the published ResNet20-AdderNet.pth, FOLDER where runs go on from their checkpoints; the data are CIFAR-10
 in ADDERSIM_DATA, else the set is downloaded into the user's cache. A ROW is one of ROWS below, by default all, one
 after the other. Writes finetuned.csv and FINETUNED.md with its table beside this file after every row: all 10,000 test
-images, once, on integers from input to logits. The rates were chosen with LeNet-5-BN at 2 and 8 bits, on 3,000 training
-images of Fashion-MNIST that it was not fine-tuned on; for this network they are a guess that has not been tuned.
+images, once, on integers from input to logits. Gradients, statistics and rates were chosen at 3 bits, 600 batches a
+trial, by the divergence from the float network on 2,000 training images that are stretched, turned and brightened so
+that it is no longer sure of them: it has 86 % of these right, and 99.5 % of them as they are.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "8, shift_add": {"bits": 8, "output_stage": "shift_add"},
 }
 OWN: dict[str, dict[str, Any]] = {  # what a row changes in the recipe: finer steps, smaller ones
+    "3": {"epochs": 4},
     "4": {"learning_rate": 5e-4},
     "4, shift_add": {"learning_rate": 5e-4},
     "8, shift_add": {"learning_rate": 3e-4},
@@ -53,12 +55,16 @@ OWN: dict[str, dict[str, Any]] = {  # what a row changes in the recipe: finer st
 HEAD = """# ResNet-20 on CIFAR-10, fine-tuned on integers
 
 Accuracy in % on all 10,000 test images, integers from input to logits. The published adder network goes on training on
-integers for one epoch, with the float network as its teacher; it starts from the post-training network with
-`correction = "least_squares"`. `finetune.py` beside this file holds the recipe and makes every row. `held out` is the
-accuracy on 1,000 training images that this training left out (the published one did not).
+integers, one epoch of Adam (3 bits: four), from the post-training network with `correction = "least_squares"` on.
+The float network is its teacher: answers to mixed images, and the outputs of the residual blocks. `finetune.py` beside
+this file holds the recipe and makes every row. `held out` is the accuracy on 1,000 training images that this training
+left out (the published one did not). The standard error of an accuracy is 0.3 points; that of a difference between
+networks that agree on most images is smaller, about 0.2 at 4 bits.
 
-So far this does not pay: after an epoch by this recipe the network is worse on test images than the one that it
-started from. The rates are not the right ones yet; rows that are not here have not been run.
+What it takes, measured on the way: the gradients of AdderNet's training (`w - x` clipped, `x - w`) are no direction of
+descent for a network that is trained already, and a hundred times too long in its first layers; the derivative itself,
+the sign, is. Batch norms that take the batch's statistics undo calibration before the first step; those that keep
+running ones, begun with images as training sees them, start where post-training ends.
 
 | bits | post-training | fine-tuned | held out |
 |---|---|---|---|
