@@ -254,8 +254,8 @@ bits. Energies are those of one image, in uJ, by `{first}` where no table is nam
   layers, lacks. Ports are as wide as the tallest array needs, and energy goes by the bit.
 - Channel parallel is priced without an adder tree: sums over the rows are charged as accumulations.
 - All machines run at 500 MHz whatever their size.
-- Tilings let the fewest bits cross (`evaluation.tiling = "traffic"`). On the adders' best machine those of least energy
-  make the same energy and latency.
+- Tilings let the fewest bits cross (`evaluation.tiling = "traffic"`), whose tiles do not always fill the array. On the
+  adders' best machine those of least energy (`"energy"`) make it 10.0 uJ and 153 us.
 """
 
 
