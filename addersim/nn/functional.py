@@ -65,9 +65,9 @@ def adder_conv2d(
 
     Notes
     -----
-    The C loops (float32 on a CPU) take ``|x - w|`` as ``2 max(x, w) - x - w``. Their rounding error grows with the sums
-    of ``|x|`` and ``|w|``, not of ``|x - w|``: it is that of other ways to sum unless x and w have an offset in common
-    that is large beside their differences. Take the offset off both, which changes nothing, or use float64.
+    The C loops (float32 on a CPU) take ``|x - w|`` as ``2 max(x, w) - x - w``, maxima off the sum of x and w. That
+    rounds like adding up distances, unless x and w have an offset in common that is large beside their differences:
+    then take the offset off both, which changes nothing, or use float64.
     """
     how = (list(stride), list(padding), list(dilation), groups, weight_gradient, temporary_bytes)
     if transformed():
