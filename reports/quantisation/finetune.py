@@ -61,7 +61,8 @@ file holds the recipe and makes every row. `held out` is the accuracy on 1,000 t
 out (the published one did not). The standard error of an accuracy is 0.3 points.
 
 It pays where rounding has cost much, at 2 and 3 bits. At 4 bits an epoch brings nothing that 10,000 images could tell,
-and with `shift_only` it does harm: a channel's gain jumps by a factor of two whenever its statistics pass a threshold.
+and with `shift_only` it does harm; perhaps because a channel's gain jumps by a factor of two when its statistics pass a
+threshold, which has not been looked into.
 At 3 bits the test images were looked at twice, after a run of one epoch (90.39 %) and after this one.
 
 What it takes, measured on the way: the gradients of AdderNet's training (`w - x` clipped, `x - w`) are no direction of
