@@ -210,6 +210,16 @@ def test_running_statistics_make_training_compute_what_evaluation_does(name):
     assert torch.equal(learning, module.eval()(torch.from_numpy(images)).detach())
 
 
+def test_fixed_statistics_stay():
+    float_module, images = block()
+    module = shaken(IntegerModule(float_module, images.numpy(), bits=8, statistics="fixed")).train()
+    before = module.module.norm1.running_mean.clone(), module.module.norm1.running_var.clone()
+    learning = module(images + 0.5).detach()
+    assert torch.equal(learning, module.eval()(images + 0.5).detach())
+    assert torch.equal(before[0], module.module.norm1.running_mean)
+    assert torch.equal(before[1], module.module.norm1.running_var)
+
+
 def test_running_statistics_move_by_a_fiftieth():
     (float_module, images), found = block(), {}
     for statistics in ("batch", "running"):

@@ -60,7 +60,8 @@ class IntegerModule(nn.Module):
     statistics
         Which mean and variance batch norms of adder layers take in training: those of the batch, or the running ones,
         which move by 2 % in every batch. The latter is batch renormalisation (Ioffe, NeurIPS 2017): what training and
-        evaluation compute is the same, while the gradient takes the statistics as the batch's.
+        evaluation compute is the same, while the gradient takes the statistics as the batch's. ``"fixed"`` ones stay as
+        they are, which suits gains of one power of two: a mean or variance that moves makes such a gain jump.
     learned_steps
         Make the steps of rounded edges parameters: ``steps`` holds their logarithms. Powers of two, the input's and
         the output's stay.
@@ -170,7 +171,7 @@ class IntegerModule(nn.Module):
     def _follows(self, name: str) -> bool:
         """Whether a layer's batch norm takes the statistics of the batch in training: that of an adder layer does."""
         part = self._parts.get(name)
-        if part is None or part.norm is None or OPS[part.root.kind].array != "adder":
+        if part is None or part.norm is None or OPS[part.root.kind].array != "adder" or self.statistics == "fixed":
             return False
         return isinstance(owner(self.module, whole_of(part.norm)), _BatchNorm)  # a bias is imported as one, too
 

@@ -56,7 +56,7 @@ class FineTuning(Quantization):
     calibration_images: Annotated[int, Field(ge=1)] = 200
     learned_steps: bool = False
     gradient: Literal["adder", "sign"] = "adder"
-    statistics: Literal["batch", "running"] = "batch"
+    statistics: Literal["batch", "running", "fixed"] = "batch"
     statistics_images: Annotated[int, Field(ge=2)] = 1000
 
 

@@ -41,7 +41,7 @@ RECIPE: dict[str, Any] = {
 ROWS: dict[str, dict[str, Any]] = {
     "3": {"bits": 3},
     "4": {"bits": 4},
-    "8, shift_only": {"bits": 8, "output_stage": "shift_only"},
+    "8, shift_only": {"bits": 8, "output_stage": "shift_only", "statistics": "fixed"},
     "2": {"bits": 2},
     "4, shift_add": {"bits": 4, "output_stage": "shift_add"},
     "8, shift_add": {"bits": 8, "output_stage": "shift_add"},
@@ -51,6 +51,7 @@ OWN: dict[str, dict[str, Any]] = {  # what a row changes in the recipe: finer st
     "4": {"learning_rate": 5e-4},
     "4, shift_add": {"learning_rate": 5e-4},
     "8, shift_add": {"learning_rate": 3e-4},
+    "8, shift_only": {"learning_rate": 5e-4},
 }
 HEAD = """# ResNet-20 on CIFAR-10, fine-tuned on integers
 
@@ -80,7 +81,8 @@ def recipe(checkpoint: str, row: str) -> Recipe:
     own = OWN.get(row, {})
     teacher = {"model": "resnet20_adder", "weights": checkpoint, "method": "blocks"}
     teacher |= {"temperature": 1.0, "weight": 1.0, "feature_weight": 1.0}
-    how = {"correction": "least_squares", "gradient": "sign", "statistics": "running", **ROWS[row]}
+    how = {"correction": "least_squares", "gradient": "sign", "statistics": "running"}
+    how |= ROWS[row]
     return build(Recipe, {**RECIPE, "start": checkpoint, "teacher": teacher, "quantization": how, **own}, row)
 
 
