@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 import torch
 
 import addersim
+from addersim.explore.space import make_space
+from addersim.hardware.machine import Buffer, Dram, Hardware, Vector, load_hardware
 from addersim.nn import build_model
 from addersim.study import make_study
 
@@ -42,10 +45,44 @@ def test_the_readme_s_study_is_one(tmp_path):
     assert study.twin is not None and study.space and study.quantization.model_fields_set
 
 
-def test_the_readme_s_exploration_runs(tmp_path, monkeypatch, capsys):
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_links_of_the_docs_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert links or page.parent.name == "benchmarks"
+    assert [link for link in links if not link.startswith("https:") and not (page.parent / link).exists()] == []
+
+
+def test_the_tour_and_what_goes_on_from_it_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    blocks = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
-    code = next(block.split("```")[0] for block in blocks if "addersim.pareto(" in block)
+    names: dict[str, object] = {}
+    for page in ("README.md", "docs/quantisation.md", "docs/hardware.md"):
+        for block in (ROOT / page).read_text(encoding="utf-8").split("```python\n")[1:]:
+            exec(block.split("```")[0], names)
+    printed = capsys.readouterr().out
+    assert (tmp_path / "lenet5.safetensors").is_file() and "True\n" in printed
+
+
+def test_the_machine_of_the_docs_is_one(tmp_path):
+    text = (ROOT / "docs" / "hardware.md").read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    machine = load_hardware(str(tmp_path / "mine.toml"))
+    said = {line.split(" = ")[0] for line in text.splitlines() if " = " in line}
+    fields = {*Hardware.model_fields, *Buffer.model_fields, *Dram.model_fields, *Vector.model_fields}
+    assert fields - said == {"buffers", "dram", "vector", "scratchpads"} and machine.name == "mine"
+
+
+def test_the_space_of_the_docs_is_one():
+    text = (ROOT / "docs" / "exploration.md").read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
+    space = make_space(addersim.Study.read("lenet5-fashion"), tomllib.loads(text)["space"], accuracy=False)
+    assert space.shape == (3, 3, 3, 2)
+
+
+def test_the_exploration_of_the_docs_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = (ROOT / "docs" / "exploration.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     exec("import addersim\n" + code, {})
     assert "accuracy_percent" in capsys.readouterr().out
 
@@ -118,12 +155,12 @@ def test_the_accumulators_report_s_figures_are_its_results():
             (r["bits"], r["start"], r["overflow"], r["widths"], r["accumulator_bits"]): r for r in csv.DictReader(file)
         }
     text = (ACCUMULATORS / "README.md").read_text(encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    docs = (ROOT / "docs" / "quantisation.md").read_text(encoding="utf-8")
     for bits, narrowest in (("8", 14), ("4", 11)):
         wraps = [rows[bits, "bias", "wrap", "one", str(narrowest - less)] for less in (0, 1, 2)]
         assert wraps[0]["other_logits"] == "0" and all(int(row["other_logits"]) > 0 for row in wraps[1:])
         for row in wraps:
-            assert f"{float(row['accuracy']):.2f}" in text and f"{float(row['accuracy']):.2f}" in readme
+            assert f"{float(row['accuracy']):.2f}" in text and f"{float(row['accuracy']):.2f}" in docs
 
 
 def test_the_accumulators_report_without_data_says_so_in_one_line(tmp_path):
