@@ -15,6 +15,7 @@ from addersim.hardware import HARDWARE, load_hardware
 from addersim.hardware.diagram import diagram
 from addersim.nn.catalogue import CATALOGUE, model_card, weights_by_dataset
 from addersim.ops import OPS
+from addersim.shipped import integer_networks
 from addersim.study import shipped_studies
 
 Entry = dict[str, Any]
@@ -24,6 +25,7 @@ SHELVES = {
     "dataflows": "mappings of a layer onto the array",
     "ops": "layer kinds",
     "models": "bundled networks; they need torch. weights: the data set of the trained weights shipped with addersim",
+    "networks": "networks of integers, for QuantizedNetwork.load and [network] file; what the simulator measured",
     "studies": "shipped study files",
     "recipes": "shipped training recipes; they need torch",
 }
@@ -59,6 +61,7 @@ def _shelf(shelf: str) -> tuple[Callable[[], list[Entry]], Callable[[str], Entry
         "dataflows": (_dataflows, lambda name: {"name": name, "text": _text(DATAFLOWS[name])}),
         "ops": (_ops, _op),
         "models": (_models, _model),
+        "networks": (_networks, _network),
         "studies": (lambda: _files(shipped_studies()), lambda name: _file(shipped_studies(), name)),
         "recipes": (lambda: _files(shipped_recipes()), lambda name: _file(shipped_recipes(), name)),
     }
@@ -130,6 +133,24 @@ def _model(name: str) -> Entry:
 
 def _weights(model: str) -> str:
     return ", ".join(weights_by_dataset(model)) or "none"
+
+
+def _networks() -> list[Entry]:
+    return [
+        {
+            "name": name,
+            "description": f"{card['accuracy_percent']:.2f} %, {card['measured_on']}",
+            "source": card["command"],
+        }
+        for name, card in integer_networks().items()
+    ]
+
+
+def _network(name: str) -> Entry:
+    found = integer_networks()
+    if name not in found:
+        raise InputError(f"nothing called {name!r} is shipped{nearest(name, found)}")
+    return {"name": name, **found[name]}
 
 
 def _files(shipped: dict[str, Path]) -> list[Entry]:

@@ -22,6 +22,7 @@ from safetensors.numpy import save as safetensors_bytes
 from addersim.datapath import Datapath, OutputStage, from_dict, stage_from_dict
 from addersim.errors import InputError
 from addersim.fixed import IntFormat
+from addersim.shipped import weights_file
 from addersim.tabular import Tabular
 
 Shape = tuple[int, ...]
@@ -178,14 +179,14 @@ class Network(Tabular):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a network that :meth:`save` wrote.
+        """Read a network that :meth:`save` wrote, or a shipped one by its name (``addersim list networks``).
 
         Raises
         ------
         InputError
             If the file is missing, truncated, or holds something else; the message names it.
         """
-        graph, params = _read(Path(path))
+        graph, params = _read(weights_file(path))
         if graph.get("type") != cls.__name__:
             raise InputError(f"{path}: holds a {graph.get('type')}, expected a {cls.__name__}")
         try:

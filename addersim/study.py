@@ -21,6 +21,7 @@ from addersim.hardware import Hardware, hardware_keys, load_hardware
 from addersim.level_search import Objective
 from addersim.nn.catalogue import model_card, shipped_weights
 from addersim.ranges import RangeRule
+from addersim.shipped import weights_file
 from addersim.toml import Record, build
 
 Value = str | int | float | bool
@@ -37,7 +38,8 @@ class NetworkSource(Record):
     weights
         Checkpoint for ``model``; by default the weights shipped with the package.
     file
-        A safetensors file of ``Network.save``, float or quantised; a quantised one takes no ``[quantization]``.
+        A safetensors file of ``Network.save``, float or quantised, or the name of a shipped one; a quantised one takes
+        no ``[quantization]``.
     export
         A ``.pt2`` file of ``torch.export.save``.
     """
@@ -265,10 +267,10 @@ def _replaced(content: Mapping[str, Any], keys: list[str], value: Any) -> dict[s
 
 
 def _resolve(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return ``content`` with its paths made absolute."""
+    """Return ``content`` with its paths, and names of what is shipped, made absolute paths."""
 
     def at(value: Any) -> Any:
-        return str((folder / value).absolute()) if isinstance(value, str) else value
+        return str((folder / weights_file(value)).absolute()) if isinstance(value, str) else value
 
     paths: dict[str, tuple[str, ...]] = {
         "network": ("file", "export", "weights"),

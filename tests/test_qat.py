@@ -17,6 +17,7 @@ from addersim.errors import InputError
 from addersim.network import EdgeFormat
 from addersim.nn import AdderConv2d, AdderLinear, build_model
 from addersim.nn.functional import adder_conv2d
+from addersim.shipped import integer_networks, weights_file
 from addersim.train import read_recipe, train
 from addersim.train.integer_gradients import Round
 from addersim.train.qat import IntegerModule
@@ -343,13 +344,22 @@ def read_recipe_of(tmp_path, more=""):
 
 
 def test_the_shipped_networks_of_4_bits_are_what_their_cards_say():
-    file = addersim.nn.catalogue.weights_file("lenet5_adder-fashion_mnist-4bit")
+    file = weights_file("lenet5_adder-fashion_mnist-4bit")
     qnet, card = addersim.QuantizedNetwork.load(file), json.loads(file.with_suffix(".json").read_text())
     images, labels = addersim.sample("fashion_sample")  # a fifth of the test images
     right = 100 * np.mean(addersim.simulate(qnet, images).logits_int.argmax(1) == labels)
     assert abs(right - card["accuracy_percent"]) < 2 and card["measured_on"] == "10000 test images, integers"
     assert qnet.node("fc1").datapath.x.bits == qnet.node("fc1").datapath.w.bits == 4
-    assert addersim.QuantizedNetwork.load(addersim.nn.catalogue.weights_file("lenet5_adder-mnist-4bit"))
+
+
+@pytest.mark.parametrize("name", integer_networks())
+def test_shipped_networks_load_by_name_and_are_as_wide_as_they_say(name, tmp_path):
+    qnet = addersim.QuantizedNetwork.load(name)
+    *_, bits = name.removesuffix("bit").split("-")
+    inner = [node.datapath for node in qnet.nodes if node.datapath is not None][1:-1]
+    assert {path.w.bits for path in inner} == {int(bits)}
+    (tmp_path / "study.toml").write_text(f'[network]\nfile = "{name}"\n', encoding="utf-8")
+    assert addersim.Study.read(tmp_path / "study.toml").network.file == str(weights_file(name))
 
 
 def test_resume_gives_the_same_network(folder, tmp_path):
@@ -363,7 +373,7 @@ def test_resume_gives_the_same_network(folder, tmp_path):
 
 def test_a_start_without_integers_goes_on_from_the_weights(folder, tmp_path):
     result = train(tuning(quantization=None, learning_rate=1e-9, epochs=1), tmp_path, folder, progress=False)
-    shipped = load_file(addersim.nn.catalogue.weights_file(START))
+    shipped = load_file(weights_file(START))
     made = load_file(result.weights)
     assert torch.allclose(made["fc3.weight"], shipped["fc3.weight"], atol=1e-5)
 

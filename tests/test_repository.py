@@ -18,6 +18,7 @@ import addersim
 from addersim.explore.space import make_space
 from addersim.hardware.machine import Buffer, Dram, Hardware, Vector, load_hardware
 from addersim.nn import build_model
+from addersim.shipped import cards
 from addersim.study import make_study
 
 ROOT = Path(__file__).parent.parent
@@ -129,6 +130,17 @@ def test_the_readme_s_accuracies_by_bits_are_the_report_s():
     for network, name in (("adder", "AdderNet, %"), ("convolutional", "convolutions, %")):
         cells = [rows[bits][network] for bits in ("8", "6", "5", "4", "3", "2", "float")]
         assert f"| {name} | {' | '.join(cells)} |" in lines
+
+
+def test_the_networks_from_scratch_are_measured_as_their_cards_say():
+    with (ROOT / "reports" / "resnet20-cifar10" / "quantised.csv").open(encoding="utf-8") as file:
+        rows = {row["network"]: row["accuracy_percent"] for row in csv.DictReader(file)}
+    text = (ROOT / "reports" / "resnet20-cifar10" / "README.md").read_text(encoding="utf-8")
+    for model, name in (("resnet20_adder", "adders, 20 epochs"), ("resnet20_conv", "multipliers, 50 epochs")):
+        eight, four = (f"{model}-cifar10-{bits}bit" for bits in (8, 4))
+        start = cards()[f"{model}-cifar10"]["accuracy_percent"]
+        assert f"| {name} | {start:.2f} | {rows[eight]} | {rows[four]} |" in text
+        assert all(f"{cards()[name]['accuracy_percent']:.2f}" == rows[name] for name in (eight, four))
 
 
 def test_the_groups_requantise_the_inputs_of_every_adder_layer():

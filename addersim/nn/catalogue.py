@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from addersim.errors import InputError, nearest
+from addersim.shipped import WEIGHTS
 
 Task = Literal["classification", "segmentation", "detection"]
 
@@ -35,7 +36,6 @@ VGG = "Zhang et al., ECCV 2018 (LQ-Nets); Chen et al., CVPR 2020"
 IMAGENET = "huawei-noah/AdderNet resnet50.py; Chen et al., CVPR 2020"
 PYRAMID = "this package; pyramid after Lin et al., CVPR 2017"
 FCOS = "this package; head after Tian et al., ICCV 2019, pyramid after Lin et al., CVPR 2017"
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 MNIST_INPUT, CIFAR_INPUT = (1, 28, 28), (3, 32, 32)
 IMAGENET_INPUT, CANVAS = (3, 224, 224), (1, 64, 64)
 ENDS = "adder layers except the first and the last"
@@ -85,12 +85,6 @@ def weights_by_dataset(model_name: str) -> dict[str, Path]:
     """Return the files of weights shipped for a model, by the data set they were trained on; floats only."""
     found = sorted(WEIGHTS.glob(f"{model_name}-*.safetensors"))
     return {file.stem.removeprefix(f"{model_name}-"): file for file in found if not file.stem.endswith("bit")}
-
-
-def weights_file(name: str) -> Path:
-    """Return the file of the shipped weights of that name, such as ``lenet5_adder-mnist``, else ``name`` as a path."""
-    shipped = WEIGHTS / f"{name}.safetensors"
-    return shipped if shipped.is_file() else Path(name)
 
 
 def shipped_weights(model_name: str, dataset: str | None = None) -> Path:

@@ -37,10 +37,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from addersim.errors import InputError
-from addersim.nn.catalogue import CATALOGUE, model_card, weights_file
+from addersim.nn.catalogue import CATALOGUE, model_card
 from addersim.nn.checkpoint import load_checkpoint
 from addersim.nn.layers import AdderConv2d, AdderLinear
 from addersim.nn.models import build_model
+from addersim.shipped import weights_file
 from addersim.train.datasets import DatasetCard
 from addersim.train.qat import IntegerModule
 from addersim.train.recipe import Recipe, Teacher

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from addersim.errors import InputError
-from addersim.nn.catalogue import model_card, weights_file
+from addersim.nn.catalogue import model_card
 from addersim.nn.checkpoint import load_checkpoint
 from addersim.nn.models import build_model
+from addersim.shipped import weights_file
 from addersim.train.batches import augment, normalise
 from addersim.train.datasets import Dataset, DatasetCard
 from addersim.train.distillation import KernelDistiller, LogitsDistiller, build_distiller
