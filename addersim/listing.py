@@ -137,13 +137,14 @@ def _weights(model: str) -> str:
 
 def _networks() -> list[Entry]:
     return [
-        {
-            "name": name,
-            "description": f"{card['accuracy_percent']:.2f} %, {card['measured_on']}",
-            "source": card["command"],
-        }
+        {"name": name, "description": _measured(card), "source": card["command"]}
         for name, card in integer_networks().items()
     ]
+
+
+def _measured(card: Entry) -> str:
+    key = next(key for key in ("accuracy_percent", "mean_iou_percent") if key in card)
+    return f"{key.removesuffix('_percent').replace('_', ' ')} {card[key]:.2f} %, {card['measured_on']}"
 
 
 def _network(name: str) -> Entry:

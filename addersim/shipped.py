@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,14 @@ def weights_file(name: str | os.PathLike[str]) -> Path:
 def cards() -> dict[str, dict[str, Any]]:
     """Return, by name, what is known of everything shipped: model, data set, accuracy, how it was made."""
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(WEIGHTS.glob("*.json"))}
+
+
+def card_of_integers(name: str, how: Mapping[str, Any], measured: Mapping[str, Any], command: str) -> str:
+    """Return the card, as JSON, of a network ``<weights>-<n>bit`` made from shipped weights: how, what it reached."""
+    start = name.rsplit("-", 1)[0]
+    kept = {key: cards()[start][key] for key in ("model", "dataset", "mean", "std", "licence")}
+    made = {"date": str(datetime.now(UTC).date()), "command": command, "quantization": {"start": start, **how}}
+    return json.dumps({**kept, **made, **measured}, indent=2) + "\n"
 
 
 def integer_networks() -> dict[str, dict[str, Any]]:

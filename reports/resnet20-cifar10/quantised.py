@@ -6,9 +6,7 @@ Networks and cards are written to FOLDER, by default beside the weights in the p
 
 from __future__ import annotations
 
-import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +15,12 @@ import addersim
 from addersim.images import normalise
 from addersim.network import write_atomically
 from addersim.nn import load_checkpoint
-from addersim.shipped import WEIGHTS, cards
+from addersim.shipped import WEIGHTS, card_of_integers
 from addersim.train import load_dataset
 
 HOW = {"correction": "least_squares"}
 CALIBRATION_IMAGES = 200
+COMMAND = "python reports/resnet20-cifar10/quantised.py"
 ACCURACIES = Path(__file__).parent / "quantised.csv"
 
 
@@ -41,19 +40,12 @@ def main(data: str | None = None, folder: str = str(WEIGHTS)) -> None:
             right = 100 * float(np.mean(addersim.simulate(qnet, images).logits_int.argmax(1) == labels))
             name = f"{model}-cifar10-{bits}bit"
             qnet.save(Path(folder) / f"{name}.safetensors")
-            write_atomically(Path(folder) / f"{name}.json", json.dumps(_card(name, bits, right), indent=2) + "\n")
+            how = {"bits": bits, **HOW, "calibration_images": CALIBRATION_IMAGES}
+            measured = {"accuracy_percent": round(right, 2), "measured_on": "10000 test images, integers"}
+            write_atomically(Path(folder) / f"{name}.json", card_of_integers(name, how, measured, COMMAND))
             lines.append(f"{name},{right:.2f}")
             print(lines[-1])
     write_atomically(ACCURACIES, "\n".join(lines) + "\n")
-
-
-def _card(name: str, bits: int, right: float) -> dict[str, object]:
-    start = name.rsplit("-", 1)[0]
-    kept = {key: cards()[start][key] for key in ("model", "dataset", "mean", "std", "licence")}
-    how = {"start": start, "bits": bits, **HOW, "calibration_images": CALIBRATION_IMAGES}
-    measured = {"accuracy_percent": round(right, 2), "measured_on": "10000 test images, integers"}
-    made = {"date": str(datetime.now(UTC).date()), "command": "python reports/resnet20-cifar10/quantised.py"}
-    return {**kept, **made, "quantization": how, **measured}
 
 
 if __name__ == "__main__":
