@@ -20,6 +20,7 @@ def test_every_column_is_drawn():
         "learning rate": [[0.1, 0.05, pytest.approx(0.1 / 3)]],
     }
     assert len(panels(history(held_out=False))["accuracy in %"]) == 1
+    assert list(panels(history(), "mean IoU")) == ["loss", "mean IoU in %", "learning rate"]
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 60])

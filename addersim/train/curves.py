@@ -1,4 +1,4 @@
-"""The figure of a run: loss, accuracy and learning rate over the epochs, in the look of the reports."""
+"""The figure of a run: loss, figure of merit and learning rate over the epochs, in the look of the reports."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ class Curve:
     values: Sequence[float]
 
 
-def panels(history: Sequence[Epoch]) -> dict[str, list[Curve]]:
-    """Return what is drawn, panel by panel from the top: title to curves."""
+def panels(history: Sequence[Epoch], merit: str = "accuracy") -> dict[str, list[Curve]]:
+    """Return what is drawn, panel by panel from the top: title to curves; ``merit`` names the figure in percent."""
     from addersim.report.drawing import COLOURS
 
     blue, red = COLOURS.values()
-    accuracy = [Curve("training images", blue, [row.train_percent for row in history])]
+    reached = [Curve("training images", blue, [row.train_percent for row in history])]
     held_out = [row.validation_percent for row in history if row.validation_percent is not None]
     if held_out:
-        accuracy.append(Curve("held-out images", red, held_out))
+        reached.append(Curve("held-out images", red, held_out))
     return {
         "loss": [Curve("training images", blue, [row.loss for row in history])],
-        "accuracy in %": accuracy,
+        f"{merit} in %": reached,
         "learning rate": [Curve("learning rate", blue, [row.learning_rate for row in history])],
     }
 
 
-def write_curves(file: Path, history: Sequence[Epoch]) -> None:
+def write_curves(file: Path, history: Sequence[Epoch], merit: str = "accuracy") -> None:
     """Draw the table of epochs as an SVG file that stands alone; InputError if it cannot be written."""
-    text = curves_svg(history)
+    text = curves_svg(history, merit)
     write_whole(file, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def curves_svg(history: Sequence[Epoch]) -> str:
+def curves_svg(history: Sequence[Epoch], merit: str = "accuracy") -> str:
     """Return the figure as SVG text; the same table gives the same text."""
     from matplotlib.ticker import MaxNLocator  # late: matplotlib takes longer to load than an epoch may take
 
     from addersim.report.drawing import GRID, axes, panel, style, svg, swatch, write
 
-    drawn, epochs = panels(history), [row.epoch for row in history]
+    drawn, epochs = panels(history, merit), [row.epoch for row in history]
     with style("curves"):
         figure = panel(HEAD + len(drawn) * (PANEL + GAP) - GAP + FOOT, WIDTH)
         for i, (title, curves) in enumerate(drawn.items()):
@@ -62,5 +62,5 @@ def curves_svg(history: Sequence[Epoch]) -> str:
                 if len(curves) > 1:
                     swatch(figure, LEFT + 150 + 140 * j, top - 22, curve.colour, curve.name)
         place.set_xlabel("epoch")
-        drawn_svg = str(svg(figure, "curves", "Loss, accuracy and learning rate over the epochs"))
+        drawn_svg = str(svg(figure, "curves", f"Loss, {merit} and learning rate over the epochs"))
     return drawn_svg.replace("<svg ", f'<svg width="{WIDTH:g}" style="background:white" ', 1) + "\n"

@@ -121,7 +121,7 @@ def _write_epoch(run: Run, folder: Path, history: Sequence[Epoch]) -> None:
     write_checkpoint(folder / CHECKPOINT, run.recipe, state(run), history)
     write_epochs(folder / "epochs.csv", history)
     if history[-1].seconds >= LONG_EPOCH_S:
-        write_curves(folder / "curves.svg", history)
+        write_curves(folder / "curves.svg", history, run.task.merit)
 
 
 def _batches_per_epoch(run: Run) -> int:
@@ -231,7 +231,7 @@ def _finish(run: Run, folder: Path, history: Sequence[Epoch], command: str | Non
     write_weights(floats, model.state_dict())
     if qnet is not None:
         qnet.save(weights)
-    write_curves(folder / "curves.svg", history)
+    write_curves(folder / "curves.svg", history, run.task.merit)
     facts = {
         run.task.metric: merit,
         "measured_on": f"{len(measured[0])} {on} images, {'float32' if qnet is None else 'integers'}",

@@ -22,6 +22,8 @@ class Task:
     ----------
     metric
         Name of the figure of merit in the weights' card, in percent.
+    merit
+        The same in words.
     meaning
         What so many percent are percent of, for the line per epoch.
     augmented
@@ -35,6 +37,7 @@ class Task:
     """
 
     metric: str
+    merit: str
     meaning: str
     augmented: Callable[[Tensor, Tensor, Augmentation, torch.Generator], tuple[Tensor, Tensor]]
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -72,6 +75,7 @@ def _areas(logits: Tensor, labels: Tensor) -> Tensor:
 TASKS = {
     "classification": Task(
         metric="accuracy_percent",
+        merit="accuracy",
         meaning="of the {} right",
         augmented=_images_only,
         loss=_cross_entropy,
@@ -80,6 +84,7 @@ TASKS = {
     ),
     "segmentation": Task(
         metric="mean_iou_percent",
+        merit="mean IoU",
         meaning="mean IoU on the {}",
         augmented=_images_and_maps,
         loss=_cross_entropy,

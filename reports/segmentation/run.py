@@ -1,7 +1,8 @@
 """Mean IoU of the two shipped segmenters in float and on integers, and the energy of an image: python run.py [DATA].
 
 DATA is a folder that holds Fashion-MNIST; without it the one in ADDERSIM_DATA, else the set is downloaded into the
-user's cache. Writes results.csv and canvases.png beside this file. Nothing is trained.
+user's cache. Writes results.csv and canvases.png beside this file, and the networks of integers beside the
+weights in the package. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -20,6 +22,7 @@ import addersim
 from addersim.images import normalise
 from addersim.network import write_atomically
 from addersim.quantized import QuantizedNetwork
+from addersim.shipped import WEIGHTS, card_of_integers
 from addersim.train import load_dataset
 from addersim.train.iou import mean_iou
 
@@ -64,6 +67,16 @@ def results(found: dict[str, Segmented], labels: np.ndarray, classes: int) -> pd
     return pd.DataFrame(rows, columns=["network", "table", *names])
 
 
+def save(qnet: QuantizedNetwork, row: Any) -> None:
+    """Put a network of integers and its card beside the weights that it was made from."""
+    name = f"{row.network}-fashion_composites-8bit"
+    measured = {"mean_iou_percent": row.mean_iou_int8_percent, "measured_on": "2000 test images, integers"}
+    how = {"bits": 8, "calibration_images": CALIBRATION}
+    qnet.save(WEIGHTS / f"{name}.safetensors")
+    command = "python reports/segmentation/run.py"
+    write_atomically(WEIGHTS / f"{name}.json", card_of_integers(name, how, measured, command))
+
+
 def draw(canvases: np.ndarray, labels: np.ndarray, found: dict[str, Segmented], file: Path) -> None:
     """Draw a few canvases: image, truth, and both networks in float and on integers."""
     columns = {"image": canvases, "truth": labels}
@@ -90,6 +103,8 @@ def main(data: str | None) -> None:
     found = {kind: segmented(model, calibration, images) for kind, model in MODELS.items()}
     table = results(found, dataset.test_labels, card.classes)
     write_atomically(HERE / "results.csv", table.to_csv(index=False, lineterminator="\n"))
+    for kind, row in zip(MODELS, table.drop_duplicates("network").itertuples(), strict=True):
+        save(found[kind].qnet, row)
     draw(dataset.test_images[:, 0], dataset.test_labels, found, HERE / "canvases.png")
     print(table.to_string(index=False))
 
