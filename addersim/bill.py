@@ -32,7 +32,7 @@ def bill(cost: Cost) -> Iterator[str]:
 
 
 def bill_of_layer(cost: Cost, layer: str) -> Iterator[str]:
-    """Yield the lines of one layer's energy, and its sources.
+    """Yield the lines of one layer's energy, how its cycles come about, its tiles, and the sources.
 
     Raises
     ------
@@ -48,6 +48,9 @@ def bill_of_layer(cost: Cost, layer: str) -> Iterator[str]:
     yield _line("energy", sum(charge.energy_pj for charge in charges) / 1000, "nJ")
     for unit in UNITS:
         yield from _charges(charges, unit, numbers)
+    run = cost.layers[names.index(layer)]
+    yield _line("latency", run.cycles / cost.hardware.clock_mhz, f"us = {run.cycles:,} cycles")
+    yield _timing(run)
     yield from _sources(numbers)
 
 

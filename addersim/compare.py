@@ -149,12 +149,15 @@ def compare(
     ours, theirs = adder_qnet.on(machine), multiplier_qnet.on(twin)
     chosen = arithmetic_tables() if tables == "all" else [tables] if isinstance(tables, str) else list(tables)
     costs: dict[str, tuple[Cost, Cost]] = {}
-    for table in (load_table(one).as_printed for one in chosen):
+    named = [load_table(one) for one in chosen]
+    for table in (one.as_printed for one in named):
         adder = evaluate(ours, machine, dataflow, table, tiling)
         costs[table.name] = (adder, evaluate(theirs, twin, dataflow, table, tiling))
     if not costs:
         raise InputError("tables: expected at least one cost table")
-    return Comparison(costs, _assumptions(costs, machine, twin))
+    scaled = [one.name for one in named if one.scaled_to is not None]
+    said = (f"ratios are formed at a table's own node: {', '.join(scaled)} as printed",) if scaled else ()
+    return Comparison(costs, (*said, *_assumptions(costs, machine, twin)))
 
 
 def _values(metric: Metric, adder: Cost, multiplier: Cost) -> tuple[float | None, float | None]:

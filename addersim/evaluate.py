@@ -191,12 +191,28 @@ def _assumptions(machine: Hardware, table: CostTable, tiling: Objective, activit
         f"{machine.name}: {made_of}",
         "area holds arrays, and buffers where the table has them; components without a price are listed as such",
         *latency.RULES,
+        *_elsewhere(machine, table),
         f"DRAM is charged at the {end} end of the printed range",
         *residency.RULES,
         f"tilings minimise {MINIMISED[tiling]}",
         *RULES,
         f"{machine.name}: {machine.source}",
         *note,
+    )
+
+
+def _elsewhere(machine: Hardware, table: CostTable) -> tuple[str, ...]:
+    """Say where a table's node or voltage is not the machine's, whose prices are not scaled on that account."""
+    at = table.scaled_to
+    node_nm, vdd_v = (table.source.node_nm, table.source.vdd_v) if at is None else (at.node_nm, at.vdd_v)
+    same = machine.voltage_v is None or vdd_v is None or machine.voltage_v == vdd_v
+    if machine.node_nm == node_nm and same:
+        return ()
+    volts = "" if machine.voltage_v is None else f" at {machine.voltage_v:g} V"
+    printed = f"{node_nm:g} nm" + ("" if vdd_v is None else f" at {vdd_v:g} V")
+    return (
+        f"{machine.name} is of {machine.node_nm:g} nm{volts}, prices are of {printed}: a table is scaled where its "
+        f"name says so, as in {table.name.partition('@')[0]}@16nm,0.8V",
     )
 
 

@@ -61,7 +61,7 @@ def sweep(
     with steps(json_) as progress:
         pool = cluster or f"local:{threads}"
         frame = run_sweep(chosen, None, pool, progress, out=out, shard=shard, accuracy=accuracy)
-    _show(frame, csv, json_)
+    _show(frame, csv, json_, kept=csv is not None or out is not None)
     page = _page(frame, chosen, goals, out) if out is not None and shard is None else None
     if not json_:
         said = "accuracy of integers" if accuracy else "nothing is simulated: energy, latency and area only"
@@ -93,7 +93,7 @@ def search(
     chosen = read_study(study, settings)
     with steps(json_) as progress:
         frame = run_search(chosen, None, _objectives(objective), trials, seed, progress, out=out)
-    _show(frame, csv, json_)
+    _show(frame, csv, json_, kept=csv is not None or out is not None)
 
 
 def widths(
@@ -143,7 +143,7 @@ def _page(frame: Any, study: Study, objectives: dict[str, Sense], out: Path) -> 
     return write_exploration(frame, title, list(study.space), objectives, out)
 
 
-def _show(frame: Any, csv: Path | None, json_: bool) -> None:
+def _show(frame: Any, csv: Path | None, json_: bool, *, kept: bool) -> None:
     from addersim.network import write_atomically
     from addersim.terminal import print_frame
 
@@ -152,4 +152,4 @@ def _show(frame: Any, csv: Path | None, json_: bool) -> None:
     if json_:
         print_json(json.loads(frame.to_json(orient="records")))
     else:
-        print_frame(frame)
+        print_frame(frame, kept=kept)

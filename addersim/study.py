@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from addersim.choices import Correction, Steps
 from addersim.costs import load_table
@@ -98,12 +98,21 @@ class Quantization(Record):
     groups: Positive = 1
 
 
+def _one_or_more(names: Any) -> Any:
+    if isinstance(names, str):
+        return (names,)
+    return tuple(names) if isinstance(names, list) else names
+
+
 class Evaluation(Record):
-    """Dataflow, tiling and cost tables of a bill, the first table for headlines; comparisons add every shipped one."""
+    """Dataflow, tiling and cost tables of a bill, the first table for headlines; comparisons add every shipped one.
+
+    A single table may be named without a list, which makes ``evaluation.tables`` a key of ``[space]``.
+    """
 
     dataflow: str = "output_stationary"
     tiling: Objective = "traffic"
-    tables: Annotated[tuple[str, ...], Field(min_length=1)] = ("horowitz2014_45nm",)
+    tables: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_one_or_more)] = ("horowitz2014_45nm",)
 
 
 class Study(Record):
@@ -255,7 +264,20 @@ def _set(content: dict[str, Any], setting: str) -> dict[str, Any]:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    return _replaced(content, key.strip().split("."), value)
+    return _replaced(content, _parts(key.strip()), value)
+
+
+def _parts(key: str) -> list[str]:
+    """Return the parts of a dotted key, which may be quoted as in TOML."""
+    try:
+        table: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        return key.split(".")
+    parts: list[str] = []
+    while isinstance(table, dict):
+        (name,) = table
+        parts, table = [*parts, name], table[name]
+    return parts
 
 
 def _replaced(content: Mapping[str, Any], keys: list[str], value: Any) -> dict[str, Any]:
@@ -285,7 +307,8 @@ def _resolve(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(name, str) and name.endswith(".toml"):
         content = {**content, "hardware": {**content["hardware"], "name": at(name)}}
     tables = content.get("evaluation", {}).get("tables") if isinstance(content.get("evaluation"), dict) else None
-    if isinstance(tables, list):
+    tables = _one_or_more(tables)
+    if isinstance(tables, tuple):
         named = [at(t) if isinstance(t, str) and t.endswith(".toml") else t for t in tables]
         content = {**content, "evaluation": {**content["evaluation"], "tables": named}}
     return content

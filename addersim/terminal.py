@@ -237,16 +237,16 @@ def print_paths(outcome: Outcome) -> None:
                 print(f"{side.label} {layer.name}: {layer.facts.path}")
 
 
-def print_frame(frame: Any) -> None:
+def print_frame(frame: Any, *, kept: bool) -> None:
     """Print a DataFrame with a dash for what has no value; of a long one the first and the last rows.
 
-    Of a sweep's ``refused``, the number and the first reason.
+    ``kept`` says that they are in a file as well. Of a sweep's ``refused``, the number and the first reason.
     """
     refused = [reason for reason in frame.get("refused", ()) if reason]
     shown = frame.drop(columns="refused", errors="ignore")
     print(shown.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.6g}", max_rows=SHOWN))
     if len(frame) > SHOWN:
-        print(f"{len(frame):,} rows in all: --csv FILE or --out DIR keep them")
+        print(f"{len(frame):,} rows in all" + ("" if kept else ": --csv FILE or --out DIR keep them"))
     if len(refused):
         print(f"{len(refused):,} of {len(frame):,} rows are refused, the first because of {refused[0]}")
 

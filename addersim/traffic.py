@@ -22,13 +22,13 @@ from addersim.hardware.machine import ROLES, Role
 from addersim.level_search import Layer, Objective
 from addersim.loops import LoopNest
 from addersim.network import Network, Node
-from addersim.ops import words
+from addersim.ops import OPS, words
 from addersim.placement import Placed, place
 from addersim.ports import accesses
 from addersim.residency import Residency, edge_bits, residency, stored_bits
 from addersim.runs import Array
 from addersim.stores import AccessPrices, Level, Store, levels, outside
-from addersim.tiling import Crossing
+from addersim.tiling import Crossing, met
 
 RULES = (
     "each memory holds tiles, tile sizes and order by exhaustive search, one level after the other from DRAM inward; a "
@@ -117,6 +117,17 @@ class Setting:
     def words(self, edge: str) -> int:
         """Return the words of an edge."""
         return self.images * words(self.qnet.tensors[edge].shape)
+
+    @property
+    def image_words(self) -> int:
+        """The words of the input that are fetched when it stays: those that its readers' windows meet, at most all."""
+        image, fetched = self.qnet.nodes[0].name, 0
+        for node in self.qnet.consumers(image):
+            nest = OPS[node.kind].loops(node, self.qnet.in_shapes(node), self.qnet.tensors[node.name].shape)
+            if nest is None:
+                return self.words(image)
+            fetched += self.images * nest.C * int(met(0, nest, nest.P)[0] * met(1, nest, nest.Q)[0])
+        return min(self.words(image), fetched)
 
     def stored_words(self, edge: str) -> int:
         """Return the words that have to be fetched for an edge: those it is made of, or its own if they are fewer."""
@@ -254,7 +265,7 @@ def vector_moves(node: Node, on: Setting) -> list[Move]:
     source, target = on.far("inputs"), on.far("outputs")
     stays = on.residency.stays.get(node.name, False)
     if node.name == on.qnet.nodes[0].name:
-        found = _transfer(on.dram, source, "inputs", own * stays, bits)
+        found = _transfer(on.dram, source, "inputs", on.image_words * stays, bits)
         return [move for move in found if move.any]
     found = []
     if node.name not in on.computing:

@@ -54,7 +54,7 @@ def test_list_names_the_shelves(capsys):
     out = capsys.readouterr().out
     addersim("list", "--json")
     names = [one["name"] for one in json.loads(capsys.readouterr().out)]
-    assert names == ["costs", "hardware", "dataflows", "ops", "models", "studies", "recipes"]
+    assert names == ["costs", "hardware", "dataflows", "ops", "models", "networks", "studies", "recipes"]
     assert all(re.search(rf"^ {name} ", out, re.MULTILINE) for name in names)
 
 
@@ -312,8 +312,15 @@ def test_a_printed_sweep_counts_what_is_refused(capsys):
     frame = pd.DataFrame(
         {"hardware.rows": [8, 16], "energy_pj": [float("nan"), 2.0], "refused": ["layer 'a': small", ""]}
     )
-    print_frame(frame)
+    print_frame(frame, kept=False)
     said = capsys.readouterr().out
     assert "1 of 2 rows are refused, the first because of layer 'a': small" in said and said.count("refused") == 1
-    print_frame(frame.assign(refused=""))
+    print_frame(frame.assign(refused=""), kept=False)
     assert "refused" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_long_sweep_says_how_to_keep_it_unless_it_is_kept(capsys, kept):
+    print_frame(pd.DataFrame({"energy_pj": [float(n) for n in range(1000)]}), kept=kept)
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "1,000 rows in all" + ("" if kept else ": --csv FILE or --out DIR keep them")

@@ -92,6 +92,7 @@ def test_different_networks_are_called_so() -> None:
 
 def test_ratios_are_formed_at_a_table_s_own_node(comparison: Comparison) -> None:
     scaled = compare(ADDER, MULTIPLIER, tables=["horowitz2014_45nm@16nm,0.8V"])
+    assert scaled.assumptions[0].endswith("own node: horowitz2014_45nm@16nm,0.8V as printed")
     assert scaled.ratio("energy") == {"horowitz2014_45nm": comparison.ratio("energy")["horowitz2014_45nm"]}
 
 

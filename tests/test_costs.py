@@ -292,12 +292,16 @@ def test_what_scaling_leaves_alone() -> None:
 
 
 def test_what_cannot_be_scaled_is_refused() -> None:
-    with pytest.raises(InputError, match=r"aladdin_40nm@16nm,0\.8V: prints no voltage"):
+    with pytest.raises(InputError, match=r"aladdin_40nm@16nm,0\.8V: prints no voltage.*in Python"):
         COSTS["aladdin_40nm"].at(16, 0.8)
     with pytest.raises(InputError, match="covers 7 to 180 nm"):
         HOROWITZ.at(5, 0.7)
     with pytest.raises(InputError, match="not positive"):
         HOROWITZ.at(180, 0.7)
+    with pytest.raises(InputError, match=r"the delay of Stillmaker.* not positive"):
+        HOROWITZ.at(45, 9)
+    with pytest.raises(InputError, match=r"the energy of Stillmaker.* falling as the voltage rises"):
+        HOROWITZ.at(45, 0.1)
     with pytest.raises(InputError, match="did you mean 'horowitz2014_45nm'"):
         load_table("horowitz2014@16nm,0.8V")
 

@@ -229,8 +229,27 @@ def test_one_layer_explains_itself() -> None:
     text = cost.explain("conv2")
     total = sum(c.energy_pj for c in cost.charges if c.layer == "conv2") / 1000
     assert f"{total:,.3f} nJ" in text and "Horowitz ISSCC 2014" in text and "conv1" not in text
+    run = next(run for run in cost.layers if run.layer == "conv2")
+    assert f"us = {run.cycles:,} cycles" in text and f"tiles in {run.tiles}" in text
     with pytest.raises(InputError, match="did you mean 'conv2'"):
         cost.explain("conv22")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("horowitz2014_45nm", "adder_16x16 is of 7 nm at 0.5 V, prices are of 45 nm at 0.9 V"),
+        ("horowitz2014_45nm@16nm,0.8V", "adder_16x16 is of 7 nm at 0.5 V, prices are of 16 nm at 0.8 V"),
+        ("aladdin_40nm", "adder_16x16 is of 7 nm at 0.5 V, prices are of 40 nm"),
+        ("horowitz2014_45nm@7nm,0.5V", None),
+    ],
+)
+def test_the_bill_says_where_prices_are_of_another_node(table: str, said: str | None) -> None:
+    there = [text for text in evaluate(QNET, MACHINE, table=table).assumptions if "prices are of" in text]
+    assert not there or table == "aladdin_40nm" or "@" in table
+    machine = load_hardware(MACHINE, node_nm=7, voltage_v=0.5)
+    found = [text for text in evaluate(QNET, machine, table=table).assumptions if "prices are of" in text]
+    assert len(found) == (said is not None) and all(text.startswith(f"{said}: a table is scaled") for text in found)
 
 
 def test_a_table_scales_what_it_prices() -> None:

@@ -101,6 +101,7 @@ def test_missing_areas_are_not_a_number_whatever_the_tables(study_file):
         ({"data.limit": [1, 2]}, "local:1", r"study\.toml: data\.limit changes nothing in a sweep"),
         ({"hardware.rows": [8, -1]}, "local:1", "rows = -1"),
         ({"hardware.rows": [[8]]}, "local:1", r"hardware\.rows = \[8\] in the space, expected texts, numbers"),
+        ({"hardware.node_nm": [7, 45]}, "local:1", r"changes no price, .* put \"evaluation.tables\" = "),
         ({"hardware.rows": [8]}, "dask", "expected local:N"),
         ({"hardware.rows": [8]}, "local:0", "expected local:N"),
         ({"hardware.rows": [8]}, "tcp://:", "or a Dask cluster as tcp://HOST:PORT"),
@@ -263,6 +264,26 @@ def test_workers_of_another_version_are_refused(study_file, monkeypatch):
     monkeypatch.setattr(grid, "rows", lambda batch, rows=grid.rows: rows(replace(batch, version="0.0.0")))
     with pytest.raises(InputError, match=r"a worker has addersim .*, the sweep 0\.0\.0"):
         addersim.sweep(study_file, SPACE, "local:1")
+
+
+def test_cost_tables_are_an_axis(study_file):
+    names = ["horowitz2014_45nm", "horowitz2014_45nm@16nm,0.8V", "aladdin_40nm"]
+    axis = addersim.sweep(Study.read(study_file), {"hardware.rows": [8, 16], "evaluation.tables": names})
+    assert list(axis["table"]) == list(axis["evaluation.tables"]) == 2 * names
+    rows = addersim.sweep(Study.read(study_file, [f"evaluation.tables={names}"]), {"hardware.rows": [8, 16]})
+    pd.testing.assert_frame_equal(axis.drop(columns="evaluation.tables"), rows)
+
+
+def test_points_that_do_not_go_with_the_network_or_the_table_are_refused(study_file):
+    space = {"quantization.bits": [8, 12], "evaluation.tables": ["horowitz2014_45nm", "eyeriss_65nm"]}
+    study = Study.read(study_file, ["data.limit=4"])
+    frame = addersim.sweep(study, {**space, "hardware.rows": [8, 16]}, accuracy=True)
+    fine = frame["quantization.bits"].eq(8) & frame["table"].eq("horowitz2014_45nm")
+    assert frame["energy_pj"].notna().tolist() == fine.tolist() == frame["refused"].eq("").tolist()
+    assert frame["accuracy_percent"].notna().tolist() == frame["quantization.bits"].eq(8).tolist()
+    assert frame.loc[frame["quantization.bits"] == 12, "refused"].str.contains("expected operand_bits = 8").all()
+    narrow = frame[(frame["quantization.bits"] == 8) & (frame["table"] == "eyeriss_65nm")]
+    assert narrow["refused"].str.startswith("eyeriss_65nm").all()
 
 
 @pytest.mark.parametrize("tiling", ["traffic", "energy"])

@@ -78,7 +78,7 @@ def test_the_machine_of_the_docs_is_one(tmp_path):
 def test_the_space_of_the_docs_is_one():
     text = (ROOT / "docs" / "exploration.md").read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
     space = make_space(addersim.Study.read("lenet5-fashion"), tomllib.loads(text)["space"], accuracy=False)
-    assert space.shape == (3, 3, 3, 2)
+    assert space.shape == (3, 3, 3, 2, 2)
 
 
 def test_the_exploration_of_the_docs_runs(tmp_path, monkeypatch, capsys):

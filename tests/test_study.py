@@ -27,6 +27,11 @@ def test_defaults_and_paths(study_file):
     assert study.network.file == str(study_file.parent / "net.safetensors")
 
 
+def test_quoted_keys_and_a_single_table(study_file):
+    study = Study.read(study_file, ['space."hardware.cols"=[4, 8]', "evaluation.tables=aladdin_40nm"])
+    assert study.space["hardware.cols"] == (4, 8) and study.evaluation.tables == ("aladdin_40nm",)
+
+
 def test_overrides_take_toml_values_and_bare_words(study_file):
     settings = [
         "hardware.rows=32",

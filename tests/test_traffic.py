@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_networks import small_network
+from small_networks import U6, array_node, small_network
 from test_residency import machine, network, pointwise, shared
 
 from addersim.charges import Cost
@@ -100,6 +100,13 @@ def test_a_larger_shared_buffer_never_lets_more_cross_dram(tiling: str) -> None:
     """Edges and weights that begin to stay take room from the tiles of others; over all these sizes that pays."""
     bits = [dram_bits(evaluate(QNET, shared(size), tiling=tiling)) for size in range(150, 4000, 25)]
     assert bits == sorted(bits, reverse=True) and bits[0] > bits[-1]
+
+
+def test_pixels_that_a_stride_skips_are_not_fetched_whether_the_image_stays_or_not() -> None:
+    image = network(array_node("L", "adder_conv2d", "x", np.ones((8, 1, 1, 2), np.int64), U6, stride=(2, 2)))
+    costs = [evaluate(image.on("adder_16x16"), machine(size)) for size in (24, 31, 32, 100)]  # 32 bytes: it stays
+    assert [dram_bits(cost, "read inputs") for cost in costs] == 4 * [2 * 2 * 2 * 8]
+    assert len({cost.cycles for cost in costs}) == 1
 
 
 @given(machines, st.sampled_from(FLOWS), st.booleans())

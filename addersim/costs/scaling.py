@@ -74,13 +74,16 @@ def energy_factor(source: Point, target: Point) -> float:
     Raises
     ------
     InputError
-        If a node is outside 7 to 180 nm, or the polynomial is not positive at the voltage.
+        If a node is outside 7 to 180 nm, or the voltage is where a fit means nothing: its energy is not positive, or
+        falls as the voltage rises, or its delay is not positive.
 
     Examples
     --------
     >>> round(energy_factor(Point(node_nm=45, vdd_v=1.0), Point(node_nm=7, vdd_v=0.7)), 4)
     0.0555
     """
+    for point in (source, target):
+        _fitted(DELAY, point, "delay")
     return _fitted(ENERGY, target, "energy") / _fitted(ENERGY, source, "energy")
 
 
@@ -109,11 +112,13 @@ def said(source: Point, target: Point) -> str:
 
 
 def _fitted(table: Mapping[int, Sequence[float]], point: Point, what: str) -> float:
-    value = 0.0
-    for coefficient in _at(table, point.node_nm):
+    value = rise = 0.0
+    for coefficient in _at(table, point.node_nm):  # Horner's rule, for the value and its derivative
+        rise = rise * point.vdd_v + value
         value = value * point.vdd_v + coefficient
-    if value <= 0:
-        raise InputError(f"scaling to {point}: the {what} of {CITE} is not positive there; choose another voltage")
+    if value <= 0 or (what == "energy" and rise <= 0):
+        wrong = "not positive" if value <= 0 else "falling as the voltage rises"
+        raise InputError(f"scaling to {point}: the {what} of {CITE} is {wrong} there; choose another voltage")
     return value
 
 

@@ -159,7 +159,7 @@ class CostTable(Rows):
             If the publication prints no voltage.
         """
         if self.source.vdd_v is None:
-            raise InputError(f"{self.name}: prints no voltage, so it cannot be scaled; say own_vdd_v")
+            raise InputError(f"{self.name}: prints no voltage: in Python, .at(node_nm, vdd_v, own_vdd_v) scales it")
         return scaling.Point(node_nm=self.source.node_nm, vdd_v=self.source.vdd_v)
 
     def _scaled(self, price: Price, owner: CostTable | None = None) -> Price:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from addersim.charges import UNITS
 from addersim.costs import load_table
+from addersim.errors import InputError
 from addersim.evaluate import evaluate
 from addersim.explore.space import Indices, Space
 from addersim.hardware import Hardware, multiplier_twin
 from addersim.hardware.numbers import can_vary
-from addersim.level_search import TooSmall
 from addersim.machines import evaluate_machines
 from addersim.ops import OPS
 from addersim.quantized import QuantizedNetwork
@@ -50,27 +50,27 @@ def priced(
         ``point`` (its number in the space), the space's keys, ``table``, :func:`figures`, and ``refused``: why a point
         has no figures but NaN, ``""`` if it has.
     """
-    tables = study.evaluation.tables
     parts: list[tuple[NDArray[np.intp], Columns]] = []
     for places, one in _alike(study, qnet, space, indices):
-        machine = _machine(one, qnet)
-        if one.evaluation.tiling == "traffic":
-            part = _at_once(one, qnet, machine, space, indices[places])
-        else:
-            part = _one_by_one(study, qnet, space, indices[places])
+        part = _priced(study, one, qnet, space, indices[places])
         if accuracy is not None:
             part["accuracy_percent"] = _accuracies(study, qnet, space, indices[places], accuracy)
-        parts.append((places, part))
-    found = _merged(parts, (len(indices), len(tables)))
-    repeated = np.repeat(indices, len(tables))
-    names = np.tile(np.array([load_table(table).name for table in tables]), len(indices))
-    order = [*figures(accuracy is not None), "refused"]
-    return {
-        "point": repeated,
-        **space.columns(repeated),
-        "table": names,
-        **{name: found[name].ravel() for name in order},
-    }
+        names = np.array([[load_table(table).name for table in one.evaluation.tables]])
+        parts.append((places, {**part, "table": names}))
+    found = _merged(parts, (len(indices), names.size))
+    repeated = np.repeat(indices, names.size)
+    order = ["table", *figures(accuracy is not None), "refused"]
+    return {"point": repeated, **space.columns(repeated), **{name: found[name].ravel() for name in order}}
+
+
+def _priced(study: Study, one: Study, qnet: QuantizedNetwork, space: Space, indices: Indices) -> Columns:
+    """Return the figures of points that differ in numbers only, at once if possible; ``one`` is the first's study."""
+    if one.evaluation.tiling == "traffic":
+        try:
+            return _at_once(one, qnet, _machine(one, qnet), space, indices)
+        except InputError:  # which point or table does not go with the network is found one by one
+            pass
+    return _one_by_one(study, qnet, space, indices)
 
 
 def _merged(parts: list[tuple[NDArray[np.intp], Columns]], shape: tuple[int, int]) -> Columns:
@@ -138,12 +138,11 @@ def _one_by_one(study: Study, qnet: QuantizedNetwork, space: Space, indices: Ind
 
 def _bills(study: Study, qnet: QuantizedNetwork) -> list[dict[str, Any]]:
     """Return the figures of one point by each table."""
-    machine, on = _machine(study, qnet), study.evaluation
-    placed, bills = qnet.on(machine), []
+    machine, on, bills = _machine(study, qnet), study.evaluation, []
     for table in on.tables:
         try:
-            cost = evaluate(placed, machine, on.dataflow, table, on.tiling)
-        except TooSmall as error:
+            cost = evaluate(qnet.on(machine), machine, on.dataflow, table, on.tiling)
+        except InputError as error:
             bills.append({**dict.fromkeys(figures(accuracy=False), math.nan), "refused": str(error)})
             continue
         energies = {f"{unit}_pj": energy for unit, energy in cost.energy_by_unit.items()}
@@ -159,11 +158,15 @@ def _accuracies(
     """Return the accuracy of every point, in per cent, on an axis in front of that of the tables."""
     known: dict[tuple[Any, ...], float] = {}  # by datapaths, so that a network is hashed once for all alike
 
-    def percent(placed: QuantizedNetwork) -> float:
+    def percent(machine: Hardware) -> float:
+        try:
+            placed = qnet.on(machine)
+        except InputError:
+            return math.nan
         paths = tuple(node.datapath for node in placed.nodes)
         if paths not in known:
             known[paths] = accuracy(placed)
         return known[paths]
 
     machines = (_machine(changed(study, point), qnet) for point in space.points(indices))
-    return np.array([[percent(qnet.on(machine))] for machine in machines])
+    return np.array([[percent(machine)] for machine in machines])

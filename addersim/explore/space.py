@@ -19,6 +19,7 @@ Indices: TypeAlias = NDArray[np.int64]
 COST_KEYS = ("hardware", "evaluation")  # keys of these tables leave the quantised network as it is
 LARGEST = 2**62  # points, so that their numbers are 64-bit integers
 SIMULATED = ("data.name", "data.limit")  # keys that only a simulation reads
+SCALED = ("hardware.node_nm", "hardware.voltage_v")  # keys that change no price: a table has its own node
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,9 @@ def make_space(study: Study, axes: Mapping[str, Sequence[Any]] | None, accuracy:
         if key.startswith("twin.") or (key in SIMULATED and not accuracy):
             why = "which prices [network]" if key.startswith("twin.") else "which simulates nothing without accuracy"
             raise InputError(f"{study.path}: {key} changes nothing in a sweep, {why}")
+        if key in SCALED:
+            how = '"evaluation.tables" = ["horowitz2014_45nm", "horowitz2014_45nm@16nm,0.8V"]'
+            raise InputError(f"{study.path}: {key} changes no price, a table has its own node; put {how} in the space")
     first = {key: values[0] for key, values in chosen.items()}
     for key, values in chosen.items():
         for value in values:
