@@ -193,6 +193,17 @@ def test_fine_tuning_says_in_one_line_what_it_wants(arguments, says):
     assert done.stderr.startswith(f"finetune.py: {says}") and done.stderr.count("\n") == 1
 
 
+def test_the_fine_tuned_table_is_its_csv_s_and_meets_what_it_says():
+    folder = ROOT / "reports" / "quantisation"
+    script = runpy.run_path(str(folder / "finetune.py"))
+    found, before = script["_read"]("finetuned.csv"), script["_read"]("results.csv")
+    text = (folder / "FINETUNED.md").read_text(encoding="utf-8")
+    for row, figures in found.items():
+        assert f"| {row} | {before[row][0]} | {' | '.join(figures)} |" in text
+        assert int(figures[0]) == script["recipe"]("none.pth", row).epochs
+    assert text.startswith(script["HEAD"]) and set(found) == set(script["ROWS"])
+
+
 EXPLORATION = ROOT / "reports" / "explore-resnet20"
 
 
