@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Literal
 
 from addersim.datapath import STYLES, Datapath, Style
@@ -39,6 +40,8 @@ class Choices:
         if self.weight_bits is not None:
             named["weight_bits"] = self.weight_bits
         for name, value in {"bits": self.bits, "residual_bits": self.residual_bits, **named}.items():
+            if not isinstance(value, Integral):
+                raise InputError(f"{name} = {value!r}, expected a whole number from 2 to 16")
             if not 2 <= value <= 16:
                 raise InputError(f"{name} = {value} is out of range, expected 2 to 16")
         if self.weight_bits is not None and self.weight_bits > self.bits:

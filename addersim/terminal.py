@@ -264,8 +264,9 @@ def print_entries(found: list[dict[str, Any]], said: str) -> None:
 
 
 def print_entry(full: dict[str, Any]) -> None:
-    """Print one thing's fields, tables and lists indented, then its text."""
-    for line in _lines({key: value for key, value in full.items() if key != "text"}, ""):
+    """Print one thing's fields, tables and lists indented, then its text; of a file the text alone."""
+    fields = {key: value for key, value in full.items() if key != "text"}
+    for line in _lines(fields, "") if set(fields) != {"name"} else ():
         print(line)
     if "text" in full:
         wide = (sys.stdout.encoding or "").lower().startswith("utf")

@@ -172,6 +172,12 @@ def test_widths_prints_what_a_study_takes(study_file, capsys):
     assert study.quantization.layer_bits == {"conv2": 3}
 
 
+@pytest.mark.parametrize(("shelf", "name"), [("recipes", "lenet5_adder-mnist"), ("studies", "lenet5-fashion")])
+def test_a_printed_file_is_the_file(capsys, shelf, name):
+    addersim("list", shelf, name)
+    assert tomllib.loads(capsys.readouterr().out)
+
+
 @pytest.mark.parametrize("shelf", ["costs", "hardware", "dataflows", "ops", "models", "studies", "recipes"])
 def test_list_shows_every_shelf_with_sources(shelf, capsys):
     addersim("list", shelf, "--json")

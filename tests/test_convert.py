@@ -77,3 +77,31 @@ def test_foreign_layers_keep_groups_and_dilation():
     (ours,) = convert(nn.Sequential(layer))
     assert (ours.in_channels, ours.groups, ours.dilation) == (6, 2, (2, 2))
     assert ours(torch.randn(1, 6, 9, 9)).shape == (1, 4, 4, 4)
+
+
+class Shared(nn.Module):
+    """One convolution in three places, in two parents."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3)
+        self.b = self.c = nn.Conv2d(8, 8, 3)
+        self.inner = nn.Sequential(self.b)
+
+
+def test_a_shared_layer_stays_one_layer():
+    model = convert(Shared(), keep_first_last=False)
+    assert isinstance(model.b, AdderConv2d) and model.b is model.c is model.inner[0]
+    assert kinds(convert(Shared())) == ["Conv2d", "Conv2d"]  # the last one is an end, too
+
+
+def test_a_model_that_is_one_layer_comes_back_as_another():
+    assert isinstance(convert(nn.Conv2d(3, 8, 3), keep_first_last=False), AdderConv2d)
+    assert isinstance(convert(nn.Conv2d(3, 8, 3)), nn.Conv2d)
+
+
+def test_lists_and_single_images_as_in_torch():
+    layer = AdderConv2d(3, 4, [3, 3], [1, 2], [1, 0])
+    x = torch.randn(3, 6, 6)
+    assert layer(x).shape == nn.Conv2d(3, 4, [3, 3], [1, 2], [1, 0])(x).shape
+    assert torch.equal(layer(x), layer(x[None])[0])

@@ -19,6 +19,7 @@ from addersim.nn.catalogue import CATALOGUE
 from addersim.nn.models import ImageNetResNet
 from addersim.nn.models.imagenet import Bottleneck
 from addersim.nn.models.resnet import BasicBlock
+from addersim.shipped import weights_file
 
 SIZES = {"vgg_small": 32, "resnet18": 64, "resnet50": 64, "segmenter": 32, "detector": 32}
 
@@ -203,6 +204,25 @@ def test_twins_differ_in_the_layers_and_keep_their_ends(name):
                 "detector": ["conv1", "class_logits", "centre_ness", "distances"],
                 "vgg_small": ["features.0", "fc"], "resnet18": ["conv1", "fc"]}  # fmt: skip
     assert kept == expected[name]
+
+
+def test_the_weights_of_a_twin_are_refused(tmp_path):
+    published = {f"module.{key}": value for key, value in build_model("resnet20_adder").state_dict().items()}
+    key = "module.layer1.0.conv1"
+    published[f"{key}.adder"] = published.pop(f"{key}.weight")
+    torch.save(published, tmp_path / "published.pth")
+    with pytest.raises(
+        InputError, match=r"published\.pth: 'module\.layer1\.0\.conv1\.adder' is an adder layer's; expected"
+    ):
+        load_checkpoint("resnet20_conv", tmp_path / "published.pth")
+    with pytest.raises(InputError, match=r"its card says lenet5_conv, expected the weights of lenet5_adder"):
+        load_checkpoint("lenet5_adder", weights_file("lenet5_conv-mnist"))
+
+
+def test_pickles_of_more_than_tensors_are_refused_in_one_line(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / "whole.pth")
+    with pytest.raises(InputError, match=r"whole\.pth: holds more than tensors and plain values, which is not loaded"):
+        load_checkpoint("lenet5_adder", tmp_path / "whole.pth")
 
 
 def test_levels_of_the_detector_are_what_its_head_says():

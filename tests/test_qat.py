@@ -378,6 +378,12 @@ def test_a_start_without_integers_goes_on_from_the_weights(folder, tmp_path):
     assert torch.allclose(made["fc3.weight"], shipped["fc3.weight"], atol=1e-5)
 
 
+def test_calibration_images_that_do_not_fit_are_named():
+    module = nn.Sequential(AdderConv2d(3, 4, 3), nn.ReLU())
+    with pytest.raises(InputError, match=r"calibration images \(1, 8, 8\): "):
+        IntegerModule(module, np.zeros((4, 1, 8, 8), np.float32), bits=4)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

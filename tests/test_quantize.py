@@ -294,6 +294,8 @@ def test_a_given_datapath_reaches_every_adder_layer():
     ("arguments", "message"),
     [
         ({"bits": 1}, "bits = 1 is out of range, expected 2 to 16"),
+        ({"bits": "4"}, "bits = '4', expected a whole number from 2 to 16"),
+        ({"layer_bits": {"conv2": 4.0}}, "layer_bits of 'conv2' = 4.0, expected a whole number from 2 to 16"),
         ({"residual_bits": 17}, "residual_bits = 17"),
         ({"range": "mze"}, "did you mean 'mse'"),
         ({"output_stage": "shift"}, "output_stage = 'shift'"),

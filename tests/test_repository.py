@@ -132,6 +132,20 @@ def test_the_readme_s_accuracies_by_bits_are_the_report_s():
         assert f"| {name} | {' | '.join(cells)} |" in lines
 
 
+def test_the_quantisation_page_is_what_its_results_say():
+    folder = ROOT / "reports" / "quantisation"
+    script = runpy.run_path(str(folder / "run.py"))
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    with (folder / "results.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            published = script["PUBLISHED"].get(row["bits"], "")
+            assert f"| {row['bits']} | {row['adder']} | {row['convolutional']} | {published} |" in text
+    with (folder / "layers.csv").open(encoding="utf-8") as file:
+        layers = [row for row in csv.DictReader(file) if row["kind"] == "adder_conv2d"]
+    assert [row["bits"] for row in layers] == ["8"] * 20 + ["4"] * 20
+    assert all(row["widths"].startswith(f"u{row['bits']}/u{row['bits']}/") for row in layers)
+
+
 def test_the_networks_from_scratch_are_measured_as_their_cards_say():
     with (ROOT / "reports" / "resnet20-cifar10" / "quantised.csv").open(encoding="utf-8") as file:
         rows = {row["network"]: row["accuracy_percent"] for row in csv.DictReader(file)}

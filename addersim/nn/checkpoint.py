@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -40,11 +41,14 @@ def load_checkpoint(model_name: str, path: str | Path | None = None, dataset: st
     Raises
     ------
     InputError
-        If the file is missing, broken, holds code, or its keys, shapes or numbers do not fit the model.
+        If the file is missing, broken, holds code, is another model's by its keys or the card beside it, or its
+        keys, shapes or numbers do not fit the model.
     """
     model_card(model_name)
     file = shipped_weights(model_name, dataset) if path is None else Path(path)
-    state = rename_published(read_state_dict(file))
+    published = read_state_dict(file)
+    _check_kind(model_name, published, file)
+    state = rename_published(published)
     name = _by_keys(model_name, state, file)
     model = build_model(name, _classes(state))
     _fill(model, state, f"{file}: {name}")
@@ -77,6 +81,19 @@ def _read_safetensors(file: Path) -> object:
 def rename_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors without ``module.`` before, and ``.adder`` or ``.pat`` called ``.weight``."""
     return {re.sub(r"\.(adder|pat)$", ".weight", key.removeprefix("module.")): v for key, v in state.items()}
+
+
+def _check_kind(model_name: str, state: Mapping[str, Tensor], file: Path) -> None:
+    """Refuse the weights of a twin, whose names and shapes may be the same: told by keys, or by their card."""
+    adders = next((key for key in state if key.endswith((".adder", ".pat"))), None)
+    if adders is not None and "_conv" in model_name:
+        raise InputError(f"{file}: {adders!r} is an adder layer's; expected the weights of {model_name}")
+    try:
+        made_by = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if made_by not in (model_name, OTHER_SHORTCUT.get(model_name)):
+        raise InputError(f"{file}: its card says {made_by}, expected the weights of {model_name}")
 
 
 def _by_keys(model_name: str, state: Mapping[str, Tensor], file: Path) -> str:

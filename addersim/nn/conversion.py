@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,12 +16,14 @@ FOREIGN = ("adder", "pat")  # parameter names of published adder layers: (K, C, 
 def convert(model: nn.Module, *, keep_first_last: bool = True) -> nn.Module:
     """Replace the convolutions of ``model`` by adder layers and return it.
 
+    A layer that stands in several places stays one layer. A model that is itself a layer comes back as the new one.
+
     Parameters
     ----------
     model
-        Any module; it is changed. Its linear layers stay. Layers of published adder code, recognised by a parameter
-        called ``adder`` or ``pat``, become :class:`AdderConv2d` with the same weights; they count as adder layers,
-        wherever they stand.
+        Any module; it is changed. Its linear layers stay, and so do lazy convolutions and subclasses of ``nn.Conv2d``.
+        Layers of published adder code, recognised by a parameter called ``adder`` or ``pat``, become
+        :class:`AdderConv2d` with the same weights; they count as adder layers, wherever they stand.
     keep_first_last
         Whether the first convolution, and the last one if no linear layer comes behind it, stay what they are, as
         in the published networks. Order is that of the modules' definition.
@@ -45,18 +46,18 @@ def convert(model: nn.Module, *, keep_first_last: bool = True) -> nn.Module:
     ['Conv2d', 'AdderConv2d', 'Flatten', 'LazyLinear']
     """
     kept = _ends(model) if keep_first_last else set()
-    for parent, name, layer in list(_children(model)):
-        if _foreign_weight(layer) is not None:
-            setattr(parent, name, _adopted(layer))
-        elif type(layer) is nn.Conv2d and layer not in kept:
-            setattr(parent, name, _replaced(layer))
-    return model
+    ours = {layer: _ours(layer) for layer in model.modules() if layer not in kept}
+    for parent in list(model.modules()):
+        for name, layer in parent._modules.items():  # named_children leaves out a layer's second name
+            if layer is not None and (new := ours.get(layer)) is not None:
+                setattr(parent, name, new)
+    return ours.get(model) or model
 
 
-def _children(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    for parent in model.modules():
-        for name, layer in parent.named_children():
-            yield parent, name, layer
+def _ours(layer: nn.Module) -> AdderConv2d | None:
+    if _foreign_weight(layer) is not None:
+        return _adopted(layer)
+    return _replaced(layer) if type(layer) is nn.Conv2d else None
 
 
 def _ends(model: nn.Module) -> set[nn.Module]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from addersim.errors import InputError
 from addersim.nn.functional import adder_conv2d, adder_linear
 from addersim.nn.operations import TEMPORARY_BYTES, check_options
 
-Size = int | tuple[int, int]
+Size = int | Sequence[int]
 Pair = tuple[int, int]
 
 
@@ -26,10 +28,10 @@ def _padding(value: Size | str, kernel: Pair, stride: Pair, dilation: Pair) -> P
 
 
 def _pair(name: str, value: Size, least: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else value
-    if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, int) and v >= least for v in pair)):
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if not (len(pair) == 2 and all(isinstance(v, int) and v >= least for v in pair)):
         raise InputError(f"{name} must be one or two integers >= {least}, got {value!r}")
-    return pair
+    return pair[0], pair[1]
 
 
 class AdderConv2d(nn.Module):
@@ -100,7 +102,9 @@ class AdderConv2d(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return y (N, K, P, Q) for x (N, C, H, W)."""
+        """Return y (N, K, P, Q) for x (N, C, H, W), or without N for an x without."""
+        if x.dim() == 3:
+            return self(x[None])[0]  # type: ignore[no-any-return]
         how = (self.stride, self.padding, self.dilation, self.groups, self.weight_gradient, self.temporary_bytes)
         y = adder_conv2d(x, self.weight, *how)
         return y if self.bias is None else y + self.bias[:, None, None]

@@ -19,7 +19,7 @@ from addersim.fixed import Ints
 from addersim.fuse import Fused, fuse
 from addersim.grouping import cut_like, whole_of
 from addersim.importer import from_torch
-from addersim.network import EdgeFormat, Node
+from addersim.network import EdgeFormat, Network, Node
 from addersim.ops import OPS
 from addersim.quantize import quantize
 from addersim.quantized import QuantizedNetwork
@@ -101,7 +101,7 @@ class IntegerModule(nn.Module):
         super().__init__()
         self.module, self.gradient, self.statistics = module, gradient, statistics
         self.outputs: dict[str, Tensor] = {}
-        network = from_torch(module, images[:1], name=type(module).__name__)
+        network = _network(module, images[:1])
         qnet = quantize(network, images, **settings)
         network = cut_like(network, qnet)
         self._plan = layout(qnet, Choices(**settings))
@@ -259,6 +259,14 @@ class Edge(NamedTuple):
     value: Tensor
     step: Tensor
     form: EdgeFormat
+
+
+def _network(module: nn.Module, images: Any) -> Network:
+    """Return the module's network, traced with a calibration image."""
+    try:
+        return from_torch(module, images, name=type(module).__name__)
+    except InputError as error:
+        raise InputError(f"calibration images {tuple(np.shape(images)[1:])}: {error}") from None
 
 
 def _blocks(module: nn.Module, qnet: QuantizedNetwork) -> dict[str, str]:

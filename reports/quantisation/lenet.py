@@ -20,12 +20,14 @@ from addersim.images import normalise
 from addersim.network import write_atomically
 from addersim.nn import load_checkpoint
 from addersim.nn.catalogue import shipped_weights
+from addersim.shipped import WEIGHTS, card_of_integers
 from addersim.train import load_dataset
 
 HERE = Path(__file__).parent
 CALIBRATION = 200
 MODELS = {"lenet5_adder": "adder", "lenet5_conv": "convolutional"}
 BITS = (8, 6, 5, 4, 3, 2)
+SHIPPED_BITS = 8  # of what is put beside the weights in the package
 HEAD = f"""# LeNet-5-BN on MNIST, post-training quantisation
 
 Accuracy in % on all 10,000 test images, from the weights in the package. Integers from input to logits: first and last
@@ -52,8 +54,19 @@ def main(data: str | None = None) -> None:
             qnet = addersim.quantize(network, calibration, bits, correction="least_squares")
             logits = addersim.simulate(qnet, images).logits_int
             rows[str(bits)].append(100 * float(np.mean(logits.argmax(1) == labels)))
+            if bits == SHIPPED_BITS:
+                ship(qnet, f"{model}-mnist-{bits}bit", rows[str(bits)][-1])
             print(f"{model}, {bits} bits: {rows[str(bits)][-1]:.2f} %", flush=True)
             _write(rows)
+
+
+def ship(qnet: addersim.QuantizedNetwork, name: str, percent: float) -> None:
+    """Put a network of integers and its card beside the weights that it was made from."""
+    how = {"bits": SHIPPED_BITS, "correction": "least_squares", "calibration_images": CALIBRATION}
+    measured = {"accuracy_percent": round(percent, 2), "measured_on": "10000 test images, integers"}
+    qnet.save(WEIGHTS / f"{name}.safetensors")
+    card = card_of_integers(name, how, measured, "python reports/quantisation/lenet.py")
+    write_atomically(WEIGHTS / f"{name}.json", card)
 
 
 def _write(rows: dict[str, list[float]]) -> None:
