@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 
@@ -25,12 +25,10 @@ def read_pickle(file: Path) -> object:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of files it did not write, and then refuses them
             return torch.load(file, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        if "Weights only load failed" not in str(error):
-            raise InputError(f"{file}: not a readable file of tensors ({str(error)[:120]})") from None
-        expected = "which is not loaded, as it may run code; expected torch.save(model.state_dict(), path)"
-        raise InputError(f"{file}: holds more than tensors and plain values, {expected}") from None
     except Exception as error:  # the unpickler is a stack machine: broken bytes can make it raise anything
-        lines = str(error).strip().splitlines()
-        why = f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__
+        if "Unsupported global" in str(error):
+            why = "it holds objects that may run code; expected torch.save(model.state_dict(), path)"
+        else:
+            said = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+            why = f"{type(error).__name__}: {said[0][:120]}" if said else type(error).__name__
         raise InputError(f"{file}: not a readable file of tensors ({why})") from None
