@@ -73,9 +73,9 @@ bits, `shift_add`: 91.57 after one epoch, then the row.
 
 **4 bits end at 91.2 to 91.4 %, whatever is changed.** On 8,000 training images stretched, turned and brightened,
 divergence from the float network's answers, and the same answer in %: post-training 0.063 and 93.4; one epoch 0.054,
-94.3; four 0.049, 94.2. After 600 batches: 0.054, 94.3; with twice the rate 0.055, 94.1; four times that of adder weights 0.054,
-94.3; four times the weight of the blocks' outputs 0.054, 94.6; steps that are learned 0.067, 93.1; `range =
-"output_mse"` 0.057, 93.7. Means of the weights of two to six of these runs: 0.059 to 0.095.
+94.3; four 0.049, 94.2. After 600 batches: 0.054, 94.3; with twice the rate 0.055, 94.1; four times that of adder
+weights 0.054, 94.3; four times the weight of the blocks' outputs 0.054, 94.6; steps that are learned 0.067, 93.1;
+`range = "output_mse"` 0.057, 93.7. Means of the weights of two to six of these runs: 0.059 to 0.095.
 
 What it takes, measured on the way: the gradients of AdderNet's training (`w - x` clipped, `x - w`) are no direction of
 descent for a network that is trained already, and a hundred times too long in its first layers; the derivative itself,
