@@ -100,6 +100,20 @@ def test_a_model_that_is_one_layer_comes_back_as_another():
     assert isinstance(convert(nn.Conv2d(3, 8, 3)), nn.Conv2d)
 
 
+class Adder2d(nn.Conv2d):
+    """A foreign adder layer that is a convolution to torch."""
+
+    def __init__(self):
+        super().__init__(3, 4, 3, bias=False)
+        self.adder = nn.Parameter(torch.randn(4, 3, 3, 3))
+
+
+def test_a_foreign_adder_layer_is_adopted_even_at_an_end():
+    model = nn.Sequential(Adder2d())
+    weight = model[0].adder
+    assert isinstance(convert(model)[0], AdderConv2d) and torch.equal(model[0].weight, weight)
+
+
 def test_lists_and_single_images_as_in_torch():
     layer = AdderConv2d(3, 4, [3, 3], [1, 2], [1, 0])
     x = torch.randn(3, 6, 6)

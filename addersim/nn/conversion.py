@@ -46,7 +46,7 @@ def convert(model: nn.Module, *, keep_first_last: bool = True) -> nn.Module:
     ['Conv2d', 'AdderConv2d', 'Flatten', 'LazyLinear']
     """
     kept = _ends(model) if keep_first_last else set()
-    ours = {layer: _ours(layer) for layer in model.modules() if layer not in kept}
+    ours = {layer: _ours(layer, layer in kept) for layer in model.modules()}
     for parent in list(model.modules()):
         for name, layer in parent._modules.items():  # named_children leaves out a layer's second name
             if layer is not None and (new := ours.get(layer)) is not None:
@@ -54,10 +54,10 @@ def convert(model: nn.Module, *, keep_first_last: bool = True) -> nn.Module:
     return ours.get(model) or model
 
 
-def _ours(layer: nn.Module) -> AdderConv2d | None:
+def _ours(layer: nn.Module, kept: bool) -> AdderConv2d | None:
     if _foreign_weight(layer) is not None:
         return _adopted(layer)
-    return _replaced(layer) if type(layer) is nn.Conv2d else None
+    return _replaced(layer) if type(layer) is nn.Conv2d and not kept else None
 
 
 def _ends(model: nn.Module) -> set[nn.Module]:
