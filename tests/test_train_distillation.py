@@ -16,10 +16,17 @@ from addersim.nn import AdderConv2d, AdderLinear, build_model
 from addersim.nn.catalogue import model_card
 from addersim.train import read_recipe, train
 from addersim.train.datasets import FASHION
-from addersim.train.distillation import BlockDistiller, KernelDistiller, build_distiller, check_blocks, kernel
+from addersim.train.distillation import (
+    BlockDistiller,
+    KernelDistiller,
+    LogitsDistiller,
+    build_distiller,
+    check_blocks,
+    kernel,
+)
 from addersim.train.processes import Processes
 from addersim.train.qat import IntegerModule
-from addersim.train.recipe import Teacher
+from addersim.train.recipe import Member, Teacher
 from addersim.train.run import start
 
 SHIPPED = "lenet5_conv-fashion_mnist"
@@ -60,6 +67,38 @@ def test_logits_loss_is_hintons():
         distiller(images, logits, labels), expected_soft(logits, answers, labels, 0.7, 3.0), rtol=1e-12, atol=1e-12
     )
     assert not distiller.teacher.training and not any(p.requires_grad for p in distiller.parameters())
+
+
+def test_answers_of_an_ensemble_are_the_mean_of_its_members():
+    torch.manual_seed(3)
+    members = [build_model(name).double().eval() for name in ("lenet5_adder", "lenet5_conv", "lenet5_conv")]
+    how = Teacher(weights=SHIPPED, temperature=2.5, weight=0.6)
+    distiller = LogitsDistiller(how, members[0], members[1:])
+    images, labels = batch(torch.Generator().manual_seed(4))
+    student = build_model("lenet5_adder").double()
+    logits = student(images)
+    with torch.no_grad():
+        mean = sum(torch.softmax(member(images) / 2.5, 1) for member in members) / 3
+    expected = expected_soft(logits, 2.5 * mean.log(), labels, 0.6, 2.5)
+    loss = distiller(images, logits, labels)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    loss.backward()
+    assert all(p.grad is None and not p.requires_grad for p in distiller.parameters())
+    alone = LogitsDistiller(how, members[1], [members[1]])  # a network and itself answer as it does
+    torch.testing.assert_close(torch.softmax(alone.answers(images), 1), torch.softmax(members[1](images), 1))
+
+
+def test_a_run_takes_its_ensemble_from_files_and_resumes(folder, tmp_path):
+    torch.save(build_model("lenet5_conv").state_dict(), tmp_path / "other.pt")
+    ensemble = (Member(model="lenet5_conv", weights=str(tmp_path / "other.pt")),)
+    chosen = recipe(teacher=Teacher(weights=SHIPPED, ensemble=ensemble), epochs=2)
+    whole = train(chosen, tmp_path / "whole", folder, progress=False)
+    train_cut_short(chosen, tmp_path / "cut", folder)
+    resumed = train(chosen, tmp_path / "cut", folder, resume=True, progress=False)
+    alone = train(recipe(teacher=Teacher(weights=SHIPPED), epochs=2), tmp_path / "alone", folder, progress=False)
+    first, second, third = (load_file(result.weights) for result in (whole, resumed, alone))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not all(torch.equal(first[key], third[key]) for key in first)
 
 
 def distances(x, layer, p):
@@ -245,6 +284,10 @@ def test_the_teacher_learns_along_in_pkkd_and_stays_in_logits(folder, tmp_path):
         (f'teacher = "{SHIPPED}"', Teacher(weights=SHIPPED)),
         ('teacher = { weights = "x.pt", temperature = 2 }', Teacher(weights="x.pt", temperature=2.0)),
         ('teacher = { method = "pkkd" }', Teacher(method="pkkd")),
+        (
+            f'[teacher]\nweights = "{SHIPPED}"\n[[teacher.ensemble]]\nmodel = "lenet5_adder"\nweights = "x.pt"',
+            Teacher(weights=SHIPPED, ensemble=(Member(model="lenet5_adder", weights="x.pt"),)),
+        ),
         ('[teacher]\nmethod = "pkkd"\nmodel = "lenet5_conv"', Teacher(method="pkkd", model="lenet5_conv")),
     ],
 )
@@ -261,6 +304,13 @@ def test_teacher_in_a_recipe(text, expected, tmp_path):
         ("[teacher]\nweight = 2", "teacher.weight"),
         ("teacher = 3", "teacher"),
         ('[teacher]\nmodel = "lenet5_con"', "did you mean 'lenet5_conv'"),
+        ('[[teacher.ensemble]]\nmodel = "lenet5_con"\nweights = "x"', "did you mean 'lenet5_conv'"),
+        ('[[teacher.ensemble]]\nmodel = "lenet5_conv"', "Member needs 'weights'"),
+        ('[[teacher.ensemble]]\nmodell = "lenet5_conv"', "Member has no 'modell'; did you mean 'model'"),
+        (
+            '[teacher]\nmethod = "pkkd"\nensemble = [{ model = "lenet5_conv", weights = "x" }]',
+            'teacher.ensemble: expected method "logits" or "blocks"',
+        ),
     ],
 )
 def test_bad_teachers_in_a_recipe(text, words, tmp_path):
@@ -283,6 +333,8 @@ def five_classes(tmp_path_factory):
         ("lenet5_adder", {}, "expected weights, a file or the name of shipped ones"),
         ("lenet5_adder", {"weights": "none.pt"}, "none.pt: no such file"),
         ("lenet5_adder", {"weights": "FIVE"}, "has 5 classes, fashion_mnist has 10"),
+        ("lenet5_adder", {"weights": SHIPPED, "ensemble": [("lenet5_conv", "FIVE")]}, "five.pt has 5 classes"),
+        ("lenet5_adder", {"weights": SHIPPED, "ensemble": [("resnet20_conv", "x")]}, "teacher resnet20_conv takes (3,"),
         ("lenet5_adder", {"model": "resnet20_conv", "weights": "x"}, "takes (3, 32, 32), fashion_mnist is (1, 28, 28)"),
         ("lenet5_adder", {"model": "lenet5_adder", "method": "pkkd"}, "expected a convolution conv2"),
         ("lenet5_conv", {"method": "pkkd"}, "no convolution twin"),
@@ -290,8 +342,10 @@ def five_classes(tmp_path_factory):
     ],
 )
 def test_teachers_that_do_not_fit(model, teacher, words, folder, tmp_path, five_classes):
-    if teacher.get("weights") == "FIVE":
-        teacher = {**teacher, "weights": str(five_classes)}
+    found = {"FIVE": str(five_classes)}
+    teacher = {key: found.get(value, value) if key == "weights" else value for key, value in teacher.items()}
+    members = [Member(model=name, weights=found.get(weights, weights)) for name, weights in teacher.get("ensemble", ())]
+    teacher["ensemble"] = tuple(members)
     with pytest.raises(InputError) as caught:
         train(recipe(model=model, teacher=Teacher(**teacher)), tmp_path / "out", folder, progress=False)
     assert words in str(caught.value) and "\n" not in str(caught.value)

@@ -3,7 +3,8 @@
 ``logits`` is Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531: a weighted
 average of the cross entropy with the labels and, at a temperature T, of that with the teacher's soft targets; the
 latter is multiplied by T^2, since its gradients scale as 1/T^2. It is written as a Kullback-Leibler divergence, which
-differs by the entropy of the targets: the same gradients. The teacher is trained already, and does not change.
+differs by the entropy of the targets: the same gradients. The teacher is trained already, and does not change. With an
+ensemble the soft targets are the arithmetic mean of those of its members, as in section 1 there.
 
 ``blocks`` adds the squared error of every residual block's output, over the variance of the teacher's, for a network
 on integers and a teacher of the same architecture: errors of rounding are met where they arise, and each block's
@@ -29,7 +30,7 @@ between both, averaged over the layers; all weights of the terms; one learning r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -50,22 +51,34 @@ Features = dict[str, Tensor]
 
 
 class LogitsDistiller(nn.Module):
-    """Call it with images, student's logits and labels for the loss; the teacher never changes."""
+    """Call it with images, student's logits and labels for the loss; teacher and ``members`` never change."""
 
-    def __init__(self, how: Teacher, teacher: nn.Module) -> None:
+    def __init__(self, how: Teacher, teacher: nn.Module, members: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         self.how, self.teacher = how, teacher.eval().requires_grad_(False)
+        self.members = nn.ModuleList(members).eval().requires_grad_(False)
 
     def forward(self, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return ``(1 - weight) CE(labels) + weight T^2 KL(teacher, student)``, the mean over the batch."""
-        return soft_loss(logits, self.teacher(images), labels, self.how)
+        return soft_loss(logits, self.answers(images), labels, self.how)
+
+    def answers(self, images: Tensor) -> Tensor:
+        """Return logits (N, K) whose softmax at temperature T is the mean of the teacher's and its members'."""
+        own: Tensor = self.teacher(images)
+        if not self.members:
+            return own
+        T = self.how.temperature
+        logs = [F.log_softmax(z / T, dim=1) for z in (own, *(member(images) for member in self.members))]
+        return T * torch.stack(logs).logsumexp(0)
 
 
 class BlockDistiller(LogitsDistiller):
     """Logits and the outputs of residual blocks; call it right after the student's pass, whose outputs it reads."""
 
-    def __init__(self, how: Teacher, teacher: nn.Module, student: IntegerModule) -> None:
-        super().__init__(how, teacher)
+    def __init__(
+        self, how: Teacher, teacher: nn.Module, student: IntegerModule, members: Sequence[nn.Module] = ()
+    ) -> None:
+        super().__init__(how, teacher, members)
         self.theirs: Features = {}
         self.ours = student.outputs
         for name in student.blocks:
@@ -147,18 +160,13 @@ def build_distiller(recipe: Recipe, card: DatasetCard, student: nn.Module) -> Lo
     if how is None:
         return None
     name = how.model or _twin(recipe.model)
-    if model_card(name).input_shape != card.input_shape:
-        raise InputError(f"teacher {name} takes {model_card(name).input_shape}, {card.name} is {card.input_shape}")
-    teacher = _teacher(how, name, card, recipe.seed)
-    with torch.no_grad():
-        classes = teacher.eval()(torch.zeros(2, *card.input_shape)).shape[1]
-    if classes != card.classes:
-        raise InputError(f"teacher {how.weights or name} has {classes} classes, {card.name} has {card.classes}")
+    teacher = _teacher(how.weights, name, how, card, recipe.seed)
+    members = [_teacher(member.weights, member.model, how, card, recipe.seed) for member in how.ensemble]
     if how.method == "logits":
-        return LogitsDistiller(how, teacher)
+        return LogitsDistiller(how, teacher, members)
     if isinstance(student, IntegerModule):
         check_blocks(student, teacher, f"teacher {name}")
-        return BlockDistiller(how, teacher, student)
+        return BlockDistiller(how, teacher, student, members)
     _check_pairs(student, teacher, card, f"teacher {name}")
     return KernelDistiller(how, teacher, student)
 
@@ -179,17 +187,27 @@ def _twin(model_name: str) -> str:
     return twin
 
 
-def _teacher(how: Teacher, name: str, card: DatasetCard, seed: int) -> nn.Module:
-    """Return the teacher with the weights of a file or of the package, or, for ``pkkd``, with new ones."""
-    if how.weights is None:
-        if how.method != "pkkd":
-            raise InputError(
-                f"teacher: expected weights, a file or the name of shipped ones, for method {how.method!r}"
-            )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return build_model(name, card.classes)
-    return load_checkpoint(name, weights_file(how.weights))
+def _teacher(weights: str | None, name: str, how: Teacher, card: DatasetCard, seed: int) -> nn.Module:
+    """Return a network for the data set with the weights of a file or of the package, or, for ``pkkd``, new ones."""
+    if model_card(name).input_shape != card.input_shape:
+        raise InputError(f"teacher {name} takes {model_card(name).input_shape}, {card.name} is {card.input_shape}")
+    if weights is not None:
+        network = load_checkpoint(name, weights_file(weights))
+    elif how.method == "pkkd":
+        network = _fresh(name, card.classes, seed)
+    else:
+        raise InputError(f"teacher: expected weights, a file or the name of shipped ones, for method {how.method!r}")
+    with torch.no_grad():
+        classes = network.eval()(torch.zeros(2, *card.input_shape)).shape[1]
+    if classes != card.classes:
+        raise InputError(f"teacher {weights or name} has {classes} classes, {card.name} has {card.classes}")
+    return network
+
+
+def _fresh(name: str, classes: int, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_model(name, classes)
 
 
 def _adder_layers(model: nn.Module) -> dict[str, AdderConv2d | AdderLinear]:

@@ -28,6 +28,13 @@ class Augmentation(Record):
     mix: bool = False
 
 
+class Member(Record):
+    """A further network of a teacher's ensemble: a model, and a file of its weights or the name of shipped ones."""
+
+    model: str
+    weights: str
+
+
 class Teacher(Record):
     """The network that a run learns from beside the labels: see :mod:`addersim.train.distillation`.
 
@@ -35,6 +42,9 @@ class Teacher(Record):
     the name of shipped weights; ``pkkd`` trains the teacher along and starts it anew where there are none. Weight
     and temperature are of the teacher's answers, ``feature_weight`` is of the layers' kernels, or, with ``blocks``, of
     the outputs of the residual blocks of a network on integers and its teacher. Their defaults are ours, of no paper.
+
+    With an ``ensemble`` the answers are the mean of the teacher's probabilities and its members'; features are the
+    teacher's alone. All of them see the data set's images, normalised as its card says.
     """
 
     model: str | None = None
@@ -43,6 +53,7 @@ class Teacher(Record):
     temperature: Positive = 4.0
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5
     feature_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    ensemble: Annotated[tuple[Member, ...], Field(strict=False)] = ()  # TOML has lists, no tuples
 
 
 class FineTuning(Quantization):
@@ -133,6 +144,8 @@ class Recipe(Record):
             raise ValueError("augmentation.mix leaves no labels: expected a teacher of weight = 1")
         if self.teacher is not None and self.teacher.method == "blocks" and self.quantization is None:
             raise ValueError('teacher.method "blocks" is for networks on integers: expected a table quantization')
+        if self.teacher is not None and self.teacher.method == "pkkd" and self.teacher.ensemble:
+            raise ValueError('teacher.ensemble: expected method "logits" or "blocks", whose teachers do not change')
         return self
 
     @model_validator(mode="after")
@@ -165,8 +178,9 @@ def read_recipe(file: str | Path) -> Recipe:
     """
     recipe = read(Recipe, file)
     model_card(recipe.model)
-    if recipe.teacher is not None and recipe.teacher.model is not None:
-        model_card(recipe.teacher.model)
+    if recipe.teacher is not None:
+        for name in filter(None, (recipe.teacher.model, *(member.model for member in recipe.teacher.ensemble))):
+            model_card(name)
     if recipe.dataset != FOLDER:
         dataset_card(recipe.dataset)
     return recipe
