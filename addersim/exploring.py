@@ -102,29 +102,35 @@ def widths(
     agreement: Annotated[
         float | None, typer.Option(min=0, max=1, help="Least fraction of images with the float network's class.")
     ] = None,
+    accuracy: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least fraction of images whose class is their label.")
+    ] = None,
     energy_pj: Annotated[float | None, typer.Option(min=0, help="Most energy of one image.")] = None,
     choose: Choose = [8, 6, 4, 3],  # noqa: B006
     json_: Json = False,
 ) -> None:
     """Choose widths of layers that keep a budget.
 
-    Every layer but the first and the last gets the narrowest that agreement or energy allows; prints layer_bits for
-    [quantization]. The agreement is that of the calibration images, the energy that of the study's machine and its
-    first table.
+    Every layer but the first and the last gets the narrowest that agreement, accuracy or energy allows; prints
+    layer_bits for [quantization]. Agreement and accuracy are those of the calibration images, the energy that of the
+    study's machine and its first table.
     """
     from addersim.outcome import narrowest
 
-    if (agreement is None) == (energy_pj is None):
-        raise InputError("expected one of --agreement and --energy-pj")
+    if [agreement, accuracy, energy_pj].count(None) != 2:
+        raise InputError("expected one of --agreement, --accuracy and --energy-pj")
+    budget = {"least_agreement": agreement, "least_accuracy": accuracy, "most_energy_pj": energy_pj}
     chosen = read_study(study, settings)
     with steps(json_) as progress:
         progress("choose widths", 0)
-        found = narrowest(chosen, choose, least_agreement=agreement, most_energy_pj=energy_pj)
+        found = narrowest(chosen, choose, **budget)
     if json_:
-        print_json({"layer_bits": found.layer_bits, "agreement": found.agreement, "energy_pj": found.energy_pj})
+        keys = ("layer_bits", "agreement", "accuracy", "energy_pj")
+        print_json({key: getattr(found, key) for key in keys})
         return
     print(f"layer_bits = {{{', '.join(f'{json.dumps(name)} = {bits}' for name, bits in found.layer_bits.items())}}}")
-    print(f"agreement {100 * found.agreement:.2f} % on the calibration images, {found.energy_pj:.4g} pJ an image")
+    shares = f"agreement {100 * found.agreement:.2f} %, accuracy {100 * found.accuracy:.2f} %"
+    print(f"{shares} on the calibration images, {found.energy_pj:.4g} pJ an image")
 
 
 def _objectives(said: list[str]) -> dict[str, Sense]:

@@ -105,7 +105,7 @@ def run(study: Study, *, threads: int = 1, progress: Progress = lambda step, don
     """
     machine = study.machine()
     images, labels = load_images(study.data)
-    calibration, said = load_calibration(study.data)
+    (calibration, _), said = load_calibration(study.data)
     sources = [study.network, *([study.twin] if study.twin else [])]
     sides = []
     for source in sources:
@@ -184,8 +184,8 @@ def narrowest(study: Study, choices: Sequence[int], **budget: Any) -> Widths:
         raise InputError(f"{study.path}: {study.network.file} holds a network that is quantised already")
     said: dict[str, Any] = study.quantization.model_dump(exclude={"bits", "layer_bits"}, exclude_unset=True)
     said |= {"hardware": study.machine(), "dataflow": study.evaluation.dataflow, "table": study.evaluation.tables[0]}
-    calibration, _ = load_calibration(study.data)
-    return choose_widths(network, calibration, widths=sorted(choices, reverse=True), **said, **budget)
+    (images, labels), _ = load_calibration(study.data)
+    return choose_widths(network, images, labels, widths=sorted(choices, reverse=True), **said, **budget)
 
 
 def dump_sides(outcome: Outcome, folder: Path, limit: int, *, overwrite: bool = False) -> None:
@@ -224,17 +224,17 @@ def load_images(data: Data) -> pictures.Labelled:
     return pictures.folder(data.folder, mean=data.mean, std=data.std, limit=data.limit)
 
 
-def load_calibration(data: Data) -> tuple[NDArray[np.float32], str]:
-    """Return the calibration images, and a sentence that says what they are."""
+def load_calibration(data: Data) -> tuple[pictures.Labelled, str]:
+    """Return the calibration images with their labels, and a sentence that says what they are."""
     limit = data.calibration_limit
     if data.calibration is not None:
-        chosen = pictures.folder(data.calibration, mean=data.mean, std=data.std, limit=limit)[0]
-        return chosen, f"calibrated on {len(chosen)} images of {Path(data.calibration).name}"
+        chosen = pictures.folder(data.calibration, mean=data.mean, std=data.std, limit=limit)
+        return chosen, f"calibrated on {len(chosen[0])} images of {Path(data.calibration).name}"
     if data.folder is not None:
-        chosen = pictures.folder(data.folder, mean=data.mean, std=data.std, limit=limit)[0]
-        return chosen, f"calibrated on the first {len(chosen)} of the evaluated images themselves"
-    chosen = pictures.sample("fashion_calibration", limit)[0]
-    return chosen, f"calibrated on {len(chosen)} training images (the first of Fashion-MNIST's training set)"
+        chosen = pictures.folder(data.folder, mean=data.mean, std=data.std, limit=limit)
+        return chosen, f"calibrated on the first {len(chosen[0])} of the evaluated images themselves"
+    chosen = pictures.sample("fashion_calibration", limit)
+    return chosen, f"calibrated on {len(chosen[0])} training images (the first of Fashion-MNIST's training set)"
 
 
 def _compared(study: Study, machine: Hardware, sides: list[Side]) -> tuple[Comparison, Comparison | None]:

@@ -168,6 +168,9 @@ def test_widths_prints_what_a_study_takes(study_file, capsys):
     addersim("widths", *where, "--agreement", "0")
     line, said = capsys.readouterr().out.splitlines()
     assert line == 'layer_bits = {"conv2" = 3}' and "pJ an image" in said
+    addersim("widths", *where, "--accuracy", "0", "--json")
+    narrow = json.loads(capsys.readouterr().out)
+    assert narrow["layer_bits"] == {"conv2": 3} and f"accuracy {100 * narrow['accuracy']:.2f} %" in said
     study = make_study({**tomllib.loads(study_file.read_text()), "quantization": tomllib.loads(line)}, study_file)
     assert study.quantization.layer_bits == {"conv2": 3}
 
@@ -251,7 +254,8 @@ def test_report_writes_a_page(study_file, tmp_path, capsys):
         (["sweep", "STUDY", "--objective", "accuracy_percent=max"], "'accuracy_percent' is no column"),
         (["search", "STUDY", "--objective", "energy_pj"], "expected COLUMN=min or COLUMN=max"),
         (["search", "STUDY", "--objective", "energi_pj=min"], "did you mean 'energy_pj'"),
-        (["widths", "STUDY"], "expected one of --agreement and --energy-pj"),
+        (["widths", "STUDY"], "expected one of --agreement, --accuracy and --energy-pj"),
+        (["widths", "STUDY", "--agreement", "0", "--accuracy", "0"], "expected one of --agreement, --accuracy and"),
         (["widths", "STUDY", "--energy-pj", "1"], "no widths keep the budget: at the narrowest an image takes"),
         (["widths", "STUDY", "--agreement", "0", "--choose", "8"], "widths = (8,), expected two or more"),
         (["compare", "STUDY", "--set", "twin.file=none.safetensors"], "none.safetensors: no such file"),

@@ -56,7 +56,7 @@ def test_a_grid_equals_one_evaluation_at_a_time(study_file):
     network, _ = load_network(study.network)
     for _, row in frame.iterrows():
         machine = addersim.hardware.load_hardware("adder_16x16", rows=int(row["hardware.rows"]))
-        qnet = addersim.quantize(network, load_calibration(study.data)[0], bits=int(row["quantization.bits"]))
+        qnet = addersim.quantize(network, load_calibration(study.data)[0][0], bits=int(row["quantization.bits"]))
         cost = addersim.evaluate(qnet.on(machine), machine)
         assert row["cycles"] == cost.cycles
         assert row["energy_pj"] == pytest.approx(cost.energy_pj, rel=1e-13)  # but for the order of the sum
@@ -293,7 +293,7 @@ def test_points_whose_buffer_is_too_small_are_refused_as_one_by_one(study_file, 
     frame = addersim.sweep(study, space, "local:1", out=tmp_path / "out")
     small, large = frame.iloc[:2], frame.iloc[2:]
     with pytest.raises(InputError) as refusal:
-        qnet = addersim.quantize(load_network(study.network)[0], load_calibration(study.data)[0])
+        qnet = addersim.quantize(load_network(study.network)[0], load_calibration(study.data)[0][0])
         machine = addersim.hardware.load_hardware("adder_16x16", buffers={"weights": {"size_bytes": 4}})
         addersim.evaluate(qnet.on(machine), machine, tiling=tiling)
     assert set(small["refused"]) == {str(refusal.value)} and "smallest size that works has" in str(refusal.value)

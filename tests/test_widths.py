@@ -82,10 +82,26 @@ def test_an_accuracy_budget_is_kept_and_saves_energy(choose, network, images):
     assert chosen.energy_pj < choose(most_energy_pj=1e12, widths=(8, 4)).energy_pj
 
 
+def test_a_budget_of_labels_counts_what_is_right(choose, network, images):
+    """The float network's classes as labels are the agreement; other labels are another budget."""
+    expected = run_float(network, images).argmax(1)
+    same = choose(expected, least_accuracy=0.9, widths=WIDTHS)
+    assert same.layer_bits == choose(least_agreement=0.9, widths=WIDTHS).layer_bits and same.accuracy == same.agreement
+    shifted = np.where(np.arange(len(images)) < 8, (expected + 1) % 10, expected)  # a quarter is wrong
+    chosen = choose(shifted, least_accuracy=0.6, widths=WIDTHS)
+    right = addersim.simulate(chosen.qnet, images).logits_int.argmax(1) == shifted
+    assert chosen.accuracy == np.mean(right) >= 0.6 and chosen.accuracy != chosen.agreement
+    with pytest.raises(InputError, match="no widths keep the budget: at the widest the accuracy is 0"):
+        choose(shifted, least_accuracy=0.9, widths=WIDTHS)
+    assert np.isnan(choose(least_agreement=0.0, widths=WIDTHS).accuracy)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "exactly one of least_agreement and most_energy_pj"),
+        ({}, "exactly one of least_agreement, least_accuracy and most_energy_pj"),
+        ({"least_accuracy": 0.9}, "least_accuracy needs labels, one per calibration image"),
+        ({"least_accuracy": 0.9, "labels": [1, 2]}, r"labels have shape \(2,\), expected \(32,\)"),
         ({"least_agreement": 0.9, "most_energy_pj": 1e6}, "exactly one"),
         ({"least_agreement": 0.9, "widths": (4, 8)}, "expected two or more, the widest first"),
         ({"least_agreement": 0.9, "widths": (8,)}, "expected two or more"),

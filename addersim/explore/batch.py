@@ -81,4 +81,4 @@ def _network(content: str, study: str, settings: str) -> QuantizedNetwork:
 
 def quantised(study: Study) -> QuantizedNetwork:
     """Return the study's network on integers."""
-    return on_integers(study, study.network, load_calibration(study.data)[0])[1]
+    return on_integers(study, study.network, load_calibration(study.data)[0][0])[1]
