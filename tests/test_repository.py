@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_requantise import trained
 
 import addersim
 from addersim.explore.space import make_space
 from addersim.hardware.machine import Buffer, Dram, Hardware, Vector, load_hardware
-from addersim.nn import build_model
+from addersim.nn import build_model, load_checkpoint
 from addersim.shipped import cards
 from addersim.study import make_study
+from addersim.train.datasets import dataset_card
 
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "reports" / "lenet5-fashion"
@@ -130,6 +132,10 @@ def test_the_readme_s_accuracies_by_bits_are_the_report_s():
     for network, name in (("adder", "AdderNet, %"), ("convolutional", "convolutions, %")):
         cells = [rows[bits][network] for bits in ("8", "6", "5", "4", "3", "2", "float")]
         assert f"| {name} | {' | '.join(cells)} |" in lines
+    with (ROOT / "reports" / "quantisation" / "finetuned.csv").open(encoding="utf-8") as file:
+        tuned = {row["bits"]: row["fine-tuned"] for row in csv.DictReader(file)}
+    for ending, name in (("", "AdderNet, fine-tuned, %"), (", convolutional", "convolutions, fine-tuned, %")):
+        assert f"| {name} | | | | {' | '.join(tuned[bits + ending] for bits in '432')} | |" in lines
 
 
 def test_the_quantisation_page_is_what_its_results_say():
@@ -198,7 +204,10 @@ def test_the_accumulators_report_without_data_says_so_in_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [((), "expected CHECKPOINT FOLDER [ROW ...]"), (("a.pth", "runs", "7"), "row '7': expected one of '3', '4', ")],
+    [
+        (("a.pth", "runs"), "expected CHECKPOINT_ADDER CHECKPOINT_CONV FOLDER [ROW ...]"),
+        (("a.pth", "b.th", "runs", "7"), "row '7': expected one of '4', '3', "),
+    ],
 )
 def test_fine_tuning_says_in_one_line_what_it_wants(arguments, says):
     script = [sys.executable, str(ROOT / "reports" / "quantisation" / "finetune.py"), *arguments]
@@ -213,9 +222,44 @@ def test_the_fine_tuned_table_is_its_csv_s_and_meets_what_it_says():
     found, before = script["_read"]("finetuned.csv"), script["_read"]("results.csv")
     text = (folder / "FINETUNED.md").read_text(encoding="utf-8")
     for row, figures in found.items():
-        assert f"| {row} | {before[row][0]} | {' | '.join(figures)} |" in text
-        assert int(figures[0]) == script["recipe"]("none.pth", row).epochs
+        untrained = before[row.removesuffix(", convolutional")][row.endswith("convolutional")]
+        assert f"| {row} | {untrained} | {' | '.join(figures)} |" in text
+        assert int(figures[0]) == script["recipe"]("none.pth", "none.th", row).epochs
     assert text.startswith(script["HEAD"]) and set(found) == set(script["ROWS"])
+
+
+def test_both_kinds_are_fine_tuned_alike():
+    script = runpy.run_path(str(ROOT / "reports" / "quantisation" / "finetune.py"))
+
+    def told(row, own):
+        """Return the row's recipe without the network's names, and all that it learns from."""
+        made = script["recipe"]("a.pth", "c.th", row).model_dump()
+        teacher, how = made.pop("teacher"), made.pop("quantization")
+        ensemble = {member["weights"] for member in teacher.pop("ensemble")}
+        assert (made.pop("model"), made.pop("start")) == (teacher.pop("model"), teacher.pop("weights"))
+        del how["statistics"]  # of adder layers alone
+        return made, teacher, how, ensemble and ensemble | {own}
+
+    for bits in ("4", "3", "2"):
+        assert told(bits, "a.pth") == told(f"{bits}, convolutional", "c.th")
+
+
+def test_a_network_takes_images_of_another_normalisation(tmp_path):
+    """Inside the border the renormalised network gives the same numbers as its own normalisation did."""
+    script = runpy.run_path(str(ROOT / "reports" / "quantisation" / "finetune.py"))
+    torch.manual_seed(0)
+    net = trained(build_model("resnet20_conv_a"))
+    net(torch.randn(4, 3, 32, 32))
+    torch.save(net.eval().state_dict(), tmp_path / "net.th")
+    pixels, card = torch.rand(2, 3, 32, 32), dataset_card("cifar10")
+    ours, theirs = (
+        (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+        for mean, std in ((card.mean, card.std), script["AKAMASTER"])
+    )
+    moved = load_checkpoint("resnet20_conv_a", script["renormalised"](str(tmp_path / "net.th"), str(tmp_path)))
+    with torch.no_grad():
+        expected, found = (m.bn1(m.conv1(x))[..., 1:-1, 1:-1] for m, x in ((net, theirs), (moved, ours)))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 EXPLORATION = ROOT / "reports" / "explore-resnet20"

@@ -51,7 +51,7 @@ none / least squares: 96.15 / 97.90 at 3 bits, 99.00 / 99.30 at 4; at 4 bits the
 runs the float network once more, so it is off by default. On 4,000 others, shifted by up to 4 pixels, `range =
 "output_mse"` has 96.33 % for 95.93 at 3 bits and 98.00 for 97.78 at 4 with least squares, and without a correction
 94.92 for 95.10 and 96.92 for 97.17. Groups of channels with steps of their own: [groups.md](groups.md), by `groups.py`.
-LeNet-5-BN on MNIST: [lenet.md](lenet.md), by `lenet.py`.
+LeNet-5-BN on MNIST: [lenet.md](lenet.md), by `lenet.py`. Fine-tuned: [FINETUNED.md](FINETUNED.md), by `finetune.py`.
 
 ![Accuracy against bits, adder network and convolutions, which have 16.86 % at 2 bits](accuracy.svg)
 
