@@ -3,8 +3,8 @@
 ``logits`` is Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531: a weighted
 average of the cross entropy with the labels and, at a temperature T, of that with the teacher's soft targets; the
 latter is multiplied by T^2, since its gradients scale as 1/T^2. It is written as a Kullback-Leibler divergence, which
-differs by the entropy of the targets: the same gradients. The teacher is trained already, and does not change. With an
-ensemble the soft targets are the arithmetic mean of those of its members, as in section 1 there.
+differs by the entropy of the targets: the same gradients. The teacher is trained already, and does not change. An
+ensemble's soft targets are the arithmetic mean of its members': what that paper (abstract) compresses into one model.
 
 ``blocks`` adds the squared error of every residual block's output, over the variance of the teacher's, for a network
 on integers and a teacher of the same architecture: errors of rounding are met where they arise, and each block's
