@@ -225,6 +225,14 @@ def test_the_fine_tuned_table_is_its_csv_s_and_meets_what_it_says():
         untrained = before[row.removesuffix(", convolutional")][row.endswith("convolutional")]
         assert f"| {row} | {untrained} | {' | '.join(figures)} |" in text
         assert int(figures[0]) == script["recipe"]("none.pth", "none.th", row).epochs
+    shown = ("2", "3", "4", "4, shift_add", "8, shift_only")
+    docs = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").splitlines()
+    for name, cells in (
+        ("post-training, %", [before[row][0] for row in shown]),
+        ("fine-tuned, %", [found[row][1] for row in shown]),
+        ("epochs", [found[row][0] for row in shown]),
+    ):
+        assert f"| {name} | {' | '.join(cells)} |" in docs
     assert text.startswith(script["HEAD"]) and set(found) == set(script["ROWS"])
 
 
