@@ -136,6 +136,8 @@ def test_the_readme_s_accuracies_by_bits_are_the_report_s():
         tuned = {row["bits"]: row["fine-tuned"] for row in csv.DictReader(file)}
     for ending, name in (("", "AdderNet, fine-tuned, %"), (", convolutional", "convolutions, fine-tuned, %")):
         assert f"| {name} | | | | {' | '.join(tuned[bits + ending] for bits in '432')} | |" in lines
+    shifts = f"8 bits reach {tuned['8, shift_only']} % fine-tuned, {rows['8, shift_only']['adder']} % untrained"
+    assert shifts in " ".join(lines)
 
 
 def test_the_quantisation_page_is_what_its_results_say():
