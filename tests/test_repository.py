@@ -241,7 +241,7 @@ def test_the_fine_tuned_table_is_its_csv_s_and_meets_what_it_says():
 def test_both_kinds_are_fine_tuned_alike():
     script = runpy.run_path(str(ROOT / "reports" / "quantisation" / "finetune.py"))
 
-    def told(row, own):
+    def parts(row, own):
         """Return the row's recipe without the network's names, and all that it learns from."""
         made = script["recipe"]("a.pth", "c.th", row).model_dump()
         teacher, how = made.pop("teacher"), made.pop("quantization")
@@ -251,7 +251,7 @@ def test_both_kinds_are_fine_tuned_alike():
         return made, teacher, how, ensemble and ensemble | {own}
 
     for bits in ("4", "3", "2"):
-        assert told(bits, "a.pth") == told(f"{bits}, convolutional", "c.th")
+        assert parts(bits, "a.pth") == parts(f"{bits}, convolutional", "c.th")
 
 
 def test_a_network_takes_images_of_another_normalisation(tmp_path):
