@@ -1,5 +1,5 @@
 """``python -m addersim``."""
 
-from addersim.cli import main
+from addersim.cli.app import main
 
 main()

@@ -21,8 +21,9 @@ class Shelf(Generic[T], Mapping[str, T]):
     noun
         What one thing is called in messages, such as ``"dataflow"``.
     package
-        Package whose modules put their things here when imported. It is imported at the first look-up,
-        together with the plug-ins that announce themselves under the entry point group ``package``.
+        Package whose modules put their things here when imported. It is imported at the first look-up.
+    group
+        Entry point group under which plug-ins announce things for this shelf; they are loaded at that time, too.
 
     Examples
     --------
@@ -33,7 +34,8 @@ class Shelf(Generic[T], Mapping[str, T]):
     1
     """
 
-    def __init__(self, noun: str, package: str | None = None) -> None:
+    def __init__(self, noun: str, package: str | None = None, group: str = "") -> None:
+        self._group = group
         self._noun = noun
         self._package = package
         self._things: dict[str, T] = {}
@@ -51,7 +53,7 @@ class Shelf(Generic[T], Mapping[str, T]):
             module = importlib.import_module(package)
             for info in sorted(pkgutil.iter_modules(module.__path__), key=lambda info: info.name):
                 importlib.import_module(f"{package}.{info.name}")
-            for point in entry_points(group=package):
+            for point in entry_points(group=self._group):
                 point.load()
         return self._things
 

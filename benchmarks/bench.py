@@ -33,7 +33,7 @@ from timing import interleave, keep_memory, pin, show
 
 import addersim
 from addersim.nn import AdderConv2d
-from addersim.study import Study
+from addersim.study.study import Study
 
 
 def simulation(rounds: int) -> None:

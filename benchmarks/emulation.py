@@ -7,16 +7,17 @@ from dataclasses import replace
 import numpy as np
 from timing import interleave
 
-from addersim.datapath import Cut, Datapath, OutputStage, Stage, exact_datapath, with_accumulator
-from addersim.fixed import IntFormat, Overflow, Rounding
+from addersim.arithmetic.datapath import Datapath, Register, TreeCut, exact_datapath, with_accumulator
+from addersim.arithmetic.fixed import IntFormat, Overflow, Rounding
+from addersim.arithmetic.output_stage import OutputStage
+from addersim.arithmetic.window import Window
 from addersim.kernels import native
 from addersim.kernels.plan import LayerPlan
-from addersim.loops import Window
 
 U8, S8, U16 = IntFormat(8, False), IntFormat(8, True), IntFormat(16, False)
 DEPTH = 9 * 64
 TREE = exact_datapath("adder", U8, U8, DEPTH, tree_inputs=8)
-NARROW = tuple(Stage(IntFormat(bits, False), Overflow.SATURATE) for bits in (8, 9, 10))
+NARROW = tuple(Register(IntFormat(bits, False), Overflow.SATURATE) for bits in (8, 9, 10))
 DATAPATHS: dict[str, tuple[Datapath, str]] = {
     "8-leaf tree, saturating nodes of 8, 9, 10 bits": (replace(TREE, tree=NARROW), ">= 10"),
     "8-leaf tree, saturating nodes of 8 bits": (replace(TREE, tree=(NARROW[0],) * 3), ">= 10"),
@@ -24,7 +25,7 @@ DATAPATHS: dict[str, tuple[Datapath, str]] = {
     "the same behind a saturating difference": (
         replace(
             with_accumulator(exact_datapath("adder", U8, U8, DEPTH), 12),
-            difference=Stage(IntFormat(8, True), Overflow.SATURATE),
+            difference=Register(IntFormat(8, True), Overflow.SATURATE),
         ),
         ">= 8",
     ),
@@ -37,12 +38,13 @@ DATAPATHS: dict[str, tuple[Datapath, str]] = {
         "",
     ),
     "requantised sums of 8 (half_even, 9 bits)": (
-        replace(TREE, cut=Cut(2, Rounding.HALF_EVEN, IntFormat(9, False))),
+        replace(TREE, cut=TreeCut(2, Rounding.HALF_EVEN, IntFormat(9, False))),
         ">= 15",
     ),
     "requantised sums of 16 (half_up, 9 bits)": (
         replace(
-            exact_datapath("adder", U8, U8, DEPTH, tree_inputs=16), cut=Cut(2, Rounding.HALF_UP, IntFormat(9, False))
+            exact_datapath("adder", U8, U8, DEPTH, tree_inputs=16),
+            cut=TreeCut(2, Rounding.HALF_UP, IntFormat(9, False)),
         ),
         ">= 15",
     ),

@@ -19,11 +19,12 @@ import torch
 import torch.nn.functional as F
 from timing import Contest, Times, interleave, ratio
 
-from addersim.datapath import OutputStage, exact_datapath
-from addersim.fixed import IntFormat
+from addersim.arithmetic.datapath import exact_datapath
+from addersim.arithmetic.fixed import IntFormat
+from addersim.arithmetic.output_stage import OutputStage
+from addersim.arithmetic.window import Window
 from addersim.kernels import native
 from addersim.kernels.plan import LayerPlan
-from addersim.loops import Window
 
 OURS = "addersim"
 

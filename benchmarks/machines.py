@@ -11,8 +11,8 @@ import networks
 import numpy as np
 
 import addersim
+from addersim.costs.evaluate_machines import evaluate_machines
 from addersim.hardware import ROLES, Hardware, load_hardware
-from addersim.machines import evaluate_machines
 
 TABLES = ["horowitz2014_45nm", "aladdin_40nm", "evoapprox_45nm"]
 SPACE = {

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import addersim
-from addersim.floating import channels_last
-from addersim.network import Network, Node, Tensor
-from addersim.ops import OPS
+from addersim.network.float_run import channels_last
+from addersim.network.graph import Network, Node, Tensor
+from addersim.network.ops import OPS
 
 LIMIT_MB = 100
 SIDE = 224

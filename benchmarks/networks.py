@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import addersim
 from addersim.nn import build_model, load_checkpoint
-from addersim.threads import spread
+from addersim.simulation.threads import spread
 
 OURS = "addersim, int8, exact"
 BATCH = 32

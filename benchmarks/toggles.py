@@ -18,10 +18,10 @@ for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np
 
-from addersim.datapath import Datapath, exact_datapath, with_accumulator
-from addersim.fixed import IntFormat
+from addersim.arithmetic.datapath import Datapath, exact_datapath, with_accumulator
+from addersim.arithmetic.fixed import IntFormat
+from addersim.arithmetic.window import Window
 from addersim.kernels import native, reference
-from addersim.loops import Window
 
 U8, S8 = IntFormat(8, False), IntFormat(8, True)
 WINDOW = Window(3, 3, padding=(1, 1))

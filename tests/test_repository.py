@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_requantise import trained
+from training import trained
 
 import addersim
-from addersim.explore.space import make_space
 from addersim.hardware.machine import Buffer, Dram, Hardware, Vector, load_hardware
 from addersim.nn import build_model, load_checkpoint
-from addersim.shipped import cards
-from addersim.study import make_study
+from addersim.study.explore.space import make_space
+from addersim.study.study import make_study
 from addersim.train.datasets import dataset_card
+from addersim.weights.shipped import cards
 
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "reports" / "lenet5-fashion"

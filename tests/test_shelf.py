@@ -24,6 +24,6 @@ def test_unknown_names_suggest_the_nearest():
 
 
 def test_a_package_fills_its_shelf():
-    from addersim.ops import OPS
+    from addersim.network.ops import OPS
 
     assert {"adder_conv2d", "conv2d", "add", "max_pool"} <= set(OPS)

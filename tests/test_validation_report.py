@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from addersim.tiling import Tiles, room
+from addersim.mapping.tiles import Tiles, room
 
 FOLDER = Path(__file__).parent.parent / "reports" / "validation"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="tests an installed package, without its repository")

@@ -6,7 +6,7 @@ iterates over it.
 
 from __future__ import annotations
 
-from addersim.costs.rows import Price
-from addersim.costs.table import COSTS, CostTable, arithmetic_tables, load_table
+from addersim.costs.tables.rows import Price
+from addersim.costs.tables.table import COSTS, CostTable, arithmetic_tables, load_table
 
 __all__ = ["COSTS", "CostTable", "Price", "arithmetic_tables", "load_table"]

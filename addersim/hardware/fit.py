@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from addersim.datapath import Datapath, Kind, Stage, with_tree
+from addersim.arithmetic.datapath import Datapath, Kind, Register, with_tree
+from addersim.arithmetic.fixed import IntFormat, Overflow
 from addersim.errors import InputError
-from addersim.fixed import IntFormat, Overflow
 
 if TYPE_CHECKING:
     from addersim.hardware.machine import Hardware
@@ -41,7 +41,7 @@ def fit(machine: Hardware, layer: str, kind: Kind, datapath: Datapath) -> Datapa
     form = IntFormat(bits, old.format.signed)
     if datapath.tree_inputs < machine.tree_inputs:
         datapath = with_tree(datapath, machine.tree_inputs)
-    return replace(datapath, accumulator=Stage(form, overflow), circuit=machine.circuit)
+    return replace(datapath, accumulator=Register(form, overflow), circuit=machine.circuit)
 
 
 def _check(machine: Hardware, layer: str, kind: Kind, datapath: Datapath) -> None:

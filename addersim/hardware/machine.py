@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from addersim.datapath import Circuit, Datapath, Kind
+from addersim.arithmetic.datapath import Circuit
+from addersim.arithmetic.fixed import MAX_BITS
 from addersim.errors import InputError, nearest
-from addersim.fixed import MAX_BITS
-from addersim.hardware.fit import fit
 from addersim.shelf import Shelf
 from addersim.toml import Record, build, read
 
@@ -185,10 +184,6 @@ class Hardware(Record):
         side = kind == "multiplier" != self.pe
         return self.multiplier_accumulator_bits if side and self.multiplier_accumulator_bits else self.accumulator_bits
 
-    def fit(self, layer: str, kind: Kind, datapath: Datapath) -> Datapath:
-        """Return ``datapath`` as this machine computes it; see :func:`addersim.hardware.fit.fit`."""
-        return fit(self, layer, kind, datapath)
-
 
 def hardware_keys(key: str) -> set[str]:
     """Return the dotted keys that replace something in a machine, for the memory that ``key`` names, if any."""
@@ -201,7 +196,7 @@ def hardware_keys(key: str) -> set[str]:
     return keys
 
 
-HARDWARE: Shelf[Hardware] = Shelf("machine", "addersim.hardware")
+HARDWARE: Shelf[Hardware] = Shelf("machine", "addersim.hardware.machines", "addersim.hardware")
 
 
 def load_hardware(hardware: str | os.PathLike[str] | Hardware, **overrides: Any) -> Hardware:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from addersim.datapath import Datapath
-from addersim.fixed import Ints
+from addersim.arithmetic.datapath import Datapath
+from addersim.arithmetic.fixed import Ints
 from addersim.kernels import lanes
 from addersim.kernels.theorems import STEPWISE, Proof, adder, multiplier
 

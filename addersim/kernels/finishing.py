@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.datapath import OutputStage
+from addersim.arithmetic.fixed import MAX_BITS, IntFormat, Ints, Rounding
+from addersim.arithmetic.output_stage import OutputStage
 from addersim.errors import InputError
-from addersim.fixed import MAX_BITS, IntFormat, Ints, Rounding
 
 WORDS = tuple(np.dtype(name) for name in ("u1", "i1", "u2", "i2", "i4", "i8"))
 WORD_CHARS = "BbHhilq"  # of the types that the C core reads

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from addersim.datapath import Datapath, Stage
-from addersim.fixed import Ints, Overflow
+from addersim.arithmetic.datapath import Datapath, Register
+from addersim.arithmetic.fixed import Ints, Overflow
 from addersim.kernels.theorems import Path, difference_range
 
 
 class Passed(NamedTuple):
     """A register that values went through, whether some may miss it, and whether only at its top."""
 
-    stage: Stage
+    register: Register
     missed: bool
     top_only: bool
 
@@ -33,16 +33,16 @@ class Walk:
     reach: int = 0
     passed: dict[str, Passed] = field(default_factory=dict)
 
-    def through(self, name: str, stage: Stage, low: int, high: int) -> tuple[int, int]:
+    def through(self, name: str, register: Register, low: int, high: int) -> tuple[int, int]:
         """Return the range behind a register that values between ``low`` and ``high`` enter."""
-        form = stage.format
+        form = register.format
         missed = not form.holds(low, high)
-        self.passed[name] = Passed(stage, missed, low >= form.min)
+        self.passed[name] = Passed(register, missed, low >= form.min)
         self.reach = max(self.reach, -low, high)
         if not missed:
             return low, high
         self.reach = max(self.reach, max(-low, high) + 2 * max(-form.min, form.max) + 1)
-        if stage.overflow == Overflow.WRAP:
+        if register.overflow == Overflow.WRAP:
             return form.min, form.max
         return min(max(low, form.min), form.max), min(max(high, form.min), form.max)
 
@@ -53,14 +53,14 @@ def walk(d: Datapath, w_krsc: Ints, initial_k: Ints) -> tuple[Walk, Walk]:
     low, high = _leaves(d, w_krsc, front)
     low, high = min(low, 0), max(high, 0)  # leaves beyond C are 0
     nodes = d.tree_inputs
-    for i, stage in enumerate(d.tree):
-        cut = front.through(f"tree{i}", stage, 2 * low, 2 * high)
+    for i, register in enumerate(d.tree):
+        cut = front.through(f"tree{i}", register, 2 * low, 2 * high)
         passing = (low, high) if nodes % 2 else cut  # an odd last node meets no register
         low, high, nodes = min(cut[0], passing[0]), max(cut[1], passing[1]), (nodes + 1) // 2
     if d.cut is not None:
         front.reach = max(front.reach, max(-low, high) + (1 << d.cut.shift))
         low, high = (low >> d.cut.shift) - 1, (high >> d.cut.shift) + 1
-        low, high = front.through("cut", Stage(d.cut.format, d.cut.overflow), low, high)
+        low, high = front.through("cut", Register(d.cut.format, d.cut.overflow), low, high)
     steps = w_krsc.shape[1] * w_krsc.shape[2] * -(-w_krsc.shape[3] // d.tree_inputs)
     start = (int(initial_k.min()), int(initial_k.max())) if initial_k.size else (0, 0)
     low, high = min(low, 0), max(high, 0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.datapath import Datapath
+from addersim.arithmetic.datapath import Datapath
+from addersim.arithmetic.fixed import Ints, Overflow
 from addersim.errors import InputError
-from addersim.fixed import Ints, Overflow
 from addersim.kernels import _native, finishing, lanes
 from addersim.kernels.dispatch import prove
 from addersim.kernels.finishing import Finish
@@ -118,8 +118,8 @@ def _lane_registers(d: Datapath, w_krsc: Ints, initial_k: Ints) -> dict[str, lis
     front, back = lanes.walk(d, w_krsc, initial_k)
     passed = {**front.passed, **back.passed}
     return {
-        name: [1, WRAPS if p.stage.overflow == Overflow.WRAP else TOP_ONLY if p.top_only else SATURATES,
-               p.stage.format.min, p.stage.format.max]
+        name: [1, WRAPS if p.register.overflow == Overflow.WRAP else TOP_ONLY if p.top_only else SATURATES,
+               p.register.format.min, p.register.format.max]
         for name, p in passed.items()
         if p.missed
     }  # fmt: skip

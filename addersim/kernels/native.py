@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.datapath import EVENTS, Datapath, OutputStage, Stage
+from addersim.arithmetic.datapath import EVENTS, Datapath, Register
+from addersim.arithmetic.fixed import IntFormat, Ints, Overflow, Rounding
+from addersim.arithmetic.output_stage import OutputStage
+from addersim.arithmetic.window import Window
 from addersim.errors import InputError
-from addersim.fixed import IntFormat, Ints, Overflow, Rounding
 from addersim.kernels import _native, finishing, layout, pointwise, reference
 from addersim.kernels.dispatch import prove
 from addersim.kernels.isa import InstructionSet, instruction_set
@@ -36,7 +38,6 @@ from addersim.kernels.reference import Events, add
 from addersim.kernels.tape import empty, made, unrecorded
 from addersim.kernels.theorems import LOOPS, Proof
 from addersim.kernels.toggles import toggles
-from addersim.loops import Window
 
 __all__ = [
     "add",
@@ -196,7 +197,7 @@ def scale(
         return p, 0
     K = acc.shape[-1]
     parameters = [np.ascontiguousarray(np.broadcast_to(v, (K,)), np.int64) for v in (bias_k, multiplier_k, offset_k)]
-    registers = [np.array(_register(Stage(form, Overflow.WRAP)), np.int32) for form in (centred, product)]
+    registers = [np.array(_register(Register(form, Overflow.WRAP)), np.int32) for form in (centred, product)]
     return p, _native.scale(acc.reshape(-1, K), *parameters, *registers, negate, p.reshape(-1, K))
 
 
@@ -211,8 +212,8 @@ def finish(p_npqk: Ints, shift_k: Ints, rounding: Rounding, low: int, high: int,
     return y, _native.finish(p.reshape(-1, K), shift, mode, low, high, relu, y.reshape(-1, K))
 
 
-def _register(stage: Stage) -> list[int]:
-    return [stage.format.bits, stage.format.signed, stage.overflow == Overflow.SATURATE]
+def _register(register: Register) -> list[int]:
+    return [register.format.bits, register.format.signed, register.overflow == Overflow.SATURATE]
 
 
 def quantise(x_nchw: NDArray[Any], step: float, zero_point: int, form: IntFormat) -> tuple[Ints, int]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.datapath import Datapath
-from addersim.fixed import Ints
+from addersim.arithmetic.datapath import Datapath
+from addersim.arithmetic.fixed import Ints
 from addersim.kernels.finishing import Ints32, modulo_32
 from addersim.kernels.plan import LayerPlan
 from addersim.kernels.theorems import Path, operand_range, shifted

@@ -9,9 +9,10 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from addersim.datapath import EVENTS, Datapath, OutputStage
-from addersim.fixed import IntFormat, Ints, Overflow, wrap
-from addersim.loops import Window
+from addersim.arithmetic.datapath import EVENTS, Datapath
+from addersim.arithmetic.fixed import IntFormat, Ints, Overflow, wrap
+from addersim.arithmetic.output_stage import OutputStage
+from addersim.arithmetic.window import Window
 
 
 @dataclass(frozen=True, eq=False)

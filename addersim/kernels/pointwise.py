@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from addersim.arithmetic.fixed import IntFormat, Ints, Rounding
 from addersim.errors import InputError
-from addersim.fixed import IntFormat, Ints, Rounding
 from addersim.kernels import _native, finishing, layout
 from addersim.kernels.isa import InstructionSet
 from addersim.kernels.plan import AddPlan, AddRunner, StagePlan, StageRunner

@@ -1,6 +1,6 @@
 """The definition: one NumPy statement per hardware step, vectorised over outputs only.
 
-Arrays are integers, channels last. ``events`` counts, per stage named in :data:`addersim.datapath.EVENTS`,
+Arrays are integers, channels last. ``events`` counts, per stage named in :data:`addersim.arithmetic.datapath.EVENTS`,
 the outputs in which a register of that stage met a value that it has no code for, once or more: what a sticky
 overflow flag beside the register would show. ``toggles`` counts the bits of every register that change from step
 to step.
@@ -18,8 +18,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.datapath import EVENTS, REGISTERS, Datapath
-from addersim.fixed import IntFormat, Ints, Overflow, Rounding, fit, misfits, round_shift
+from addersim.arithmetic.datapath import EVENTS, REGISTERS, Datapath
+from addersim.arithmetic.fixed import IntFormat, Ints, Overflow, Rounding, fit, misfits, round_shift
+from addersim.arithmetic.window import Window
 from addersim.kernels.plan import (
     AddPlan,
     AddRunner,
@@ -31,7 +32,6 @@ from addersim.kernels.plan import (
     run_by_parts,
     stage_by_parts,
 )
-from addersim.loops import Window
 
 Events = dict[str, int]
 Flags = dict[str, NDArray[np.bool_]]
@@ -144,7 +144,7 @@ def toggles(
     pad_code: int,
     weight_stationary: bool = False,
 ) -> dict[str, int]:
-    """Return, per name in :data:`addersim.datapath.REGISTERS`, the bits that change in all registers of that name.
+    """Return the bits that change in all registers of a name, for :data:`addersim.arithmetic.datapath.REGISTERS`.
 
     Output stationary: one processing element computes an output, one step (``tree_inputs`` channels) per cycle in
     the datapath's order. Before the first step the accumulator holds its initial value, every other register zero.

@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.datapath import Datapath
-from addersim.fixed import IntFormat, Ints, Overflow, Rounding
+from addersim.arithmetic.datapath import Datapath
+from addersim.arithmetic.fixed import IntFormat, Ints, Overflow, Rounding
 
 BOUNDED = "no register can overflow, so any order is exact"
 WRAPS = "a wrapping accumulator is a ring homomorphism: wrapped once at the end"

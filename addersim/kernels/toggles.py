@@ -12,12 +12,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.datapath import REGISTERS, Datapath, Stage, leaf_range
+from addersim.arithmetic.datapath import REGISTERS, Datapath, Register, leaf_range
+from addersim.arithmetic.fixed import Ints, Overflow, Rounding, fit
+from addersim.arithmetic.window import Window
 from addersim.errors import InputError
-from addersim.fixed import Ints, Overflow, Rounding, fit
 from addersim.kernels import _native
 from addersim.kernels.isa import instruction_set
-from addersim.loops import Window
 
 Isa: TypeAlias = tuple[str, int]  # its name, the bytes of a vector
 Layer: TypeAlias = tuple[Ints, NDArray[Any], NDArray[np.int32]]  # sizes, padded input, offsets of the steps
@@ -191,7 +191,7 @@ def _packed(datapath: Datapath) -> NDArray[np.int32]:
     registers = [
         _register(datapath.difference) if datapath.difference else unused,
         _register(datapath.leaf),
-        _register(Stage(cut.format, cut.overflow)) if cut else unused,
+        _register(Register(cut.format, cut.overflow)) if cut else unused,
         _register(datapath.accumulator),
     ]
     words = [*head, *(word for register in registers for word in register)]
@@ -199,5 +199,5 @@ def _packed(datapath: Datapath) -> NDArray[np.int32]:
     return np.array(words + [word for stage in datapath.tree for word in _register(stage)], np.int32)
 
 
-def _register(stage: Stage) -> list[int]:
+def _register(stage: Register) -> list[int]:
     return [stage.format.bits, stage.format.signed, stage.overflow == Overflow.SATURATE]

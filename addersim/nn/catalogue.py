@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from addersim.errors import InputError, nearest
-from addersim.shipped import WEIGHTS
+from addersim.weights.shipped import WEIGHTS
 
 Task = Literal["classification", "segmentation", "detection"]
 

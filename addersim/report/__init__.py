@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from addersim.network import write_atomically
-from addersim.outcome import Outcome
+from addersim.files import write_atomically
 from addersim.report.files import comparison_csv, layers_csv, picture, summary_json
 from addersim.report.page import page
 from addersim.report.study_text import study_text
+from addersim.study.outcome import Outcome
 
 __all__ = ["write_report"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from addersim.charges import Cost
-from addersim.compare import Metric
-from addersim.outcome import Outcome, Side
+from addersim.costs.bill import Cost
+from addersim.costs.comparison.compare import Metric
 from addersim.report import words
 from addersim.report.headline import full_size, integers, range_of, ratio_of
 from addersim.report.sources import all_costs
+from addersim.study.outcome import Outcome, Side
 
 
 @dataclass(frozen=True)

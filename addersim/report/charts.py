@@ -8,10 +8,12 @@ from typing import TypeAlias
 
 from markupsafe import Markup
 
-from addersim.charges import UNITS, Cost, LayerRun
-from addersim.outcome import Outcome, Side
+from addersim.costs.bill import Cost
+from addersim.costs.charges import UNITS
+from addersim.mapping.latency import LayerRun
 from addersim.report.bars import Bars, draw
-from addersim.validate import LayerError
+from addersim.simulation.validate import LayerError
+from addersim.study.outcome import Outcome, Side
 
 NAMES = {"arithmetic": "arithmetic", "buffers": "buffers", "dram": "DRAM"}  # leakage is drawn with arithmetic
 PARTS = {"tap": "taps", "output": "output stages", "other": "other"}

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from matplotlib.colors import LinearSegmentedColormap
 
 from addersim.errors import InputError, nearest
-from addersim.explore.front import Sense, accepted, pareto
 from addersim.report.drawing import COLOURS, GRID, INK, QUIET, axes, panel, style, svg, tint, write
+from addersim.study.explore.pareto import Sense, accepted, pareto
 
 DRAWN = 2000  # dominated points at most; the front is always whole
 PLACES = 8  # numbers of a key that stand at equal distances

@@ -10,11 +10,11 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-import addersim
 from addersim.errors import InputError
-from addersim.explore.front import Sense, accepted
-from addersim.network import write_atomically
+from addersim.files import write_atomically
 from addersim.report.exploration import front_of, heat_map, parallel_coordinates, said, scatter
+from addersim.study.explore.pareto import Sense, accepted
+from addersim.version import VERSION
 
 SHOWN = 100  # rows of the front on the page; the CSV file has all
 
@@ -65,7 +65,7 @@ def write_exploration(
         "heads": [said(column) for column in varied],
         "rows": [[_cell(value) for value in row] for row in front[varied].head(SHOWN).itertuples(index=False)],
         "front": len(front),
-        "version": addersim.__version__,
+        "version": VERSION,
     }
     texts = {f"{name}.svg": _alone(drawn) for name, (_, drawn) in figures.items()}
     texts["front.csv"] = str(front.to_csv(index=False, lineterminator="\n"))

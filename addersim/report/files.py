@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from addersim.compare import Comparison
-from addersim.figures import layer_table, summary
-from addersim.outcome import Outcome
+from addersim.costs.comparison.compare import Comparison
 from addersim.report.charts import energy_layers
+from addersim.report.figures import layer_table, summary
+from addersim.study.outcome import Outcome
 
 RENAMED = {
     "x/w/acc": "x_w_acc_bits",

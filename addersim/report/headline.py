@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from addersim.charges import Cost
-from addersim.compare import Comparison, Metric
 from addersim.costs import load_table
-from addersim.ops import OPS
-from addersim.outcome import Outcome, Side
+from addersim.costs.bill import Cost
+from addersim.costs.comparison.compare import Comparison, Metric
+from addersim.network.ops import OPS
 from addersim.report import words
+from addersim.study.outcome import Outcome, Side
 
 BY_SIDE_ARRAY: dict[Metric, str] = {"energy": "energy", "latency": "latency", "area": "array area"}
 

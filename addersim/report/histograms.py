@@ -11,13 +11,13 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from addersim.fixed import IntFormat
-from addersim.network import Node
-from addersim.ops import OPS
-from addersim.outcome import Outcome, Side, load_images
+from addersim.arithmetic.fixed import IntFormat
+from addersim.network.graph import Node
+from addersim.network.ops import OPS
 from addersim.report.drawing import COLOURS, INK, QUIET, axes, panel, style, svg, tint, write
 from addersim.report.words import number, percent, short
-from addersim.simulate import simulate
+from addersim.simulation.simulate import simulate
+from addersim.study.outcome import Outcome, Side, load_images
 
 IMAGES = 64
 BINS = 64

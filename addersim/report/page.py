@@ -9,9 +9,6 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-import addersim
-from addersim import images as pictures
-from addersim.outcome import Outcome, what_moves
 from addersim.report import charts, tables, words
 from addersim.report.cards import cards
 from addersim.report.headline import headline, integers, second_line
@@ -22,6 +19,9 @@ from addersim.report.roofline import roofline
 from addersim.report.sources import assumptions, footnotes
 from addersim.report.study_text import command, said_without_folders
 from addersim.report.tornado_chart import tornado_chart
+from addersim.study import images as pictures
+from addersim.study.outcome import Outcome, what_moves
+from addersim.version import VERSION
 
 SAMPLE = "fashion_sample"  # what a study without images evaluates
 
@@ -63,7 +63,7 @@ def _content(outcome: Outcome) -> dict[str, Any]:
         "validations": [(side.label, side.validation.summary) for side in outcome.sides if side.validation],
         "command": command(outcome.study),
         "study_file": Path(outcome.study.path).name,
-        "version": addersim.__version__,
+        "version": VERSION,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from addersim.compare import Comparison, Metric
+from addersim.costs.comparison.compare import Comparison, Metric
 from addersim.report.drawing import COLOURS, INK, QUIET, WIDTH, axes, panel, ratio_axis, style, svg, write
 from addersim.report.words import ratio, ratios
 

@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from addersim.charges import Cost
+from addersim.costs.bill import Cost
 from addersim.report.drawing import COLOURS, INK, QUIET, WIDTH, axes, panel, style, svg, write
 
 LEFT, TOP, PLOT, BELOW, LINE = 46.0, 14.0, (WIDTH - 58.0, 210.0), 52.0, 16.0  # user units

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from addersim.charges import Cost
 from addersim.costs import COSTS, CostTable, load_table
-from addersim.outcome import Outcome
+from addersim.costs.bill import Cost
+from addersim.study.outcome import Outcome
 
 UNPRICED = "Without a price"
 KINDS = {"published": "published figures", "fit": "a published fit", "synthesised": "synthesis results"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from addersim.errors import InputError
-from addersim.study import Study, shipped_studies
+from addersim.study.study import Study, shipped_studies
 
 SOURCE = ("file", "export", "weights")
 PATHS = {"network": SOURCE, "twin": SOURCE, "data": ("folder", "calibration"), "hardware": ("name",)}

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from addersim.charges import Cost
-from addersim.compare import Comparison, Metric
-from addersim.figures import layer_table
-from addersim.outcome import Outcome, Side
+from addersim.costs.bill import Cost
+from addersim.costs.comparison.compare import Comparison, Metric
 from addersim.report import words
+from addersim.report.figures import layer_table
 from addersim.report.headline import full_size, range_of
 from addersim.report.ratio_chart import TITLES
+from addersim.study.outcome import Outcome, Side
 
 ENERGIES = {
     "arithmetic, nJ": "arithmetic_pj",

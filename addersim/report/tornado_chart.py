@@ -6,9 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from addersim.costs.comparison.tornado import Swing, Tornado
 from addersim.report.drawing import COLOURS, INK, QUIET, WIDTH, axes, panel, ratio_axis, style, svg, tint
 from addersim.report.words import ratio
-from addersim.tornado import Swing, Tornado
 
 LINE, HEAD, FOOT, MARGIN = 40.0, 10.0, 40.0, 40.0
 SHOWN = 8  # lines at most

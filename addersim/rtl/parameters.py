@@ -1,4 +1,4 @@
-"""The parameters of ``adder_pe.sv`` for a :class:`~addersim.datapath.Datapath`."""
+"""The parameters of ``adder_pe.sv`` for a :class:`~addersim.arithmetic.datapath.Datapath`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from addersim.datapath import Circuit, Cut, Datapath, Stage
+from addersim.arithmetic.datapath import Circuit, Datapath, Register, TreeCut
+from addersim.arithmetic.fixed import IntFormat, Overflow, Rounding
 from addersim.errors import InputError
-from addersim.fixed import IntFormat, Overflow, Rounding
 
 MAX_LEVELS = 12  # of the module's packed tree parameters
 PLAIN_BITS = 31  # a decimal number without a size is a signed word of 32 bits
@@ -31,7 +31,7 @@ def parameters(datapath: Datapath) -> dict[str, int]:
 
     Examples
     --------
-    >>> from addersim.datapath import exact_datapath
+    >>> from addersim.arithmetic.datapath import exact_datapath
     >>> u8 = IntFormat(8, signed=False)
     >>> values = parameters(exact_datapath("adder", u8, u8, depth=144, tree_inputs=4))
     >>> values["T"], values["ACC_BITS"], hex(values["TREE_BITS"])
@@ -74,11 +74,11 @@ def _word(name: str, form: IntFormat) -> dict[str, int]:
     return {f"{name}_BITS": form.bits, f"{name}_SIGNED": int(form.signed)}
 
 
-def _register(name: str, stage: Stage) -> dict[str, int]:
+def _register(name: str, stage: Register) -> dict[str, int]:
     return {**_word(name, stage.format), f"{name}_SATURATE": int(stage.overflow == Overflow.SATURATE)}
 
 
-def _difference(stage: Stage, datapath: Datapath) -> dict[str, int]:
+def _difference(stage: Register, datapath: Datapath) -> dict[str, int]:
     return {
         "DIFFERENCE_BITS": stage.format.bits,
         "DIFFERENCE_SATURATE": int(stage.overflow == Overflow.SATURATE),
@@ -88,7 +88,7 @@ def _difference(stage: Stage, datapath: Datapath) -> dict[str, int]:
     }
 
 
-def _tree(levels: Sequence[Stage]) -> dict[str, int]:
+def _tree(levels: Sequence[Register]) -> dict[str, int]:
     """Return the levels packed, level 0 lowest: 8 bits for a width, 1 for the rest."""
     return {
         "TREE_BITS": sum(stage.format.bits << 8 * level for level, stage in enumerate(levels)),
@@ -97,6 +97,6 @@ def _tree(levels: Sequence[Stage]) -> dict[str, int]:
     }
 
 
-def _cut(cut: Cut) -> dict[str, int]:
+def _cut(cut: TreeCut) -> dict[str, int]:
     rounding = {"CUT_SHIFT": cut.shift, "CUT_ROUNDING": list(Rounding).index(cut.rounding)}
-    return {"CUT": 1, **rounding, **_register("CUT", Stage(cut.format, cut.overflow))}
+    return {"CUT": 1, **rounding, **_register("CUT", Register(cut.format, cut.overflow))}

@@ -12,14 +12,7 @@ from addersim.errors import InputError
 from addersim.train.composites import composites
 from addersim.train.datasets import CIFAR, DATASETS, FOLDER, IDX_FILES, Dataset, DatasetCard, dataset_card
 from addersim.train.folder import load_folder
-from addersim.train.readers import (
-    Bytes,
-    read_bytes,
-    read_cifar_archive,
-    read_cifar_records,
-    read_idx,
-    read_npz,
-)
+from addersim.train.readers import Bytes, read_bytes, read_cifar_archive, read_cifar_records, read_idx, read_npz
 
 VARIABLE = "ADDERSIM_DATA"
 TRAIN_CANVASES, TEST_CANVASES = 20_000, 2_000

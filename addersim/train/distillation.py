@@ -42,10 +42,10 @@ from addersim.nn.catalogue import CATALOGUE, model_card
 from addersim.nn.checkpoint import load_checkpoint
 from addersim.nn.layers import AdderConv2d, AdderLinear
 from addersim.nn.models import build_model
-from addersim.shipped import weights_file
 from addersim.train.datasets import DatasetCard
 from addersim.train.qat import IntegerModule
 from addersim.train.recipe import Recipe, Teacher
+from addersim.weights.shipped import weights_file
 
 Features = dict[str, Tensor]
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from addersim.fixed import Ints
-from addersim.fuse import Fused
+from addersim.arithmetic.fixed import Ints
 from addersim.kernels import native
-from addersim.network import EdgeFormat, Node, Tensor
-from addersim.ops import OPS
-from addersim.quantized import QuantizedNetwork
-from addersim.requantise import Layout, renewed
+from addersim.network.graph import EdgeFormat, Node, Tensor
+from addersim.network.ops import OPS
+from addersim.network.quantized import QuantizedNetwork
+from addersim.quantization.fuse import Fused
+from addersim.quantization.requantize import Layout, renewed
 
 Reals32 = NDArray[np.float32]
 

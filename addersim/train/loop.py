@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from addersim.errors import InputError
+from addersim.network.quantized import QuantizedNetwork
 from addersim.nn.batch_norm import reestimate_batch_norm
 from addersim.nn.catalogue import model_card
-from addersim.quantized import QuantizedNetwork
-from addersim.simulate import simulate
+from addersim.simulation.simulate import simulate
 from addersim.train.batches import batches, normalise
 from addersim.train.curves import write_curves
 from addersim.train.data import load_dataset

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from addersim.errors import InputError
-from addersim.grouping import group_of, whole_of
-from addersim.network import Node
+from addersim.network.graph import Node
+from addersim.quantization.channel_groups import group_of, whole_of
 
 NAMES = {
     "w_krsc": "weight",

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from addersim.choices import Choices
+from addersim.arithmetic.fixed import Ints
 from addersim.errors import InputError
-from addersim.fixed import Ints
-from addersim.fuse import Fused, fuse
-from addersim.grouping import cut_like, whole_of
-from addersim.importer import from_torch
-from addersim.network import EdgeFormat, Network, Node
-from addersim.ops import OPS
-from addersim.quantize import quantize
-from addersim.quantized import QuantizedNetwork
-from addersim.requantise import Layout, absorbed, is_partial, layout, requantise
+from addersim.network.graph import EdgeFormat, Network, Node
+from addersim.network.ops import OPS
+from addersim.network.quantized import QuantizedNetwork
+from addersim.network.torch_import import from_torch
+from addersim.quantization.channel_groups import cut_like, whole_of
+from addersim.quantization.choices import Choices
+from addersim.quantization.fuse import Fused, fuse
+from addersim.quantization.quantize import quantize
+from addersim.quantization.requantize import Layout, absorbed, is_partial, layout, requantise
 from addersim.train.integer_gradients import Layer, Replace, Round, Stage, channels, moved, real
 from addersim.train.integer_pass import Pass
 from addersim.train.parameters import NAMES, array, owner, tensors_of

@@ -15,7 +15,6 @@ from addersim.errors import InputError
 from addersim.nn.catalogue import model_card
 from addersim.nn.checkpoint import load_checkpoint
 from addersim.nn.models import build_model
-from addersim.shipped import weights_file
 from addersim.train.batches import augment, normalise
 from addersim.train.datasets import Dataset, DatasetCard
 from addersim.train.distillation import KernelDistiller, LogitsDistiller, build_distiller
@@ -25,6 +24,7 @@ from addersim.train.processes import Processes
 from addersim.train.qat import IntegerModule
 from addersim.train.recipe import Recipe
 from addersim.train.task import TASKS, Task
+from addersim.weights.shipped import weights_file
 
 
 @dataclass(frozen=True)

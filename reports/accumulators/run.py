@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from written import CALIBRATION, LESS, MACHINE, MODES, START, WIDTHS, Bill, Row, draw, needed, readme
 
 import addersim
-from addersim.accumulators import LayerAccumulator
-from addersim.area import areas
 from addersim.costs import arithmetic_tables, load_table
+from addersim.costs.area import areas
+from addersim.files import write_atomically
 from addersim.hardware import load_hardware
-from addersim.images import normalise
-from addersim.network import write_atomically
+from addersim.network.quantized import QuantizedNetwork
 from addersim.nn import load_checkpoint
-from addersim.quantized import QuantizedNetwork
+from addersim.simulation.accumulators import LayerAccumulator
+from addersim.study.images import normalise
 from addersim.train import load_dataset
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 
-from addersim.accumulators import LayerAccumulator
+from addersim.simulation.accumulators import LayerAccumulator
 
 CALIBRATION = 200
 WIDTHS = {8: range(18, 11, -1), 4: range(14, 8, -1)}  # of adder layers' operands: of their accumulators

@@ -18,7 +18,7 @@ import pandas as pd
 from written import HERE, NETWORKS, TABLES, write
 
 import addersim
-from addersim.network import write_atomically
+from addersim.files import write_atomically
 from addersim.train import load_dataset
 from addersim.train.datasets import Dataset
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 import addersim
-from addersim.network import write_atomically
+from addersim.files import write_atomically
 from addersim.report.exploration_page import write_exploration
 
 HERE = Path(__file__).parent

@@ -11,10 +11,10 @@ import sys
 import numpy as np
 
 import addersim
-from addersim.floating import run_float
-from addersim.images import normalise
-from addersim.outcome import load_network
-from addersim.study import Study
+from addersim.network.float_run import run_float
+from addersim.study.images import normalise
+from addersim.study.outcome import load_network
+from addersim.study.study import Study
 from addersim.train import load_dataset
 
 

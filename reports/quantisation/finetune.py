@@ -22,7 +22,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from addersim import InputError
-from addersim.network import write_atomically
+from addersim.files import write_atomically
 from addersim.nn import load_checkpoint
 from addersim.toml import build
 from addersim.train import Recipe, train

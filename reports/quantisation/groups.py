@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 import addersim
-from addersim.images import normalise
-from addersim.network import write_atomically
+from addersim.files import write_atomically
 from addersim.nn import load_checkpoint
+from addersim.study.images import normalise
 from addersim.train import load_dataset
 
 HERE = Path(__file__).parent

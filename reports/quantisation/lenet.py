@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 import addersim
-from addersim.floating import run_float
-from addersim.images import normalise
-from addersim.network import write_atomically
+from addersim.files import write_atomically
+from addersim.network.float_run import run_float
 from addersim.nn import load_checkpoint
 from addersim.nn.catalogue import shipped_weights
-from addersim.shipped import WEIGHTS, card_of_integers
+from addersim.study.images import normalise
 from addersim.train import load_dataset
+from addersim.weights.shipped import WEIGHTS, card_of_integers
 
 HERE = Path(__file__).parent
 CALIBRATION = 200

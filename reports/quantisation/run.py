@@ -21,9 +21,9 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 import addersim
-from addersim.images import normalise
-from addersim.network import write_atomically
+from addersim.files import write_atomically
 from addersim.nn import load_checkpoint
+from addersim.study.images import normalise
 from addersim.train import load_dataset
 
 HERE = Path(__file__).parent

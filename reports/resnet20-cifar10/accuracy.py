@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 import addersim
-from addersim.images import normalise
 from addersim.nn import load_checkpoint
+from addersim.study.images import normalise
 from addersim.train import load_dataset
 
 AKAMASTER = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # the normalisation of akamaster/pytorch_resnet_cifar10

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 import addersim
-from addersim.images import normalise
-from addersim.network import write_atomically
+from addersim.files import write_atomically
 from addersim.nn import load_checkpoint
-from addersim.shipped import WEIGHTS, card_of_integers
+from addersim.study.images import normalise
 from addersim.train import load_dataset
+from addersim.weights.shipped import WEIGHTS, card_of_integers
 
 HOW = {"correction": "least_squares"}
 CALIBRATION_IMAGES = 200

@@ -19,12 +19,12 @@ import torch
 from matplotlib import pyplot as plt
 
 import addersim
-from addersim.images import normalise
-from addersim.network import write_atomically
-from addersim.quantized import QuantizedNetwork
-from addersim.shipped import WEIGHTS, card_of_integers
+from addersim.files import write_atomically
+from addersim.network.quantized import QuantizedNetwork
+from addersim.study.images import normalise
 from addersim.train import load_dataset
 from addersim.train.iou import mean_iou
+from addersim.weights.shipped import WEIGHTS, card_of_integers
 
 HERE = Path(__file__).resolve().parent
 MODELS = {"adder": "segmenter_adder", "multiplier": "segmenter_conv"}

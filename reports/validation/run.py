@@ -14,18 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
-from addersim.charges import Cost
+from addersim.arithmetic.datapath import exact_datapath
+from addersim.arithmetic.fixed import IntFormat
+from addersim.arithmetic.output_stage import OutputStage
 from addersim.costs import load_table
-from addersim.dataflows import DATAFLOWS
-from addersim.datapath import OutputStage, exact_datapath
-from addersim.evaluate import evaluate
-from addersim.fixed import IntFormat
+from addersim.costs.bill import Cost
+from addersim.costs.evaluate import evaluate
+from addersim.files import write_atomically
 from addersim.hardware import Hardware, load_hardware
-from addersim.loops import LoopNest
-from addersim.network import EdgeFormat, Node, Tensor, write_atomically
-from addersim.quantized import QuantizedNetwork
-from addersim.scratchpads import with_scratchpads
-from addersim.tiling import Tiles, crossing
+from addersim.mapping.dataflows import DATAFLOWS
+from addersim.mapping.scratchpads import with_scratchpads
+from addersim.mapping.tiles import Tiles, crossing
+from addersim.network.graph import EdgeFormat, Node, Tensor
+from addersim.network.loops import LoopNest
+from addersim.network.quantized import QuantizedNetwork
 
 HERE = Path(__file__).parent
 CHIP, ANALYSED = load_hardware("eyeriss"), load_hardware("eyeriss_isca2016")

@@ -1,0 +1,1 @@
+"""How a number is computed: formats, rounding and overflow, the datapath of one output, its output stage."""

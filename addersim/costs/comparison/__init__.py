@@ -1,0 +1,1 @@
+"""Comparisons: two networks, four kinds of arrays, and what moves a ratio."""

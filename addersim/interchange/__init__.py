@@ -1,0 +1,1 @@
+"""Interchange: one file per foreign format, each of which reads it, writes it, or both."""

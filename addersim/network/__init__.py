@@ -1,0 +1,1 @@
+"""The workload: a graph of layers, float or on integers, its loops and its operation counts."""

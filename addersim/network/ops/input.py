@@ -1,0 +1,18 @@
+"""The network's input edge."""
+
+from __future__ import annotations
+
+from addersim.network.graph import Node, Shape
+from addersim.network.ops import OPS, Op
+
+
+class Input(Op):
+    """A source of images; its shape is an attribute."""
+
+    kind = "input"
+
+    def shape(self, node: Node, *shapes: Shape) -> Shape:
+        return tuple(node.attrs["shape"])
+
+
+OPS.add(Input.kind, Input())

@@ -1,0 +1,41 @@
+"""Scale: ``y = (x - bias_k) * gain_k + offset_k``, integers only: a change of step, or a lone batch norm.
+
+``t = x - B_k; p = t * M_k + A_k; y = clamp(round_shift(p, n_k))``, the formula of every output stage. The
+quantiser puts it where an edge must change its format: the identity branch of a residual addition (which
+takes p itself), narrower inputs of an adder layer, a batch norm without a layer in front.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from types import ModuleType
+
+from addersim.arithmetic.datapath import Kind
+from addersim.arithmetic.primitives import Count
+from addersim.kernels.plan import StagePlan
+from addersim.network.graph import EdgeFormat, Network, Node
+from addersim.network.ops import OPS, Op, Runner, words
+from addersim.network.ops.array_layer import pointwise, stage_counts
+
+
+class Scale(Op):
+    """An output stage without a layer."""
+
+    kind = "scale"
+
+    def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
+        x, out, stage, p = formats[0], formats[-1], node.stage, node.params
+        assert stage is not None
+        b, m, a, n = (p[key] for key in ("bias_k", "multiplier_k", "offset_k", "shift_k"))
+        low = out.zero_point if stage.relu else out.format.min
+        run = kernels.output_stage(StagePlan(b, m, a, n, x.format, stage, low, out.format.max))
+        return partial(pointwise, run)
+
+    def primitives(self, node: Node, network: Network, array: Kind | None) -> list[Count]:
+        tensor = network.tensors[node.name]
+        assert node.stage is not None and tensor.format is not None
+        rows = stage_counts(node, node.stage, words(tensor.shape), tensor.format.bits)
+        return [Count(c.layer, "other", c.primitive, c.times) for c in rows]
+
+
+OPS.add(Scale.kind, Scale())

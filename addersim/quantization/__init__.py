@@ -1,0 +1,1 @@
+"""Floats to integers: ranges, steps, output stages, corrections."""

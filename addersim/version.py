@@ -1,0 +1,3 @@
+"""The version, on the ground: the face of the package imports it, as every room may."""
+
+VERSION = "0.1.0"

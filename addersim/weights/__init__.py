@@ -1,0 +1,1 @@
+"""Shipped networks with their cards, and sample images."""
