@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
+
+import numpy as np
 
 from addersim.costs import CostTable, Price
 from addersim.costs.charges import Charge
-from addersim.hardware import Hardware
-from addersim.mapping.memories import accesses
-from addersim.mapping.scratchpads import Hop, Place, accesses_inside
-from addersim.mapping.traffic import Move, Step
+from addersim.hardware import Buffer, Hardware
+from addersim.hardware.broadcast import each
+from addersim.mapping.layers import LaidLayer
+from addersim.mapping.scratchpads import Hop, Inside, Place
+from addersim.mapping.traffic import Energies
+from addersim.mapping.transfers import Access
+
+AccessPrices: TypeAlias = Mapping[tuple[str, bool], Price]
 
 
-def inside_charges(step: Step, machine: Hardware, table: CostTable) -> list[Charge]:
-    """Return a charge per operand and direction; none for hops where the table does not price them."""
-    found = []
-    for one in accesses_inside(step, machine):
-        price = price_inside(one.place, table)
-        if price is not None:
-            source = f"{price.source}{one.remark}"
-            found.append(Charge(step.node.name, "buffers", one.action, one.words, one.count * price.energy_pj, source))
-    return found
+def access_prices(machine: Hardware, table: CostTable) -> AccessPrices:
+    """Return the prices of an access by memory and whether it writes, of ``"dram"`` per bit.
+
+    Where the machine's numbers are arrays, so are the prices.
+    """
+    found = {("dram", write): _dram_price(machine, table) for write in (False, True)}
+    buffers = {(one.name, write): memory_price(one, table, write) for one in machine.buffers for write in (False, True)}
+    return found | buffers
 
 
-def inside_pj(step: Step, machine: Hardware, table: CostTable) -> tuple[tuple[str, float], ...]:
-    """Return the energy of a word by the schedule's field that counts it; none for hops that are not priced."""
-    priced = ((one, price_inside(one.place, table)) for one in accesses_inside(step, machine))
-    return tuple((one.field, one.per_word * price.energy_pj) for one, price in priced if price is not None)
+def _dram_price(machine: Hardware, table: CostTable) -> Price:
+    """Return the price of a bit: the machine's own, if it has one, else the table's."""
+    pj_per_bit = machine.dram.pj_per_bit
+    if pj_per_bit is None:
+        return table.dram(1)
+    said = "its own" if np.ndim(pj_per_bit) else f"{pj_per_bit:g}"
+    return Price(pj_per_bit, None, f"{machine.name}: DRAM {said} pJ per bit")
+
+
+def memory_price(buffer: Buffer, table: CostTable, write: bool = False) -> Price:
+    """Return the price of one access of a buffer and the area of all of it; arrays where its numbers are."""
+    size_bytes, word_bits = buffer.size_bytes, buffer.word_bits
+    if not (np.ndim(size_bytes) or np.ndim(word_bits)):
+        return table.memory(size_bytes, word_bits, write)
+    energy_pj = each(lambda size, word: table.memory(size, word, write).energy_pj, size_bytes, word_bits)
+    area_um2 = each(lambda size, word: table.memory(size, word).area_um2 or math.nan, size_bytes, word_bits)
+    source = f"{table.memory_owner.source.short}: SRAM of many sizes"
+    return Price(energy_pj, None if np.isnan(area_um2).any() else area_um2, source)  # type: ignore[arg-type]
 
 
 def price_inside(place: Place, table: CostTable) -> Price | None:
@@ -37,31 +57,39 @@ def price_inside(place: Place, table: CostTable) -> Price | None:
     return table.scratchpad(place.size_bytes, place.word_bits)
 
 
-AccessPrices: TypeAlias = Mapping[tuple[str, bool], Price]
+def energies(prices: AccessPrices, table: CostTable) -> Energies:
+    """Return the energies that tilings weigh."""
+
+    def inside_pj(place: Place) -> float | None:
+        price = price_inside(place, table)
+        return price.energy_pj if price else None
+
+    return Energies(lambda memory, writes: prices[memory, writes].energy_pj, inside_pj)
 
 
-def access_prices(machine: Hardware, table: CostTable) -> AccessPrices:
-    """Return the prices of an access by memory and whether it writes, of ``"dram"`` per bit."""
-    dram = table.dram(1)
-    if machine.dram.pj_per_bit is not None:
-        said = f"{machine.name}: DRAM {machine.dram.pj_per_bit:g} pJ per bit"
-        dram = Price(machine.dram.pj_per_bit, None, said)
-    found = {("dram", write): dram for write in (False, True)}
-    for buffer in machine.buffers:
-        for write in (False, True):
-            found[buffer.name, write] = table.memory(buffer.size_bytes, buffer.word_bits, write)
-    return found
+def word_charges(laid: LaidLayer, prices: AccessPrices, table: CostTable) -> Iterator[Charge]:
+    """Yield the charges of all words that a layer moves; none for hops where the table does not price them."""
+    layer = laid.step.node.name
+    for transfer in laid.transfers:
+        for access in transfer.accesses:
+            yield _charge(layer, access, prices[access.store.name, access.writes])
+    for one in laid.inside:
+        price = price_inside(one.place, table)
+        if price is not None:
+            yield _charge_inside(layer, one, price)
 
 
-def charge(move: Move, layer: str, machine: Hardware, prices: AccessPrices) -> Charge:
-    """Return the charge of a move; buffers are priced per packed word, DRAM per bit."""
-    price = prices[move.where, move.writes]
-    if move.where == "dram":
-        bits = move.count * move.bits
-        return Charge(layer, "dram", move.action, bits, bits * price.energy_pj, price.source)
-    buffer = next(buffer for buffer in machine.buffers if buffer.name == move.where)
-    per_access, per_word = buffer.word_bits // move.bits, accesses(move.bits, buffer.word_bits)
-    packed = f"{per_access} words of {move.bits} b per access" if per_access else f"{per_word:g} accesses per word"
-    action = f"{move.where}: {move.action} {move.bits} b"
-    energy_pj = move.count * per_word * price.energy_pj
-    return Charge(layer, "buffers", action, move.count, energy_pj, f"{price.source}; {packed}")
+def _charge(layer: str, access: Access, price: Price) -> Charge:
+    """Return the charge of an access; buffers are priced per packed word, DRAM per bit."""
+    if access.store.name == "dram":
+        bits = access.count * access.bits
+        return Charge(layer, "dram", access.action, bits, bits * price.energy_pj, price.source)
+    per_access, per_word = access.store.word_bits // access.bits, access.store.accesses(access.bits)
+    packed = f"{per_access} words of {access.bits} b per access" if per_access else f"{per_word:g} accesses per word"
+    action = f"{access.store.name}: {access.action} {access.bits} b"
+    energy_pj = access.count * per_word * price.energy_pj
+    return Charge(layer, "buffers", action, access.count, energy_pj, f"{price.source}; {packed}")
+
+
+def _charge_inside(layer: str, one: Inside, price: Price) -> Charge:
+    return Charge(layer, "buffers", one.action, one.words, one.count * price.energy_pj, f"{price.source}{one.remark}")

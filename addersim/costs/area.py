@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from addersim.arithmetic.primitives import Primitive
 from addersim.costs import CostTable, Price
+from addersim.costs.accesses import memory_price
 from addersim.costs.charges import Area, Charge, Clock
 from addersim.errors import InputError
 from addersim.hardware import Hardware
@@ -23,7 +24,7 @@ def areas(machine: Hardware, table: CostTable) -> tuple[Area, ...]:
         for part in array_parts(element, elements, machine)
     ]
     for memory in machine.buffers:
-        price = table.memory(memory.size_bytes, memory.word_bits)
+        price = memory_price(memory, table)
         source = f"{table.memory_owner.source.short}: no areas of SRAM" if price.area_um2 is None else price.source
         found.append(Area(f"{memory.name} buffer, bytes", memory.size_bytes, price.area_um2, source))
     for pad in machine.scratchpads:
@@ -61,7 +62,7 @@ def _leakage_uw(part: Part, table: CostTable) -> float:
     return part.count * (price.leakage_uw or 0.0) if price else 0.0
 
 
-def leakage(machine: Hardware, table: CostTable, runs: list[LayerRun]) -> Iterator[Charge]:
+def leakage(machine: Hardware, table: CostTable, runs: Iterable[LayerRun]) -> Iterator[Charge]:
     """Yield leakage x time of every layer; both arrays leak all the time. Nothing where the table has no leakage."""
     power_uw = sum(leakage_uw(machine, table))
     source = (

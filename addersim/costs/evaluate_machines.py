@@ -17,16 +17,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from addersim.costs import CostTable, load_table
-from addersim.costs.accesses import price_inside
+from addersim.costs.accesses import AccessPrices, access_prices, price_inside
 from addersim.costs.area import areas, leakage_uw
 from addersim.costs.charges import UNITS, Unit
-from addersim.costs.evaluate import taps_of
-from addersim.costs.machine_totals import Plan, Totals, make_plan, totals
-from addersim.costs.operations import arithmetic
+from addersim.costs.operations import arithmetic, taps_of
 from addersim.hardware import Hardware, load_hardware
-from addersim.hardware.broadcast import Box, boxes, cut, each
+from addersim.hardware.broadcast import Box, boxes, cut
 from addersim.hardware.fields import with_arrays
 from addersim.mapping.dataflows import Dataflow, load_dataflow
+from addersim.mapping.machine_totals import Plan, Totals, make_plan, totals
 from addersim.network.counts import count
 from addersim.network.quantized import QuantizedNetwork
 
@@ -111,17 +110,11 @@ def _without_refused(found: Columns) -> Columns:
 
 @dataclass(frozen=True)
 class _Prices:
-    """What a table says of all machines of a plan.
-
-    Attributes
-    ----------
-    access_pj
-        Energy of an access of a buffer, by its name and whether it is a write; of a bit of ``"dram"``.
-    """
+    """What a table says of all machines of a plan: energy of arithmetic, prices of accesses, leakage, area."""
 
     table: CostTable
     arithmetic_pj: Any
-    access_pj: Mapping[tuple[str, bool], Any]
+    accesses: AccessPrices
     leakage_uw: Any
     area_um2: Any
 
@@ -129,24 +122,10 @@ class _Prices:
 def _prices(table: CostTable, plan: Plan) -> _Prices:
     machine = plan.machine
     charges = arithmetic(count(plan.qnet).rows, taps_of(plan.steps), machine, table)
-    dram_pj = table.dram(1).energy_pj if machine.dram.pj_per_bit is None else machine.dram.pj_per_bit
-    access_pj: dict[tuple[str, bool], Any] = {("dram", write): dram_pj for write in (False, True)}
-    for one in machine.buffers:
-        for write in (False, True):
-            law = each(lambda size, word, w=write: table.memory(size, word, w).energy_pj, one.size_bytes, one.word_bits)
-            access_pj[one.name, write] = law
-    power_uw: Any = sum(leakage_uw(machine, table))
-    return _Prices(table, sum(c.energy_pj for c in charges), access_pj, power_uw, _area_um2(machine, table))
-
-
-def _area_um2(machine: Hardware, table: CostTable) -> Any:
-    """Return the area of all components that have one in the table, NaN if none has."""
-    arrays = areas(machine.model_copy(update={"buffers": (), "scratchpads": ()}), table)
-    priced: list[Any] = [area.area_um2 for area in arrays if area.area_um2 is not None]
-    for one in machine.buffers:
-        law = each(lambda size, word: table.memory(size, word).area_um2 or math.nan, one.size_bytes, one.word_bits)
-        priced += [] if np.isnan(law).any() else [law]
-    return sum(priced) if priced else math.nan
+    priced = [area.area_um2 for area in areas(machine, table) if area.area_um2 is not None]
+    area_um2: Any = sum(priced) if priced else math.nan
+    energy_pj, power_uw = sum(charge.energy_pj for charge in charges), sum(leakage_uw(machine, table))
+    return _Prices(table, energy_pj, access_prices(machine, table), power_uw, area_um2)
 
 
 def _bills(plan: Plan, prices: Sequence[_Prices], box: Box) -> Iterator[dict[str, Any]]:
@@ -165,7 +144,7 @@ def _bill(total: Totals, prices: _Prices, machine: Hardware, box: Box) -> dict[s
     found["arithmetic"] = cut(prices.arithmetic_pj, box)
     for (where, write), number in total.accesses.items():
         unit: Unit = "dram" if where == "dram" else "buffers"
-        found[unit] = found[unit] + number * cut(prices.access_pj[where, write], box)
+        found[unit] = found[unit] + number * cut(prices.accesses[where, write].energy_pj, box)
     for place, number in total.inside.items():
         price = price_inside(place, prices.table)
         if price is not None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from addersim.arithmetic.datapath import Datapath
 from addersim.arithmetic.primitives import Count, Primitive
 from addersim.costs import CostTable
 from addersim.costs.charges import Charge
 from addersim.errors import InputError
-from addersim.hardware import Element, Hardware
+from addersim.hardware import Hardware
 from addersim.hardware.elements import circuits, tap_registers
-from addersim.network.loops import LoopNest
+from addersim.mapping.steps import OnArray, Step
 from addersim.simulation.activity import Activity
 
 RANDOM_RATE = 0.5  # of the bits of independent, uniform words change from one to the next
@@ -22,19 +21,9 @@ LAW = (
 )
 
 
-@dataclass(frozen=True)
-class Taps:
-    """A layer on an array: the elements that run it, its datapath and its loops."""
-
-    element: Element
-    path: Datapath
-    nest: LoopNest
-
-    @property
-    def accumulations(self) -> int:
-        """Steps of all accumulators: one per output, kernel tap and group of ``tree_inputs`` channels."""
-        nest = self.nest
-        return nest.outputs * nest.R * nest.S * -(-nest.C // nest.groups // self.path.tree_inputs)
+def taps_of(steps: Iterable[Step]) -> dict[str, OnArray]:
+    """Return the layers on arrays by name."""
+    return {step.node.name: step.on for step in steps if step.on is not None}
 
 
 @dataclass
@@ -53,7 +42,7 @@ class _Prices:
 
 def arithmetic(
     counts: tuple[Count, ...],
-    layers: Mapping[str, Taps],
+    layers: Mapping[str, OnArray],
     machine: Hardware,
     table: CostTable,
     activity: Activity | None = None,
@@ -111,7 +100,7 @@ def _register(register: str, rates: Mapping[tuple[str, str], float], layer: str)
 
 
 def _registers(
-    layer: str, on: Taps, machine: Hardware, prices: _Prices, rates: Mapping[tuple[str, str], float]
+    layer: str, on: OnArray, machine: Hardware, prices: _Prices, rates: Mapping[tuple[str, str], float]
 ) -> Iterator[Charge]:
     for part in tap_registers(on.path, machine):
         rate = rates.get((layer, "leaf")) if part.role == "pipeline" else None
@@ -121,7 +110,7 @@ def _registers(
     yield _charge(layer, f"tap accumulator {latch}", on.accumulations, prices(latch), rates.get((layer, "accumulator")))
 
 
-def _rates(activity: Activity | None, layers: Mapping[str, Taps]) -> dict[tuple[str, str], float]:
+def _rates(activity: Activity | None, layers: Mapping[str, OnArray]) -> dict[tuple[str, str], float]:
     """Return changes per bit and cycle by layer and register; a sign belongs to its difference."""
     if activity is None:
         return {}

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
-
-import numpy as np
+from typing import Any
 
 from addersim.hardware import Element, Hardware
-from addersim.hardware.broadcast import plain
-from addersim.mapping.memories import layer_cycles
-from addersim.mapping.traffic import Move, Setting, Step
+from addersim.mapping.steps import Step
+from addersim.mapping.traffic import Setting
+from addersim.mapping.transfers import Transfer, layer_cycles, port_cycles
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class LayerRun:
 
     @property
     def cycles(self) -> int:
-        """Cycles of the layer: :func:`addersim.mapping.memories.layer_cycles`."""
+        """Cycles of the layer: :func:`addersim.mapping.transfers.layer_cycles`."""
         busy = self.array_cycles + self.vector_cycles
         return int(layer_cycles(busy, list(self.hidden_cycles.values()), list(self.waiting_cycles.values())))
 
@@ -80,59 +77,20 @@ RULES = (
 )
 
 
-Cycles: TypeAlias = dict[str, Any]
+def layer_run(step: Step, moved: Iterable[Transfer], machine: Hardware, where: Setting, tiles: str = "") -> LayerRun:
+    """Return how long a layer takes with what it moves."""
+    ports = port_cycles(moved)
+    cycles = *busy_cycles(step, machine, where), ports.rounded().hidden, ports.by_slowest()
+    if step.on is None:
+        return LayerRun(step.node.name, None, *cycles, 0.0)
+    return LayerRun(step.node.name, step.on.element, *cycles, step.on.schedule.utilisation, step.on.nest.taps, tiles)
 
 
-def run(step: Step, moves: Iterable[Move], machine: Hardware, on: Setting, tiles: str = "") -> LayerRun:
-    """Return how long a layer takes with its moves."""
-    hidden, crossing = port_cycles(moves, on)
-    waiting = _booked(crossing)
-    array, vector = busy_cycles(step, machine, on)
-    if step.schedule is None or step.nest is None:
-        return LayerRun(step.node.name, None, array, vector, hidden, waiting, 0.0)
-    used = step.schedule.utilisation
-    return LayerRun(step.node.name, step.kind, array, vector, hidden, waiting, used, step.nest.taps, tiles)
-
-
-def busy_cycles(step: Step, machine: Hardware, on: Setting) -> tuple[Any, Any]:
+def busy_cycles(step: Step, machine: Hardware, where: Setting) -> tuple[Any, Any]:
     """Return the cycles of a layer on the array and on the vector lanes."""
-    node = step.node
-    if step.schedule is not None:
-        return step.schedule.cycles + machine.pipeline_stages - 1, 0
-    if node.name not in on.computing:
+    if step.on is not None:
+        return step.on.schedule.cycles + machine.pipeline_stages - 1, 0
+    if step.node.name not in where.computing:
         return 0, 0
-    longest = max(on.words(edge) for edge in (*node.inputs, node.name))
+    longest = max(where.words(edge) for edge in (*step.node.inputs, step.node.name))
     return 0, -(-longest // machine.vector.lanes)
-
-
-def port_cycles(moves: Iterable[Move], on: Setting) -> tuple[Cycles, dict[str, Cycles]]:
-    """Return the cycles of each memory's port that run beside the array, and those that it waits for.
-
-    The latter by the buffer that a transfer fills or drains, which takes the longest of the ports there; not yet
-    rounded up.
-    """
-    stores = {store.name: store for store in (*on.stores, on.dram)}
-    hidden: Cycles = defaultdict(float)
-    crossing: dict[str, Cycles] = defaultdict(lambda: defaultdict(float))
-    for move in moves:
-        cycles = stores[move.where].cycles(move.count, move.bits)
-        if move.crosses_into is None or stores[move.crosses_into].overlaps:
-            hidden[move.where] = hidden[move.where] + cycles
-        else:
-            ports = crossing[move.crosses_into]
-            ports[move.where] = ports[move.where] + cycles
-    return {name: whole(cycles) for name, cycles in hidden.items()}, crossing
-
-
-def whole(cycles: Any) -> Any:
-    """Return cycles rounded up, as integers."""
-    return plain(np.ceil(cycles).astype(np.int64))
-
-
-def _booked(crossing: dict[str, Cycles]) -> dict[str, int]:
-    """Return the waiting cycles by memory, those of a transfer with the slower of its two."""
-    waiting: dict[str, int] = defaultdict(int)
-    for ports in crossing.values():
-        slowest = max(ports, key=lambda name: ports[name])
-        waiting[slowest] += whole(ports[slowest])
-    return dict(waiting)

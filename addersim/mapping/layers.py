@@ -1,66 +1,80 @@
-"""Layers laid on a machine: loops, schedule, tiles, moves and cycles of each, before any price."""
+"""Layers laid on a machine: loops, schedule, tiles, transfers and cycles of each, before any price."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from addersim.arithmetic.datapath import Datapath, Kind
 from addersim.errors import InputError
 from addersim.hardware import Hardware
-from addersim.hardware.elements import element_of, operand_bits
-from addersim.hardware.fit import fit
-from addersim.mapping.array_runs import Array
 from addersim.mapping.dataflows import Dataflow
-from addersim.mapping.scratchpads import scratchpad_words
-from addersim.mapping.traffic import Step
-from addersim.network.graph import Network, Node
-from addersim.network.ops import OPS
+from addersim.mapping.latency import LayerRun, layer_run
+from addersim.mapping.placement import place
+from addersim.mapping.scratchpads import Inside, inside_accesses
+from addersim.mapping.steps import Step, steps_on
+from addersim.mapping.tile_search import Objective
+from addersim.mapping.traffic import Energies, Setting, layer_of, setting, transfers
+from addersim.mapping.transfers import Transfer
+from addersim.network.graph import Network
 
 
-def steps_on(qnet: Network, machine: Hardware, dataflow: Dataflow, batch: int = 1) -> list[Step]:
-    """Return every node with its loops, over a batch of images, and schedule on the machine.
+@dataclass(frozen=True)
+class LaidLayer:
+    """A layer on a machine: what moves, between memories and inside the array, and how long that takes.
+
+    ``step`` has the schedule of the tiles, where there are any.
+    """
+
+    step: Step
+    transfers: tuple[Transfer, ...]
+    inside: tuple[Inside, ...]
+    run: LayerRun
+
+
+def lay_out(
+    qnet: Network,
+    machine: Hardware,
+    dataflow: Dataflow,
+    computing: Iterable[str],
+    tiling: Objective,
+    energies: Energies,
+    batch: int = 1,
+) -> list[LaidLayer]:
+    """Return every node of a network on a machine.
+
+    Parameters
+    ----------
+    computing
+        The layers that do more than rename words: those that :func:`addersim.count` counts something for.
+    tiling, energies
+        What tiles minimise, and what accesses cost in it.
+    batch
+        Images that are run together.
 
     Raises
     ------
+    TooSmall
+        If a buffer is too small for one tile.
     InputError
         If the network is not quantised, or wider than the machine.
     """
-    return [_step(qnet, node, machine, dataflow, batch) for node in qnet.nodes]
+    steps = steps_on(qnet, machine, dataflow, batch)
+    where = setting(qnet, machine, computing, energies, batch)
+    return [_laid(step, machine, where, tiling, energies) for step in steps]
 
 
-def _step(qnet: Network, node: Node, machine: Hardware, dataflow: Dataflow, batch: int) -> Step:
-    op = OPS[node.kind]
-    nest = op.loops(node, qnet.in_shapes(node), qnet.tensors[node.name].shape)
-    if nest is None or op.array is None:
-        return Step(node)
-    if node.datapath is None:
-        raise InputError(f"layer {node.name!r} has no datapath: quantise the network before evaluating it")
-    element = element_of(op.array, machine)
-    if element == op.array:
-        _check_width(node.name, op.array, node.datapath, machine)
-    elif node.datapath.x.bits > operand_bits(element, machine.operand_bits)[0]:
-        raise InputError(
-            f"layer {node.name!r} has {node.datapath.x.bits}-bit inputs; compare_arrays prices {machine.name}"
-        )
-    words = tuple(scratchpad_words(dataflow, machine).items())
-    array = Array(dataflow, *machine.array(element), words, machine.pipeline_stages)
-    nest = replace(nest, N=batch)
-    return Step(node, element, nest, array.schedule(nest), array)
-
-
-def _check_width(layer: str, kind: Kind, datapath: Datapath, machine: Hardware) -> None:
+def _laid(step: Step, machine: Hardware, where: Setting, tiling: Objective, energies: Energies) -> LaidLayer:
+    if step.on is None:
+        moved = transfers(step, where, ())
+        return LaidLayer(step, moved, (), layer_run(step, moved, machine, where))
+    known = [(one, energies.inside(one.place)) for one in inside_accesses(step.on.path, step.on.schedule, machine)]
+    inside_pj = tuple((one.field, one.per_word * pj) for one, pj in known if pj is not None)
     try:
-        fitted = fit(machine, layer, kind, datapath)
+        placed, pieces = place(layer_of(step, step.on, where, inside_pj), where.stores, where.dram, tiling)
     except InputError as error:
-        raise InputError(f"{error}; change the network or the machine, then call .on(hardware)") from None
-    have, want = fitted.accumulator.format.bits, datapath.accumulator.format.bits
-    if want > have:
-        raise InputError(
-            f"layer {layer!r} accumulates in {want} bits, {machine.name} in {have}; "
-            "call .on(hardware) first, which gives the network the machine's accumulator"
-        )
-    if fitted.tree_inputs != datapath.tree_inputs:
-        raise InputError(
-            f"layer {layer!r} has no adder tree, {machine.name} sums {fitted.tree_inputs} channels by one; "
-            "call .on(hardware) first, which gives the network the machine's tree"
-        )
+        raise type(error)(f"layer {step.node.name!r}: {error}") from None
+    on = replace(step.on, schedule=step.on.array.run(pieces))
+    step = replace(step, on=on)
+    moved = transfers(step, where, [one.crossing for one in placed])
+    run = layer_run(step, moved, machine, where, "; ".join(map(str, placed)))
+    return LaidLayer(step, moved, tuple(inside_accesses(on.path, on.schedule, machine)), run)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, TypeAlias
-
-import numpy as np
 
 from addersim.hardware.machine import Role
 
@@ -25,27 +22,6 @@ def accesses(bits: Any, word_bits: Any) -> Any:
     """
     packed = word_bits // bits + (bits > word_bits)
     return -(-bits // word_bits) / packed
-
-
-def layer_cycles(busy: Any, hidden: Sequence[Any], waiting: Sequence[Any]) -> Any:
-    """Return the cycles of a layer: the longest of ``busy`` and of all ``hidden`` ones, and all ``waiting`` ones.
-
-    Parameters
-    ----------
-    busy
-        Cycles of the array and the vector lanes.
-    hidden
-        Cycles of each memory's port that run beside the array: its own accesses, and transfers into memories that are
-        double buffered.
-    waiting
-        Cycles of transfers into each memory that is not, for which the array waits.
-
-    Examples
-    --------
-    >>> int(layer_cycles(100, [80, 120], [7])), layer_cycles(100, [np.array([80, 120])], [7]).tolist()
-    (127, [107, 127])
-    """
-    return reduce(np.maximum, sorted(hidden, key=np.size), busy) + sum(waiting)
 
 
 @dataclass(frozen=True)
@@ -83,7 +59,6 @@ class Store:
 
 
 Level: TypeAlias = tuple[Store, ...]
-AccessEnergies: TypeAlias = Mapping[tuple[str, bool], float]  # pJ of an access, by memory and whether it writes
 
 
 def levels(stores: Sequence[Store]) -> tuple[Level, ...]:
@@ -98,7 +73,17 @@ def levels(stores: Sequence[Store]) -> tuple[Level, ...]:
     return tuple(reversed(found))
 
 
+def near(role: Role, stores: Sequence[Store], dram: Store) -> Store:
+    """Return the memory from which the array takes an operand."""
+    return next((store for store in stores if role in store.holds), dram)
+
+
+def far(role: Role, stores: Sequence[Store], dram: Store) -> Store:
+    """Return the outermost memory of an operand."""
+    return near(role, stores[::-1], dram)
+
+
 def outside(role: Role, level: Level, stores: Sequence[Store], dram: Store) -> Store:
     """Return the memory from which ``level`` gets an operand."""
     last = max(stores.index(store) for store in level)
-    return next((store for store in stores[last + 1 :] if role in store.holds), dram)
+    return near(role, stores[last + 1 :], dram)

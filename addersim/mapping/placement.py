@@ -50,10 +50,10 @@ def place(
         What one level after the other minimises: ``"traffic"``, bits across the boundary, whatever an access costs
         and takes; ``"energy"`` of all accesses on both sides of the boundary and, at the innermost level, of the
         array's own, tile by tile; ``"latency"``, the longest of the array and every port, with the transfers added for
-        which it waits (:func:`addersim.mapping.transfers.cycles`); ``"product"`` of both. Levels outside take the array
-        to run the layer as a whole. Ties are broken by the energy (for ``"traffic"`` as if every bit cost the same, and
-        without the array), for ``"energy"`` by the latency, then by the larger tile, which the levels inside profit
-        from.
+        which it waits (:func:`~addersim.mapping.transfers.layer_cycles`); ``"product"`` of both. Levels outside take
+        the array to run the layer as a whole. Ties are broken by the energy (for ``"traffic"`` as if every bit cost the
+        same, and without the array), for ``"energy"`` by the latency, then by the larger tile, which the levels inside
+        profit from.
 
     Raises
     ------

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
+from addersim.arithmetic.datapath import Datapath
 from addersim.hardware import ROLES, Hardware, Role
 from addersim.hardware.broadcast import occurs
 from addersim.hardware.machine import Scratchpad
-from addersim.mapping.dataflows import Dataflow
+from addersim.mapping.dataflows import Dataflow, Schedule
 from addersim.mapping.dataflows.row_stationary import EYERISS_WORDS
-from addersim.mapping.traffic import Step
 
 WORDS: dict[Role, str] = {"inputs": "input_words", "weights": "weight_words", "outputs": "sum_words"}
 FIELDS: dict[Role, str] = {"inputs": "input", "weights": "weight", "outputs": "sum"}  # of a schedule, their beginnings
@@ -42,7 +42,7 @@ def with_scratchpads(dataflow: Dataflow, machine: Hardware) -> Dataflow:
 
 
 @dataclass(frozen=True)
-class Access:
+class Inside:
     """``words`` of ``bits`` bits to or from the scratchpads of all elements, or from elements to their neighbours.
 
     ``field`` is that of the schedule that counts them.
@@ -66,26 +66,23 @@ class Access:
         return self.words * self.per_word
 
 
-def accesses_inside(step: Step, machine: Hardware) -> Iterator[Access]:
+def inside_accesses(path: Datapath, schedule: Schedule, machine: Hardware) -> Iterator[Inside]:
     """Yield what a layer reads and writes in scratchpads and hands on, per operand.
 
     Where the machine's elements have no such scratchpad, they get those of the Eyeriss chip, which the dataflow then
     counts on too.
     """
-    datapath, schedule = step.node.datapath, step.schedule
-    if schedule is None or datapath is None:
-        return
-    for role in ROLES:
-        bits = {"inputs": datapath.x, "weights": datapath.w, "outputs": datapath.accumulator.format}[role].bits
+    for role, form in zip(ROLES, (path.x, path.w, path.accumulator.format), strict=True):
+        bits = form.bits
         for way in ("read", "write"):
             field = f"{FIELDS[role]}_pad_{way}s"
             if occurs(words := getattr(schedule, field)):
                 pad, remark = _pad(machine, role, bits)
-                yield Access(pad, field, f"{pad.name}: {way} {bits} b", bits, words, remark)
+                yield Inside(pad, field, f"{pad.name}: {way} {bits} b", bits, words, remark)
         field = f"{FIELDS[role]}_hops"
         if occurs(words := getattr(schedule, field)):
             name = "partial sums" if role == "outputs" else role
-            yield Access(Hop(bits), field, f"to the next element: {name} {bits} b", bits, words)
+            yield Inside(Hop(bits), field, f"to the next element: {name} {bits} b", bits, words)
 
 
 def _pad(machine: Hardware, role: Role, bits: int) -> tuple[Scratchpad, str]:

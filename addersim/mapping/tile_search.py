@@ -29,7 +29,7 @@ from addersim.mapping.tiles import (
     parts,
     room,
 )
-from addersim.mapping.transfers import Widths, cycles, flows_between, flows_of_array
+from addersim.mapping.transfers import Widths, array_transfers, level_transfers, port_cycles
 from addersim.network.loops import LoopNest
 
 FIELDS = ("inputs", "weights", "outputs", "sums")  # of a crossing
@@ -176,13 +176,13 @@ class LevelSearch:
         """Return what is minimised."""
         if objective == "product":
             return self._figure("energy", words, inside) * self._figure("latency", words, inside)
-        flows = flows_between(words, self.layer.widths, self.level, self.stores, self.dram)
+        moved = level_transfers(words, self.layer.widths, self.level, self.stores, self.dram)
         if objective == "traffic":
-            return sum(flow.count * flow.bits for flow in flows)
-        flows += flows_of_array(inside.words, self.layer.widths, self.stores, self.dram)
+            return sum(one.count * one.bits for one in moved)
+        moved += array_transfers(inside.words, self.layer.widths, self.stores, self.dram)
         if objective == "latency":
-            return cycles(flows, inside.cycles)
-        return sum(flow.energy_pj for flow in flows) + inside.energy_pj
+            return port_cycles(moved).layer_cycles(inside.cycles)
+        return sum(one.energy_pj for one in moved) + inside.energy_pj
 
     def crossing(self, tiles: Tiles) -> Crossing:
         """Return what crosses for all pieces together; zero for operands not held, or pinned."""

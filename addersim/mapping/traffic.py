@@ -1,31 +1,28 @@
-"""Words that one layer moves between the array, the buffers and DRAM, and what they cost.
+"""Words that one layer moves between the array, the buffers and DRAM.
 
 The dataflow says what the array reads and writes, the tiling what crosses between the memories; this file lays both
-out as moves and adds the vector unit.
+out as transfers and adds the vector lanes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from operator import and_
 from typing import Any
 
-from addersim.errors import InputError
-from addersim.hardware import Element, Hardware
+from addersim.hardware import Hardware
 from addersim.hardware.broadcast import occurs, plain
 from addersim.hardware.machine import ROLES, Role
-from addersim.mapping.array_runs import Array
-from addersim.mapping.dataflows import Schedule
-from addersim.mapping.memories import AccessEnergies, Level, Store, levels, outside
-from addersim.mapping.placement import Placed, place
+from addersim.mapping.memories import Store, far, levels
 from addersim.mapping.residency import Residency, edge_bits, residency, stored_bits
-from addersim.mapping.tile_search import Layer, Objective
+from addersim.mapping.scratchpads import Place
+from addersim.mapping.steps import OnArray, Step
+from addersim.mapping.tile_search import Layer
 from addersim.mapping.tiles import Crossing, met
-from addersim.mapping.transfers import Widths
+from addersim.mapping.transfers import COMPUTE, Transfer, Widths, array_transfers, into, level_transfers, out_of
 from addersim.network.graph import Network, Node
-from addersim.network.loops import LoopNest
 from addersim.network.ops import OPS, words
 
 RULES = (
@@ -44,65 +41,34 @@ RULES = (
 
 
 @dataclass(frozen=True)
-class Step:
-    """A node and, for a layer on the array, its kind, loops and schedule.
+class Energies:
+    """Energy in pJ of one access, which tilings of least energy weigh.
 
-    ``array`` runs the layer tile by tile, at ``inside_pj`` per word it moves inside, by the
-    schedule's fields; ``placed`` are the tiles that were found.
+    Attributes
+    ----------
+    access
+        Of a memory, by its name and whether it is written; of a bit of ``"dram"``.
+    inside
+        Of a scratchpad or a hop; ``None`` where it has no price.
     """
 
-    node: Node
-    kind: Element | None = None
-    nest: LoopNest | None = None
-    schedule: Schedule | None = None
-    array: Array | None = None
-    inside_pj: tuple[tuple[str, float], ...] = ()
-    placed: tuple[Placed, ...] = ()
+    access: Callable[[str, bool], float]
+    inside: Callable[[Place], float | None]
 
 
-@dataclass(frozen=True)
-class Move:
-    """``count`` words of ``bits`` bits to or from a buffer or ``"dram"``.
-
-    ``crosses_into`` names the buffer inside that the transfer fills or drains, ``None`` if it serves the array.
-    """
-
-    where: str
-    action: str
-    count: Any
-    bits: int
-    crosses_into: str | None = None
-
-    @property
-    def writes(self) -> bool:
-        """Whether the memory is written."""
-        return self.action.startswith(("write", "fill"))
-
-    @property
-    def any(self) -> bool:
-        """Whether a word moves, on any machine."""
-        return occurs(self.count)
+FREE = Energies(lambda memory, writes: 0.0, lambda place: None)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Images of a network on a machine: memories from the array outwards, what stays in them, how layers are tiled."""
+    """Images of a network on a machine: the memories from the array outwards, and what stays in them."""
 
     qnet: Network
     stores: tuple[Store, ...]
     dram: Store
     computing: frozenset[str]
     residency: Residency
-    tiling: Objective
     images: int = 1
-
-    def near(self, role: Role) -> Store:
-        """Return the memory from which the array takes an operand."""
-        return next((store for store in self.stores if role in store.holds), self.dram)
-
-    def far(self, role: Role) -> Store:
-        """Return the outermost memory of an operand."""
-        return next((store for store in reversed(self.stores) if role in store.holds), self.dram)
 
     def sources(self, edge: str) -> tuple[str, ...]:
         """Return the stored edges that an edge is made of."""
@@ -132,151 +98,97 @@ class Setting:
         return min(self.words(edge), sum(self.words(one) for one in self.sources(edge)))
 
 
-def setting(
-    qnet: Network,
-    machine: Hardware,
-    computing: Iterable[str],
-    prices: AccessEnergies | None = None,
-    tiling: Objective = "traffic",
-    images: int = 1,
-) -> Setting:
+def setting(qnet: Network, machine: Hardware, computing: Iterable[str], energies: Energies, images: int = 1) -> Setting:
     """Return the memories of ``machine``, and what of ``qnet`` stays in them.
 
     Parameters
     ----------
     machine
         Its numbers may be arrays that broadcast against each other.
-    prices
+    energies
         Of accesses, which tilings of least energy weigh.
     """
-
-    def pj(name: str, write: bool) -> float:
-        return prices[name, write] if prices else 0.0
-
     stores = tuple(
         Store(
             buffer.name,
             buffer.holds,
             8 * buffer.tile_bytes,
             buffer.word_bits,
-            pj(buffer.name, False),
-            pj(buffer.name, True),
+            energies.access(buffer.name, False),
+            energies.access(buffer.name, True),
             buffer.bits_per_cycle,
             buffer.double_buffered,
         )
         for buffer in machine.buffers
     )
-    dram = Store("dram", ROLES, 0, 1, pj("dram", False), pj("dram", True), machine.dram.bits_per_cycle, True)
+    dram_pj = energies.access("dram", False), energies.access("dram", True)
+    dram = Store("dram", ROLES, 0, 1, *dram_pj, machine.dram.bits_per_cycle, overlaps=True)
     names = frozenset(computing)
-    return Setting(qnet, stores, dram, names, residency(qnet, machine, names, images), tiling, images)
+    return Setting(qnet, stores, dram, names, residency(qnet, machine, names, images), images)
 
 
-def moves(step: Step, on: Setting) -> tuple[list[Move], str]:
-    """Return everything that a layer moves, on the tiles of :func:`on_tiles`, and these."""
-    if step.nest is None:
-        return vector_moves(step.node, on), ""
-    return array_moves(step, on, [one.crossing for one in step.placed]), "; ".join(map(str, step.placed))
-
-
-def on_tiles(step: Step, on: Setting) -> Step:
-    """Return the step with the tiles that a search finds, and their schedule in place of the whole layer's.
-
-    Raises
-    ------
-    TooSmall
-        If a buffer is too small for one tile.
-    """
-    if step.array is None:
-        return step
-    try:
-        placed, pieces = place(layer_of(step, on), on.stores, on.dram, on.tiling)
-    except InputError as error:
-        raise type(error)(f"layer {step.node.name!r}: {error}") from None
-    return replace(step, placed=placed, schedule=step.array.run(pieces))
-
-
-def layer_of(step: Step, on: Setting) -> Layer:
-    """Return a layer on the array as tilings see it."""
-    assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
-    node, nest, schedule, path = step.node, step.nest, step.schedule, step.node.datapath
-    edge = node.inputs[0]
-    widths = Widths(edge_bits(on.qnet, edge), path.w.bits, edge_bits(on.qnet, node.name), path.accumulator.format.bits)
+def layer_of(step: Step, on: OnArray, where: Setting, inside_pj: Sequence[tuple[str, float]] = ()) -> Layer:
+    """Return a layer on the array as tilings see it; ``inside_pj`` as there."""
+    edge, nest, schedule = step.node.inputs[0], on.nest, on.schedule
+    widths = widths_of(step.node, on, where)
     array = Crossing(schedule.input_reads, schedule.weight_reads, nest.outputs, schedule.output_reads)
     pinned: tuple[tuple[Role, Any], ...] = (
-        ("inputs", on.images * stored_bits(on.sources(edge), on.qnet) * on.stays(edge)),
-        ("weights", on.residency.weight_bits),
-        ("outputs", nest.outputs * widths.outputs * on.residency.stays.get(node.name, False)),
+        ("inputs", where.images * stored_bits(where.sources(edge), where.qnet) * where.stays(edge)),
+        ("weights", where.residency.weight_bits),
+        ("outputs", nest.outputs * widths.outputs * where.residency.stays.get(step.node.name, False)),
     )
-    return Layer(nest, widths, array, schedule.cycles, pinned, step.array, step.inside_pj)
+    return Layer(nest, widths, array, schedule.cycles, pinned, on.array, tuple(inside_pj))
 
 
-def array_moves(step: Step, on: Setting, crossings: Sequence[Crossing]) -> list[Move]:
-    """Return everything that a layer on the array moves, given what crosses into every level from DRAM inward."""
-    assert step.nest is not None and step.schedule is not None and step.node.datapath is not None
-    nest, schedule, path = step.nest, step.schedule, step.node.datapath
-    sums = schedule.output_writes - nest.outputs
-    out, wide = on.near("outputs").name, path.accumulator.format.bits
-    found = [
-        Move(on.near("inputs").name, "read inputs", schedule.input_reads, path.x.bits),
-        Move(on.near("weights").name, "read weights", schedule.weight_reads, path.w.bits),
-        Move(out, "write outputs", nest.outputs, edge_bits(on.qnet, step.node.name)),
-        Move(out, "write partial sums", sums, wide),
-        Move(out, "read partial sums", sums, wide),
-    ]
-    for level, crossing in zip(levels(on.stores), crossings, strict=True):
-        for store in level:
-            found += _crossing_moves(step, on, level, store, crossing)
-    in_flight = step.node.name in on.residency.in_flight
-    return [move for move in found if move.any and not (in_flight and move.action.endswith(" outputs"))]
+def widths_of(node: Node, on: OnArray, where: Setting) -> Widths:
+    """Return the bits of a layer's words."""
+    inputs, outputs = edge_bits(where.qnet, node.inputs[0]), edge_bits(where.qnet, node.name)
+    return Widths(inputs, on.path.w.bits, outputs, on.path.accumulator.format.bits)
 
 
-def _crossing_moves(step: Step, on: Setting, level: Level, store: Store, crossing: Crossing) -> Iterator[Move]:
-    """Yield the moves across a memory's outer boundary, on both sides of it."""
-    assert step.nest is not None and step.node.datapath is not None
-    node, path, edge = step.node, step.node.datapath, step.node.inputs[0]
-    for role in store.holds:
-        beyond = outside(role, level, on.stores, on.dram)
-        if role == "inputs":
-            count = -(-crossing.inputs * on.stored_words(edge) // on.words(edge))
-            yield from _transfer(beyond, store, "inputs", plain(count), edge_bits(on.qnet, edge))
-        if role == "weights":
-            yield from _transfer(beyond, store, "weights", plain(crossing.weights), path.w.bits)
-        if role == "outputs":
-            yield from _transfer(store, beyond, "outputs", crossing.outputs, edge_bits(on.qnet, node.name), store)
-            sums, wide = plain(crossing.sums), path.accumulator.format.bits
-            yield from _transfer(store, beyond, "partial sums", sums, wide, store)
-            yield from _transfer(beyond, store, "partial sums", sums, wide)
+def transfers(step: Step, where: Setting, crossings: Sequence[Crossing]) -> tuple[Transfer, ...]:
+    """Return everything that a layer moves, given what crosses into every level from DRAM inward."""
+    if step.node.name == where.qnet.nodes[0].name:
+        found = _image(where)
+    elif step.on is not None:
+        found = _of_array(step.node, step.on, where, crossings)
+    else:
+        found = _of_vector_lanes(step.node, where) if step.node.name in where.computing else []
+    return tuple(transfer for transfer in found if occurs(transfer.count))
 
 
-def _transfer(source: Store, target: Store, what: str, count: Any, bits: int, into: Store | None = None) -> list[Move]:
-    into = into or target
-    reading, writing = ("drain", "write") if into is source else ("read", "fill")
-    return [
-        Move(source.name, f"{reading} {what}", count, bits, into.name),
-        Move(target.name, f"{writing} {what}", count, bits, into.name),
-    ]
+def _of_array(node: Node, on: OnArray, where: Setting, crossings: Sequence[Crossing]) -> list[Transfer]:
+    edge, outputs, schedule = node.inputs[0], on.nest.outputs, on.schedule
+    widths, memories = widths_of(node, on, where), (where.stores, where.dram)
+    words = Crossing(schedule.input_reads, schedule.weight_reads, outputs, schedule.output_writes - outputs)
+    found = array_transfers(words, widths, *memories)
+    for level, crossing in zip(levels(where.stores), crossings, strict=True):
+        inputs = -(-crossing.inputs * where.stored_words(edge) // where.words(edge))
+        words = Crossing(*map(plain, (inputs, crossing.weights, crossing.outputs, crossing.sums)))
+        found += level_transfers(words, widths, level, *memories)
+    in_flight = node.name in where.residency.in_flight
+    return [transfer for transfer in found if not (in_flight and transfer.what == "outputs")]
 
 
-def vector_moves(node: Node, on: Setting) -> list[Move]:
-    """Return what the input or a layer on the vector unit moves."""
-    own, bits = on.words(node.name), edge_bits(on.qnet, node.name)
-    source, target = on.far("inputs"), on.far("outputs")
-    stays = on.residency.stays.get(node.name, False)
-    if node.name == on.qnet.nodes[0].name:
-        found = _transfer(on.dram, source, "inputs", on.image_words * stays, bits)
-        return [move for move in found if move.any]
-    found = []
-    if node.name not in on.computing:
-        return found
+def _image(where: Setting) -> list[Transfer]:
+    """The input image is fetched once where it stays, otherwise by whoever reads it."""
+    image = where.qnet.nodes[0].name
+    stays = where.residency.stays.get(image, False)
+    inside = far("inputs", where.stores, where.dram)
+    return [into(inside, where.dram, "inputs", where.image_words * stays, edge_bits(where.qnet, image))]
+
+
+def _of_vector_lanes(node: Node, where: Setting) -> list[Transfer]:
+    found, dram = [], where.dram
+    source, target = (far(role, where.stores, dram) for role in ("inputs", "outputs"))
     for edge in node.inputs:
-        if edge in on.residency.in_flight:
-            continue
-        if source is not on.dram:
-            fetched = on.stored_words(edge) * (1 - on.stays(edge))
-            found += _transfer(on.dram, source, "inputs", fetched, edge_bits(on.qnet, edge))
-        found.append(Move(source.name, "read inputs", on.words(edge), edge_bits(on.qnet, edge)))
-    if node.name not in on.residency.in_flight:
-        found.append(Move(target.name, "write outputs", own, bits))
-        if target is not on.dram:
-            found += _transfer(target, on.dram, "outputs", own * (1 - stays), bits, target)
-    return [move for move in found if move.any]
+        if edge not in where.residency.in_flight:
+            bits, fetched = edge_bits(where.qnet, edge), where.stored_words(edge) * (1 - where.stays(edge))
+            found += [into(source, dram, "inputs", fetched, bits)] if source is not dram else []
+            found.append(into(COMPUTE, source, "inputs", where.words(edge), bits))
+    if node.name not in where.residency.in_flight:
+        bits, own = edge_bits(where.qnet, node.name), where.words(node.name)
+        leaves = own * (1 - where.residency.stays.get(node.name, False))
+        found.append(out_of(COMPUTE, target, "outputs", own, bits))
+        found += [out_of(target, dram, "outputs", leaves, bits)] if target is not dram else []
+    return found

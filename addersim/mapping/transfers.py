@@ -1,20 +1,25 @@
-"""Flows: words from one memory to another or to the array, what they cost and how long they take."""
+"""Transfers: words from one memory to another or to the array, the accesses they take, what these cost, how long.
+
+The search of tiles and the bill of a layer lay out the same transfers and go by the same rule of the ports.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
+from addersim.hardware.broadcast import plain
 from addersim.hardware.machine import ROLES, Role
-from addersim.mapping.memories import Level, Store, layer_cycles, outside
+from addersim.mapping.memories import Level, Store, near, outside
 from addersim.mapping.tiles import Crossing
 
-ARRAY = Store("array", ROLES, 0, 1, 0.0, 0.0, math.inf, overlaps=True)  # what it costs and takes is counted apart
+COMPUTE = Store("compute", ROLES, 0, 1, 0.0, 0.0, math.inf, overlaps=True)  # array or vector lanes, counted apart
 
 
 @dataclass(frozen=True)
@@ -28,14 +33,38 @@ class Widths:
 
 
 @dataclass(frozen=True)
-class Flow:
-    """``count`` words of ``bits`` bits from ``source`` to ``target``, to fill or drain ``into``."""
+class Access:
+    """``count`` words of ``bits`` bits that are read from a memory or written to it; ``action`` words it for a bill."""
 
-    into: Store
+    store: Store
+    writes: bool
+    action: str
+    count: Any
+    bits: int
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """``count`` words of ``bits`` bits from ``source`` to ``target``.
+
+    ``inside`` is the one of them that is filled or drained: :data:`COMPUTE` where the words serve the array or the
+    vector lanes.
+    """
+
+    what: str
+    inside: Store
     source: Store
     target: Store
     count: Any
     bits: int
+
+    @property
+    def accesses(self) -> tuple[Access, ...]:
+        """The accesses on both sides; what the array or the vector lanes do is counted elsewhere."""
+        reads, writes = ("drain", "write") if self.inside is self.source else ("read", "fill")
+        read = Access(self.source, False, f"{reads} {self.what}", self.count, self.bits)
+        write = Access(self.target, True, f"{writes} {self.what}", self.count, self.bits)
+        return tuple(access for access in (read, write) if access.store is not COMPUTE)
 
     @property
     def energy_pj(self) -> Any:
@@ -44,43 +73,108 @@ class Flow:
         return self.count * (self.source.accesses(self.bits) * read + self.target.accesses(self.bits) * write)
 
 
-def flows_between(words: Crossing, widths: Widths, level: Level, stores: Sequence[Store], dram: Store) -> list[Flow]:
+def into(inside: Store, beyond: Store, what: str, count: Any, bits: int) -> Transfer:
+    """Return the transfer that fills ``inside`` from ``beyond``."""
+    return Transfer(what, inside, beyond, inside, count, bits)
+
+
+def out_of(inside: Store, beyond: Store, what: str, count: Any, bits: int) -> Transfer:
+    """Return the transfer that drains ``inside`` to ``beyond``."""
+    return Transfer(what, inside, inside, beyond, count, bits)
+
+
+def level_transfers(
+    words: Crossing, widths: Widths, level: Level, stores: Sequence[Store], dram: Store
+) -> list[Transfer]:
     """Return what crosses the outer boundary of a level."""
-    found = []
-    for store in level:
-        for role in store.holds:
-            found += _flows(role, words, widths, store, store, outside(role, level, stores, dram))
-    return found
+    pairs = [(role, store, outside(role, level, stores, dram)) for store in level for role in store.holds]
+    return [transfer for pair in pairs for transfer in _transfers(*pair, words, widths)]
 
 
-def flows_of_array(words: Crossing, widths: Widths, stores: Sequence[Store], dram: Store) -> list[Flow]:
+def array_transfers(words: Crossing, widths: Widths, stores: Sequence[Store], dram: Store) -> list[Transfer]:
     """Return what the array reads and writes in the memories next to it."""
-    found = []
-    for role in ROLES:
-        near = next((store for store in stores if role in store.holds), dram)
-        found += _flows(role, words, widths, ARRAY, ARRAY, near)
-    return found
+    pairs = [(role, COMPUTE, near(role, stores, dram)) for role in ROLES]
+    return [transfer for pair in pairs for transfer in _transfers(*pair, words, widths)]
 
 
-def _flows(role: Role, words: Crossing, widths: Widths, into: Store, inside: Store, out: Store) -> list[Flow]:
+def _transfers(role: Role, inside: Store, beyond: Store, words: Crossing, widths: Widths) -> list[Transfer]:
+    """Return the transfers of an operand; partial sums go out and come back."""
     count, bits = getattr(words, role), getattr(widths, role)
     if role != "outputs":
-        return [Flow(into, out, inside, count, bits)]
-    sums = [Flow(into, *way, words.sums, widths.sums) for way in ((inside, out), (out, inside))]
-    return [Flow(into, inside, out, count, bits), *sums]
+        return [into(inside, beyond, role, count, bits)]
+    sums = "partial sums", words.sums, widths.sums
+    return [out_of(inside, beyond, role, count, bits), out_of(inside, beyond, *sums), into(inside, beyond, *sums)]
 
 
-def cycles(flows: Sequence[Flow], busy: Any) -> Any:
-    """Return the cycles of a layer whose array is ``busy`` as long: :func:`addersim.mapping.memories.layer_cycles`.
+@dataclass(frozen=True)
+class PortCycles:
+    """Cycles of the memories' ports for one layer.
 
-    What fills or drains a memory that does not overlap is waited for, as long as the slowest of its ports takes.
+    Attributes
+    ----------
+    hidden
+        By memory: its cycles beside the array, for what the array reads and writes and for transfers into memories
+        that are double buffered.
+    waiting
+        By the memory that is filled or drained and not double buffered: the cycles of every port on the way, the
+        longest of which the array waits for.
     """
+
+    hidden: Mapping[str, Any]
+    waiting: Mapping[str, Mapping[str, Any]]
+
+    def layer_cycles(self, busy: Any) -> Any:
+        """Return :func:`layer_cycles`, the longest of the ports of each transfer waited for."""
+        slowest = [reduce(np.maximum, ports.values()) for ports in self.waiting.values()]
+        return layer_cycles(busy, self.hidden.values(), slowest)
+
+    def rounded(self) -> PortCycles:
+        """Return the cycles rounded up, as integers."""
+        hidden = {name: whole(cycles) for name, cycles in self.hidden.items()}
+        waiting = {
+            inside: {name: whole(cycles) for name, cycles in ports.items()} for inside, ports in self.waiting.items()
+        }
+        return PortCycles(hidden, waiting)
+
+    def by_slowest(self) -> dict[str, int]:
+        """Return the cycles waited for, rounded up, by the slower memory of every transfer; of one machine."""
+        found: dict[str, int] = defaultdict(int)
+        for ports in self.waiting.values():
+            slowest = max(ports, key=lambda name: ports[name])
+            found[slowest] += whole(ports[slowest])
+        return dict(found)
+
+
+def port_cycles(transfers: Iterable[Transfer]) -> PortCycles:
+    """Return the cycles of every port that transfers pass, not yet rounded up."""
     hidden: dict[str, Any] = defaultdict(float)
     waiting: dict[str, dict[str, Any]] = defaultdict(lambda: defaultdict(float))
-    for flow in flows:
-        ports = hidden if flow.into.overlaps else waiting[flow.into.name]
-        for port in (flow.source, flow.target):
-            if port is not ARRAY:
-                ports[port.name] = ports[port.name] + port.cycles(flow.count, flow.bits)
-    slowest = [np.maximum.reduce(np.broadcast_arrays(*ports.values())) for ports in waiting.values()]
-    return layer_cycles(busy, list(hidden.values()), slowest)
+    for transfer in transfers:
+        ports = hidden if transfer.inside.overlaps else waiting[transfer.inside.name]
+        for store in (transfer.source, transfer.target):
+            if store is not COMPUTE:
+                ports[store.name] = ports[store.name] + store.cycles(transfer.count, transfer.bits)
+    return PortCycles(hidden, waiting)
+
+
+def layer_cycles(busy: Any, hidden: Iterable[Any], waiting: Iterable[Any]) -> Any:
+    """Return the cycles of a layer: the longest of ``busy`` and of all ``hidden`` ones, and all ``waiting`` ones.
+
+    Parameters
+    ----------
+    busy
+        Cycles of the array and the vector lanes.
+    hidden, waiting
+        Cycles of ports beside the array, and of transfers for which the array waits: see :class:`PortCycles`.
+
+    Examples
+    --------
+    >>> int(layer_cycles(100, [80, 120], [7])), layer_cycles(100, [np.array([80, 120])], [7]).tolist()
+    (127, [107, 127])
+    """
+    return reduce(np.maximum, sorted(hidden, key=np.size), busy) + sum(waiting)
+
+
+def whole(cycles: Any) -> Any:
+    """Return cycles rounded up, as integers."""
+    return plain(np.ceil(cycles).astype(np.int64))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from addersim.mapping.memories import accesses, layer_cycles
+from addersim.mapping.memories import accesses
+from addersim.mapping.transfers import layer_cycles
 
 
 def filled(count: int, bits: int, word_bits: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,13 @@ from addersim.hardware.broadcast import Box, cut
 from addersim.hardware.fields import checked, with_arrays
 from addersim.mapping.array_runs import COUNTED, Array
 from addersim.mapping.dataflows import Dataflow, Schedule
-from addersim.mapping.latency import busy_cycles, port_cycles, whole
-from addersim.mapping.layers import steps_on
-from addersim.mapping.memories import accesses, layer_cycles
+from addersim.mapping.latency import busy_cycles
 from addersim.mapping.placement import PlacedEach, place_each
 from addersim.mapping.residency import edge_bits, stored_bits
-from addersim.mapping.scratchpads import Place, accesses_inside
-from addersim.mapping.traffic import Setting, Step, array_moves, layer_of, setting, vector_moves
+from addersim.mapping.scratchpads import Place, inside_accesses
+from addersim.mapping.steps import Step, steps_on
+from addersim.mapping.traffic import FREE, Setting, layer_of, setting, transfers
+from addersim.mapping.transfers import Transfer, port_cycles
 from addersim.network.counts import count
 from addersim.network.graph import Network
 from addersim.network.ops import words
@@ -72,32 +71,32 @@ def make_plan(
     steps = steps_on(placed, machine, dataflow)
     computing = frozenset(row.layer for row in count(placed).rows)
     machine = with_arrays(machine, arrays)
-    on = setting(placed, machine, computing)
+    where = setting(placed, machine, computing, FREE)
     wide = [_widened(step, machine) for step in steps]
-    tiles, refused = _placements(wide, on)
-    schedules = {one.node.name: schedule_each(one.array, tiles[one.node.name]) for one in wide if one.array}
+    tiles, refused = _placements(wide, where)
+    schedules = {one.node.name: schedule_each(one.on.array, tiles[one.node.name]) for one in wide if one.on}
     return Plan(placed, machine, arrays, steps, computing, tiles, schedules, refused)
 
 
 def _widened(step: Step, machine: Hardware) -> Step:
     """Return the step on arrays of all sizes."""
-    if step.array is None or step.kind is None or step.nest is None:
+    if step.on is None:
         return step
-    rows, cols = machine.array(step.kind)
-    array = replace(step.array, rows=rows, cols=cols, pipeline_stages=machine.pipeline_stages)
-    return replace(step, array=array, schedule=array.schedule(step.nest))
+    rows, cols = machine.array(step.on.element)
+    array = replace(step.on.array, rows=rows, cols=cols, pipeline_stages=machine.pipeline_stages)
+    return replace(step, on=replace(step.on, array=array, schedule=array.schedule(step.on.nest)))
 
 
-def _placements(steps: list[Step], on: Setting) -> tuple[dict[str, PlacedEach], Any]:
+def _placements(steps: list[Step], where: Setting) -> tuple[dict[str, PlacedEach], Any]:
     """Return the layers on arrays, equal ones placed once, and why the first is refused."""
     known: dict[tuple[Any, ...], PlacedEach] = {}
     found, refused = {}, np.array("", object)
     for step in steps:
-        if step.nest is None:
+        if step.on is None:
             continue
-        key = _key(step, on)
+        key = _key(step, where)
         if key not in known:
-            known[key] = place_each(layer_of(step, on), on.stores, on.dram)
+            known[key] = place_each(layer_of(step, step.on, where), where.stores, where.dram)
             own = known[key].refused
             why = [one and f"layer {step.node.name!r}: {one}" for one in own.flat]
             refused = np.where(refused == "", np.array(why, object).reshape(own.shape), refused)
@@ -137,48 +136,51 @@ class Totals:
 
 def totals(plan: Plan, machine: Hardware, box: Box) -> Totals:
     """Return the sums over all layers on the machines in ``box``."""
-    on = setting(plan.qnet, machine, plan.computing)
-    times = Counter(keys := [_key(step, on) for step in plan.steps])
+    where = setting(plan.qnet, machine, plan.computing, FREE)
+    times = Counter(keys := [_key(step, where) for step in plan.steps])
     words_of: dict[tuple[str, bool, int], Any] = defaultdict(int)
     total = Totals(0, 0, defaultdict(int), defaultdict(int))
     for key, step in dict(zip(keys, plan.steps, strict=True)).items():
-        if step.nest is None:
-            moved = vector_moves(step.node, on)
-        else:
-            whole_box = vars(plan.schedules[step.node.name])
-            step = replace(step, schedule=Schedule(**{name: cut(value, box) for name, value in whole_box.items()}))
-            moved = array_moves(step, on, plan.placed[step.node.name].cut(box))
-        for move in moved:
-            place = move.where, move.writes, move.bits
-            words_of[place] = words_of[place] + times[key] * move.count
-        for one in accesses_inside(step, machine):
+        step, moved = _moved(plan, step, where, box)
+        for access in (access for transfer in moved for access in transfer.accesses):
+            place = access.store.name, access.writes, access.bits
+            words_of[place] = words_of[place] + times[key] * access.count
+        for one in inside_accesses(step.on.path, step.on.schedule, machine) if step.on else ():
             total.inside[one.place] = total.inside[one.place] + times[key] * one.count
-        busy = sum(busy_cycles(step, machine, on))
-        hidden, crossing = port_cycles(moved, on)
-        waiting = [whole(reduce(np.maximum, ports.values())) for ports in crossing.values()]
+        busy = sum(busy_cycles(step, machine, where))
         total.busy_cycles = total.busy_cycles + times[key] * busy
-        total.cycles = total.cycles + times[key] * layer_cycles(busy, list(hidden.values()), waiting)
-    word_bits = {"dram": 1, **{one.name: one.word_bits for one in machine.buffers}}
-    for (where, write, bits), number in words_of.items():
-        total.accesses[where, write] = total.accesses[where, write] + number * accesses(bits, word_bits[where])
+        total.cycles = total.cycles + times[key] * port_cycles(moved).rounded().layer_cycles(busy)
+    stores = {store.name: store for store in (*where.stores, where.dram)}
+    for (name, write, bits), number in words_of.items():
+        total.accesses[name, write] = total.accesses[name, write] + number * stores[name].accesses(bits)
     return total
 
 
-def _key(step: Step, on: Setting) -> tuple[Any, ...]:
+def _moved(plan: Plan, step: Step, where: Setting, box: Box) -> tuple[Step, tuple[Transfer, ...]]:
+    """Return a layer with its schedule on the machines in ``box``, and what it moves there."""
+    name = step.node.name
+    if step.on is None:
+        return step, transfers(step, where, ())
+    schedule = Schedule(**{field: cut(value, box) for field, value in vars(plan.schedules[name]).items()})
+    step = replace(step, on=replace(step.on, schedule=schedule))
+    return step, transfers(step, where, plan.placed[name].cut(box))
+
+
+def _key(step: Step, where: Setting) -> tuple[Any, ...]:
     """Return what decides a layer's moves and cycles: layers of one key are equal."""
-    node, path, name = step.node, step.node.datapath, step.node.name
-    widths = path and (path.x.bits, path.w.bits, path.accumulator.format.bits)
+    node, name, on = step.node, step.node.name, step.on
+    loops = on and (on.element, on.nest, on.path.x.bits, on.path.w.bits, on.path.accumulator.format.bits)
     edges = [
-        (_size(edge, on), edge in on.residency.in_flight, on.stored_words(edge), _mask(on.stays(edge)))
+        (_size(edge, where), edge in where.residency.in_flight, where.stored_words(edge), _mask(where.stays(edge)))
         for edge in node.inputs
     ]
-    made_of = stored_bits(on.sources(node.inputs[0]), on.qnet) if node.inputs else 0
-    own = _size(name, on), name in on.residency.in_flight, _mask(on.residency.stays.get(name, False))
-    return step.kind, step.nest, widths, name in on.computing, tuple(edges), made_of, own
+    made_of = stored_bits(where.sources(node.inputs[0]), where.qnet) if node.inputs else 0
+    own = _size(name, where), name in where.residency.in_flight, _mask(where.residency.stays.get(name, False))
+    return loops, name in where.computing, tuple(edges), made_of, own
 
 
-def _size(edge: str, on: Setting) -> tuple[int, int]:
-    return words(on.qnet.tensors[edge].shape), edge_bits(on.qnet, edge)
+def _size(edge: str, where: Setting) -> tuple[int, int]:
+    return words(where.qnet.tensors[edge].shape), edge_bits(where.qnet, edge)
 
 
 def _mask(stays: Any) -> Any:
