@@ -82,19 +82,29 @@ def clock(machine: Hardware, table: CostTable) -> Clock:
     a cycle takes the path's share of a stage, and no less than the slowest component. Set-up times and wires are
     not in it. A side array is taken to have pipeline stages enough.
     """
-    name, element, elements = next(arrays(machine))
-    parts = [part for part in array_parts(element, elements, machine) if part.primitive.name != "register"]
-    side_by_side = dict.fromkeys(part.primitive for part in parts if part.role == "leaf")
-    chain = [*side_by_side, *(part.primitive for part in parts if part.role != "leaf")]
-    delays = {primitive: table.price(primitive).delay_ns for primitive in chain}
-    unknown = [str(primitive) for primitive, delay in delays.items() if delay is None and primitive.name not in GATES]
-    if unknown:
+    name, chain = next(arrays(machine))[0], _critical_path(machine)
+    delays = [_delay_ns(primitive, table) for primitive in chain]
+    known = [delay for delay in delays if delay is not None]
+    if len(known) < len(chain):
+        unknown = dict.fromkeys(str(one) for one, delay in zip(chain, delays, strict=True) if delay is None)
         return Clock(name, None, f"{table.source.short}: no delay of {', '.join(unknown)}")
-    known = [delays[primitive] or 0.0 for primitive in chain]
     cycle_ns = max(sum(known) / machine.pipeline_stages, max(known))
     said = " + ".join(f"{primitive} {delay:.4g}" for primitive, delay in zip(chain, known, strict=True))
     cut = f", in {machine.pipeline_stages} stages" if machine.pipeline_stages > 1 else ""
     return Clock(name, 1000 / cycle_ns, f"{table.source.short}: {said} ns{cut} -> {cycle_ns:.4g} ns")
+
+
+def _critical_path(machine: Hardware) -> list[Primitive]:
+    """Return what a word passes from an element's operands to its sum; of equal parts of a leaf, one."""
+    _, element, elements = next(arrays(machine))
+    parts = [part for part in array_parts(element, elements, machine) if part.primitive.name != "register"]
+    side_by_side = dict.fromkeys(part.primitive for part in parts if part.role == "leaf")
+    return [*side_by_side, *(part.primitive for part in parts if part.role != "leaf")]
+
+
+def _delay_ns(primitive: Primitive, table: CostTable) -> float | None:
+    delay_ns = table.price(primitive).delay_ns
+    return 0.0 if delay_ns is None and primitive.name in GATES else delay_ns
 
 
 def array_area_um2(machine: Hardware, table: CostTable) -> float:

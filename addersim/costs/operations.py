@@ -120,13 +120,18 @@ def _rates(activity: Activity | None, layers: Mapping[str, OnArray]) -> dict[tup
         key = row.layer, "difference" if row.register == "sign" else row.register
         bits[key] = bits.get(key, 0) + row.bits * row.cycles
         toggles[key] = toggles.get(key, 0) + row.toggles
+    _check_layers(activity, layers)
+    return {key: toggles[key] / bits[key] for key in bits if bits[key]}
+
+
+def _check_layers(activity: Activity, layers: Mapping[str, OnArray]) -> None:
+    """Raise InputError unless the activity was counted with the accumulators of these layers."""
+    counted = {row.layer: row.bits for row in activity.rows if row.register == "accumulator"}
     for layer, on in layers.items():
-        if (layer, "accumulator") not in bits:
+        if layer not in counted:
             raise InputError(f"activity: has no layer {layer!r}; count it on this network")
-        wide = next(row.bits for row in activity.rows if (row.layer, row.register) == (layer, "accumulator"))
-        if wide != on.path.accumulator.format.bits:
+        if counted[layer] != on.path.accumulator.format.bits:
             raise InputError(
-                f"activity: layer {layer!r} was counted with an accumulator of {wide} bits, it has "
+                f"activity: layer {layer!r} was counted with an accumulator of {counted[layer]} bits, it has "
                 f"{on.path.accumulator.format.bits}; count it on the network that .on(hardware) returns"
             )
-    return {key: toggles[key] / bits[key] for key in bits if bits[key]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import chain
 from operator import and_
 from typing import Any, TypeAlias
 
@@ -75,9 +76,9 @@ def residency(qnet: Network, machine: Hardware, computing: Iterable[str], images
     groups = [group for edges in read if (group := tuple(edge for edge in edges if edge not in in_flight))]
     stays: dict[str, Any] = {}
     for together in _connected(groups):
-        edges = {edge for group in together for edge in group}
-        inside = not edges & set(sources[qnet.nodes[-1].name])
-        stays |= dict.fromkeys(edges, reduce(and_, (_fits(group, qnet, machine, images) for group in together), inside))
+        edges = set(chain.from_iterable(together))
+        fits = [_fits(group, qnet, machine, images) for group in together]
+        stays |= dict.fromkeys(edges, reduce(and_, fits, edges.isdisjoint(sources[qnet.nodes[-1].name])))
     return Residency(sources, stays, in_flight, _kept_weights(qnet, machine))
 
 

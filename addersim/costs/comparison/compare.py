@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 from addersim.costs import CostTable, arithmetic_tables, load_table
@@ -147,14 +148,14 @@ def compare(
         raise InputError(f"{machine.name} has pe = {machine.pe!r}; compare starts from an adder machine")
     twin = multiplier_twin(machine)
     ours, theirs = adder_qnet.on(machine), multiplier_qnet.on(twin)
-    chosen = arithmetic_tables() if tables == "all" else [tables] if isinstance(tables, str) else list(tables)
-    costs: dict[str, tuple[Cost, Cost]] = {}
+    chosen = arithmetic_tables() if tables == "all" else [tables] if isinstance(tables, str) else tables
     named = [load_table(one) for one in chosen]
-    for table in (one.as_printed for one in named):
-        adder = evaluate(ours, machine, dataflow, table, tiling)
-        costs[table.name] = (adder, evaluate(theirs, twin, dataflow, table, tiling))
-    if not costs:
+    if not named:
         raise InputError("tables: expected at least one cost table")
+    costs: dict[str, tuple[Cost, Cost]] = {}
+    for table in (one.as_printed for one in named):
+        on = partial(evaluate, dataflow=dataflow, table=table, tiling=tiling)
+        costs[table.name] = on(ours, machine), on(theirs, twin)
     scaled = [one.name for one in named if one.scaled_to is not None]
     said = (f"ratios are formed at a table's own node: {', '.join(scaled)} as printed",) if scaled else ()
     return Comparison(costs, (*said, *_assumptions(costs, machine, twin)))

@@ -79,15 +79,11 @@ def _one(table: Rows, name: RowName, primitive: Primitive, gates: Rows | None) -
 
 
 def _priced(table: Rows, name: RowName, primitive: Primitive) -> Price:
+    """Return the price by the table's fit of that name, else by the law between its rows."""
     bits = math.sqrt(primitive.bits * (primitive.other_bits or primitive.bits))
-    for fit in table.polynomial:
-        if fit.name == name:
-            energy_pj = polynomial(fit.coefficients, bits)
-            if energy_pj <= 0:
-                raise InputError(_unpriced(table, fit, primitive, bits))
-            terms = " + ".join(f"{c:.10g} b^{i}" for i, c in enumerate(fit.coefficients) if c)
-            chain = f"{table.source.short}: {name} = {terms} pJ -> {_width(primitive)}: {energy_pj:.4g} pJ"
-            return Price(energy_pj, None, chain)
+    fit = next((fit for fit in table.polynomial if fit.name == name), None)
+    if fit is not None:
+        return _fitted(table, fit, primitive, bits)
     rows = table.integer_rows(name)
     law: LawName = "linear" if name == "register" else table.laws[name]
     energy_pj = LAWS[law]([(row.bits, row.energy_pj) for row in rows], bits)
@@ -95,6 +91,15 @@ def _priced(table: Rows, name: RowName, primitive: Primitive) -> Price:
     delay_ns = _column(rows, "delay_ns", "linear", bits) if table.delay == "linear" else rows[0].delay_ns
     law_said = said(law, rows[0].bits, rows[-1].bits, bits)
     return Price(energy_pj, source=_chain(table, rows, law_said, primitive, energy_pj), delay_ns=delay_ns, **figures)
+
+
+def _fitted(table: Rows, fit: Polynomial, primitive: Primitive, bits: float) -> Price:
+    energy_pj = polynomial(fit.coefficients, bits)
+    if energy_pj <= 0:
+        raise InputError(_unpriced(table, fit, primitive, bits))
+    terms = " + ".join(f"{c:.10g} b^{i}" for i, c in enumerate(fit.coefficients) if c)
+    chain = f"{table.source.short}: {fit.name} = {terms} pJ -> {_width(primitive)}: {energy_pj:.4g} pJ"
+    return Price(energy_pj, None, chain)
 
 
 def _unpriced(table: Rows, fit: Polynomial, primitive: Primitive, bits: float) -> str:

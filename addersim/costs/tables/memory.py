@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from addersim.costs.tables.laws import power
-from addersim.costs.tables.rows import Price, Rows, Word
+from addersim.costs.tables.rows import Price, Rows, Sram, Word
 from addersim.errors import InputError
 
 
@@ -29,22 +31,33 @@ def sram_price(table: Rows, owner: Rows, size_bytes: int, word_bits: int, write:
     if size_bytes < 1 or word_bits < 1:
         raise InputError(f"a memory of {size_bytes} bytes and {word_bits}-bit words; expected 1 or more")
     rows = sorted(owner.sram, key=lambda row: row.size_bytes)
-    printed = all(row.write_energy_pj is not None for row in rows)
-    energies = [(row.write_energy_pj or 0.0) if write and printed else row.energy_pj for row in rows]
-    points = [(r.size_bytes, e / r.word_bits) for r, e in zip(rows, energies, strict=True)]
-    energy_pj = word_bits * (power(points, size_bytes) if len(rows) > 1 else points[0][1])
+    energies, access = _accesses(rows, write)
+    sizes, law = [row.size_bytes for row in rows], _law(rows, size_bytes)
+    per_bit = [energy_pj / row.word_bits for energy_pj, row in zip(energies, rows, strict=True)]
+    energy_pj = word_bits * (power(list(zip(sizes, per_bit, strict=True)), size_bytes) if len(rows) > 1 else per_bit[0])
     areas = [(row.size_bytes, row.area_um2) for row in rows if row.area_um2 is not None]
     area_um2 = power(areas, size_bytes) if len(areas) == len(rows) > 1 else None
-    shown = ", ".join(f"{r.size_bytes / 1024:g} KB {e:g}" for r, e in zip(rows, energies, strict=True))
-    law = "power law in the size" if len(rows) > 1 else "whatever the size"
-    access = "a write as a read" if not printed else "a write" if write else "a read"
-    between = len(rows) == 1 or rows[0].size_bytes <= size_bytes <= rows[-1].size_bytes
-    beyond = "" if between else ", extrapolated"
+    shown = ", ".join(f"{size / 1024:g} KB {energy:g}" for size, energy in zip(sizes, energies, strict=True))
     said = (
-        f"{owner.source.short}: SRAM {shown} pJ per {rows[0].word_bits} b; {law}{beyond}, "
+        f"{owner.source.short}: SRAM {shown} pJ per {rows[0].word_bits} b; {law}, "
         f"proportional to the word -> {size_bytes / 1024:g} KB {word_bits} b: {energy_pj:.4g} pJ, {access}"
     )
     return Price(energy_pj, area_um2, said + _borrowed(table, owner))
+
+
+def _accesses(rows: Sequence[Sram], write: bool) -> tuple[list[float], str]:
+    """Return the energy of an access by each row, and what it is called."""
+    writes = [row.write_energy_pj for row in rows if row.write_energy_pj is not None]
+    if len(writes) < len(rows):
+        return [row.energy_pj for row in rows], "a write as a read"
+    return (writes, "a write") if write else ([row.energy_pj for row in rows], "a read")
+
+
+def _law(rows: Sequence[Sram], size_bytes: int) -> str:
+    if len(rows) == 1:
+        return "whatever the size"
+    between = rows[0].size_bytes <= size_bytes <= rows[-1].size_bytes
+    return "power law in the size" if between else "power law in the size, extrapolated"
 
 
 def dram_price(table: Rows, owner: Rows, bits: int, high: bool = False) -> Price:
