@@ -24,9 +24,6 @@ from addersim.errors import InputError
 from addersim.files import make_folder
 from addersim.network.graph import Network, Node
 from addersim.network.ops import OPS
-from addersim.network.ops.array_layer import ArrayLayer
-from addersim.network.ops.avg_pool import window_factors
-from addersim.network.ops.max_pool import pool_window
 from addersim.network.quantized import QuantizedNetwork
 from addersim.simulation.simulate import LayerTrace, simulate
 
@@ -169,14 +166,12 @@ def _write(folder: Path, qnet: Network, edges: Mapping[str, Ints], traces: Mappi
 
 
 def _edge(folder: Path, stem: str, qnet: Network, node: Node, codes: Ints) -> dict[str, Any]:
-    form = qnet.tensors[node.name].format
-    assert form is not None
-    partial = node.stage is not None and not node.stage.finish
+    form = qnet.format(node.name)
     return {
         "name": node.name,
         "step": form.step,
         "zero_point": form.zero_point,
-        "fraction_bits": "shift_k" if partial else None,
+        "fraction_bits": "shift_k" if node.unrounded else None,
         "float_edge": node.attrs.get("float_edge"),
         "words_per_image": codes[0].size,
         **_tensor(folder, f"edges/{stem}", codes, "NCHW"[: codes.ndim], form.format),
@@ -188,15 +183,16 @@ def _layer(folder: Path, stem: str, qnet: Network, node: Node, trace: LayerTrace
         name: _tensor(folder, f"parameters/{stem}.{name}", words, name.rpartition("_")[2].upper(), form)
         for name, words, form in _parameters(qnet, node)
     }
-    path = node.datapath
+    path, op = node.datapath, OPS[node.kind]
+    window = op.window(node)
     return {
         "name": node.name,
         "kind": node.kind,
         "inputs": list(node.inputs),
         "output": node.name,
         "attributes": {key: value for key, value in node.attrs.items() if key != "float_edge"},
-        "window": _window(qnet, node),
-        "pad_code": _pad_code(qnet, node),
+        "window": None if window is None else asdict(window),
+        "pad_code": op.pad_code(node, qnet.format(node.inputs[0])),
         "datapath": None if path is None else asdict(path),
         "accumulator_start": None if path is None else _start(node),
         "output_stage": _stage(qnet, node),
@@ -216,40 +212,22 @@ def _parameters(qnet: Network, node: Node) -> Iterator[tuple[str, Ints, IntForma
         if name == "multiplier_k" and node.stage is not None:
             form = IntFormat(max(form.bits, node.stage.multiplier_bits + 1), signed=True)
         yield name, words, form
-    if node.kind == "avg_pool":
-        factor_pq, _ = window_factors(node, qnet.in_shapes(node)[0][1:])
-        yield "factor_pq", factor_pq, format_for(0, int(factor_pq.max()))
-
-
-def _window(qnet: Network, node: Node) -> dict[str, Any] | None:
-    op = OPS[node.kind]
-    if isinstance(op, ArrayLayer):
-        return asdict(op.window(node))
-    return asdict(pool_window(node)) if node.kind in ("max_pool", "avg_pool") else None
-
-
-def _pad_code(qnet: Network, node: Node) -> int | None:
-    form = qnet.tensors[node.inputs[0]].format
-    assert form is not None
-    if node.kind == "max_pool" or not (OPS[node.kind].array or node.kind in ("avg_pool", "pad")):
-        return None
-    return form.zero_point if node.attrs.get("count_include_pad", True) else 0
+    for name, words in OPS[node.kind].constants(node, *qnet.in_shapes(node)).items():
+        yield name, words, format_for(0, int(words.max()))
 
 
 def _start(node: Node) -> str:
     """Return what the accumulator of output channel k starts at, as a word of the manifest."""
-    assert node.datapath is not None
-    if not node.datapath.preload_bias:
+    if not node.path.preload_bias:
         return "0"
-    return "bias_k" if node.datapath.negates else "-bias_k"
+    return "bias_k" if node.path.negates else "-bias_k"
 
 
 def _stage(qnet: Network, node: Node) -> dict[str, Any] | None:
     """Return the output stage with its clamp and the sign that the accumulator enters with."""
     if node.stage is None:
         return None
-    form, path = qnet.tensors[node.name].format, node.datapath
-    assert form is not None
+    form, path = qnet.format(node.name), node.datapath
     low = form.zero_point if node.stage.relu else form.format.min
     clamp = {"low": low, "high": form.format.max} if node.stage.finish else {"low": None, "high": None}
     return {**asdict(node.stage), "acc_sign": -1 if path is not None and path.negates else 1, **clamp}

@@ -9,7 +9,6 @@ from itertools import chain
 from operator import and_
 from typing import Any, TypeAlias
 
-from addersim.errors import InputError
 from addersim.hardware import Hardware
 from addersim.hardware.machine import Role
 from addersim.network.graph import Network, Node
@@ -124,7 +123,7 @@ def _kept_weights(qnet: Network, machine: Hardware) -> Any:
 
 def _in_flight(node: Node, qnet: Network) -> bool:
     readers = qnet.consumers(node.name)
-    if node.stage is None or node.stage.finish or len(readers) != 1:
+    if not node.unrounded or len(readers) != 1:
         return False
     on_array = [n.name for n in qnet.nodes if n.name in readers[0].inputs and OPS[n.kind].array is not None]
     return node.name not in on_array[:-1]
@@ -138,7 +137,4 @@ def edge_bits(qnet: Network, edge: str) -> int:
     InputError
         If the network is not quantised.
     """
-    form = qnet.tensors[edge].format
-    if form is None:
-        raise InputError(f"edge {edge!r} has no integer format: quantise the network before evaluating it")
-    return form.bits
+    return qnet.format(edge).bits

@@ -51,7 +51,7 @@ def float_batches(network: Network, images: Any, keep: Collection[str] = ()) -> 
     for first in range(0, len(x_nchw), BATCH):
         edges: dict[str, Floats] = {}
         for i, node in enumerate(network.nodes):
-            if node.kind == "input":
+            if not node.inputs:
                 edges[node.name] = channels_last(x_nchw[first : first + BATCH])
             else:
                 edges[node.name] = OPS[node.kind].float_run(node, *(edges[name] for name in node.inputs))

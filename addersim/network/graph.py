@@ -82,6 +82,19 @@ class Tensor:
     shape: Shape
     format: EdgeFormat | None = None
 
+    @property
+    def integers(self) -> EdgeFormat:
+        """The format of an edge that carries integers.
+
+        Raises
+        ------
+        InputError
+            If it carries floats.
+        """
+        if self.format is None:
+            raise InputError("an edge has no integer format: quantise the network first")
+        return self.format
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -94,6 +107,30 @@ class Node:
     params: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     datapath: Datapath | None = None
     stage: OutputStage | None = None
+
+    @property
+    def path(self) -> Datapath:
+        """The datapath of a layer on integers; InputError if it has none."""
+        if self.datapath is None:
+            raise InputError(f"layer {self.name!r} has no datapath: quantise the network first")
+        return self.datapath
+
+    @property
+    def output_stage(self) -> OutputStage:
+        """The output stage of a layer on integers; InputError if it has none."""
+        if self.stage is None:
+            raise InputError(f"layer {self.name!r} has no output stage: quantise the network first")
+        return self.stage
+
+    @property
+    def unrounded(self) -> bool:
+        """Whether the edge carries the product p of the output stage, which a residual addition rounds."""
+        return self.stage is not None and not self.stage.finish
+
+    @property
+    def codes_per_step_k(self) -> NDArray[np.float64]:
+        """How much finer than a step the edge's codes are: an unrounded product p is ``p / 2**n_k`` steps."""
+        return 2.0 ** self.params["shift_k"] if self.unrounded else np.ones(1)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,6 +174,19 @@ class Network(Tabular):
     def node(self, name: str) -> Node:
         """Return the node called ``name``."""
         return next(node for node in self.nodes if node.name == name)
+
+    def format(self, edge: str) -> EdgeFormat:
+        """Return the format of an edge's integers.
+
+        Raises
+        ------
+        InputError
+            If the network is not quantised.
+        """
+        form = self.tensors[edge].format
+        if form is None:
+            raise InputError(f"edge {edge!r} has no integer format: quantise the network first")
+        return form
 
     def in_shapes(self, node: Node) -> tuple[Shape, ...]:
         """Return the shapes of the edges that ``node`` reads."""

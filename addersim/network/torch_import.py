@@ -107,7 +107,7 @@ def _finished(name: str, nodes: list[Node], tensors: dict[str, Tensor], outputs:
     for node in reversed(nodes[: last + 1]):
         if node.name in used:
             used.update(node.inputs)
-    kept = tuple(node for node in nodes[: last + 1] if node.name in used or node.kind == "input")
+    kept = tuple(node for node in nodes[: last + 1] if node.name in used or not node.inputs)
     return Network(name, kept, {node.name: tensors[node.name] for node in kept})
 
 

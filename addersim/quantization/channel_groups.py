@@ -13,9 +13,7 @@ import numpy as np
 
 from addersim.errors import InputError
 from addersim.network.graph import Network, Node, Tensor
-from addersim.network.ops import OPS
-
-CUT_ALONG = ("batch_norm", "relu", "add")  # kinds that do the same to every channel, and so to every group
+from addersim.network.ops import FUSED, OPS
 
 
 def grouped(network: Network, groups: int) -> Network:
@@ -74,13 +72,13 @@ class _Cut:
         """Append a node, whole or in groups; groups that more than one node or another kind reads are joined."""
         if OPS[node.kind].array == "adder" and not is_group(node):
             names = tuple(self._put(part) for part in self._layers(node))
-        elif node.kind in CUT_ALONG and any(name in self.parts for name in node.inputs):
+        elif OPS[node.kind].role in FUSED and any(name in self.parts for name in node.inputs):
             names = tuple(self._put(part) for part in self._followers(node))
         else:
             self._put(node)
             return
         readers = self.network.consumers(node.name)
-        if len(readers) == 1 and readers[0].kind in CUT_ALONG:
+        if len(readers) == 1 and OPS[readers[0].kind].role in FUSED:
             self.parts[node.name] = names
         else:
             self._put(Node(node.name, "concat", names))

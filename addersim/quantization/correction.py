@@ -55,7 +55,7 @@ class Walk:
         return self.floats[edge]
 
     def _advance(self, node: Node) -> None:
-        if node.kind == "input":
+        if not node.inputs:
             self.floats[node.name] = [channels_last(part) for part in self._batches()]
         else:
             parts = zip(*(self.floats[name] for name in node.inputs), strict=True)
@@ -72,27 +72,23 @@ class Walk:
 
     def put(self, node: Node, tensors: Mapping[str, Tensor]) -> None:
         """Run an integer node whose inputs have been put before."""
-        form = tensors[node.name].format
-        assert form is not None
+        form = tensors[node.name].integers
         word = np.min_scalar_type(form.format.min if form.signed else form.format.max)
-        if node.kind == "input":
+        if not node.inputs:
             self.codes[node.name] = [form.quantise(channels_last(part)).astype(word) for part in self._batches()]
         else:
             self.codes[node.name] = [y.astype(word) for y in self.run(node, tensors, form)]
 
     def run(self, node: Node, tensors: Mapping[str, Tensor], out: EdgeFormat) -> Iterator[Ints]:
         """Yield what an integer node makes of its inputs, batch by batch."""
-        formats = [tensors[name].format for name in node.inputs]
-        runner = OPS[node.kind].prepared(node, (*[f for f in formats if f is not None], out), native)
+        formats = *(tensors[name].integers for name in node.inputs), out
+        runner = OPS[node.kind].prepared(node, formats, native)
         for xs in zip(*(self.codes[name] for name in node.inputs), strict=True):
             yield runner(*(x.astype(np.int64) for x in xs))[0]
 
     def real(self, node: Node, tensors: Mapping[str, Tensor]) -> Iterator[Reals]:
         """Yield the values that the integers of a node stand for; p of a partial one counts ``2**-n_k`` steps."""
-        form = tensors[node.name].format
-        assert form is not None
-        partial = node.stage is not None and not node.stage.finish
-        scale_k = 2.0 ** node.params["shift_k"] if partial else np.ones(1)
+        form, scale_k = tensors[node.name].integers, node.codes_per_step_k
         for codes in self.codes[node.name]:
             yield form.real(codes / scale_k)
 
@@ -193,10 +189,9 @@ def _points(
 ) -> Points:
     """Return, batch by batch, t from the simulator with M_k = 1 and A_k = 0, and y from the float network."""
     node = finished(draft, out, choices, fused)
-    assert node.stage is not None
     K = len(draft.gain_k)
     plain = {"multiplier_k": np.ones(K, np.int64), "offset_k": np.zeros(K, np.int64), "shift_k": np.ones(K, np.int64)}
-    stage = replace(node.stage, product=node.stage.centred, finish=False)
+    stage = replace(node.output_stage, product=node.output_stage.centred, finish=False)
     probe = replace(node, stage=stage, params={**node.params, **plain})
     targets: Iterable[Floats] = walk.target(fused.norm.name if fused.norm else fused.root.name)
     if beside is not None:

@@ -10,10 +10,9 @@ from typing import Any
 from addersim.errors import InputError
 from addersim.network.graph import EdgeFormat, Network, Node
 from addersim.network.ops import OPS
-from addersim.network.ops.avg_pool import AvgPool
 from addersim.quantization.channel_groups import group_of, is_group
 from addersim.quantization.choices import END_BITS, Choices
-from addersim.quantization.fuse import Fused, end_layers, fuse
+from addersim.quantization.fuse import Fused, end_layers, fuse, role
 from addersim.quantization.output_error import OutputError, output_error
 from addersim.quantization.ranges import Observed, edge_format
 
@@ -63,12 +62,13 @@ class Formats:
             reader = network.consumers(end)[0].name
             return self.behind(self._fused[reader])
         readers = self._readers(end)
-        grid = self._grid(self._adds(fused.root) or any(reader.kind == "add" for reader in readers))
+        roles = [role(reader) for reader in readers]
+        grid = self._grid(self._adds(fused.root) or "add" in roles)
         if not readers:  # nothing but the network's output is made of its codes
             return self._logits(end, grid)
-        if [reader.kind for reader in readers] == ["concat"]:
+        if roles == ["join"]:
             return self.behind(Fused(readers[0], None, False, readers[0].name, False))
-        if any(reader.kind == "add" or is_group(reader) for reader in readers):
+        if "add" in roles or any(map(is_group, readers)):
             return self._residual(end, readers, grid)
         wanted = [self.input_bits(node) for node in self._layers_behind(end)]
         bits = max(wanted, default=self.choices.bits)
@@ -81,7 +81,7 @@ class Formats:
         what it rounds was not rounded to another grid before.
         """
         readers = self._readers(edge)
-        aligned = any(reader.kind == "add" for reader in readers) and bool(self._adder_widths(readers))
+        aligned = "add" in map(role, readers) and bool(self._adder_widths(readers))
         grid = source.step if aligned else self._grid(False)
         return self._edge(edge, bits, source.zero_point != 0, grid, self._choosing(edge, bits))
 
@@ -141,9 +141,9 @@ class Formats:
 
     def _adds(self, root: Node) -> bool:
         """Whether a node is an addition, or joins the groups of one."""
-        joined = root.inputs if root.kind == "concat" else ()
+        joined = root.inputs if role(root) == "join" else ()
         made_by = [fused.root for fused in self._fused.values() if fused.end in joined]
-        return root.kind == "add" or any(node.kind == "add" and group_of(node)[1] > 1 for node in made_by)
+        return role(root) == "add" or any(role(node) == "add" and group_of(node)[1] > 1 for node in made_by)
 
     def _adder_widths(self, readers: list[Node]) -> list[int]:
         return [self.choices.input_bits(reader.name) for reader in readers if OPS[reader.kind].array == "adder"]
@@ -152,14 +152,13 @@ class Formats:
         """Return the layers that read an edge, or the exact sums that an average pool makes of it."""
         found = []
         for node in self._readers(name):
-            pools = isinstance(OPS[node.kind], AvgPool)
-            found += self._layers_behind(node.name) if pools else [node] if OPS[node.kind].array is not None else []
+            found += self._layers_behind(node.name) if role(node) == "sum" else []
+            found += [node] if role(node) == "layer" else []
         return found
 
     def _readers(self, name: str) -> list[Node]:
         """Return who reads an edge's codes, looking through operations that only move or select them."""
         found = []
         for node in self.network.consumers(name):
-            moves = node.kind not in ("add", "batch_norm", "concat") and OPS[node.kind].array is None
-            found += self._readers(node.name) if moves and not isinstance(OPS[node.kind], AvgPool) else [node]
+            found += self._readers(node.name) if role(node) in ("move", "rectifier") else [node]
         return found

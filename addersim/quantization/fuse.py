@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from addersim.network.graph import Network, Node
-from addersim.network.ops import OPS
+from addersim.network.ops import OPS, Role
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Fused:
     partial: bool
     adds_zero: bool = True
 
+    @property
+    def batch_norm(self) -> Node | None:
+        """The batch norm behind a layer, or the root if it is one."""
+        return self.root if role(self.root) == "norm" else self.norm
+
 
 def fuse(network: Network) -> tuple[Fused, ...]:
     """Return the fused nodes in order; every float node is in exactly one of them."""
@@ -47,25 +52,30 @@ def fuse(network: Network) -> tuple[Fused, ...]:
     return tuple(fused)
 
 
+def role(node: Node) -> Role:
+    """Return what the node's operation is to quantisation."""
+    return OPS[node.kind].role
+
+
 def _fuse(network: Network, root: Node) -> Fused:
-    is_layer = OPS[root.kind].array is not None
-    if not (is_layer or root.kind in ("add", "batch_norm")):
+    if role(root) not in ("layer", "add", "norm"):
         return Fused(root, None, False, root.name, False)
-    end, norm = root.name, None
-    follower = _only_reader(network, end)
-    if is_layer and follower is not None and follower.kind == "batch_norm":
-        end, norm = follower.name, follower
-        follower = _only_reader(network, end)
-    if follower is not None and follower.kind == "relu":
-        return Fused(root, norm, True, follower.name, False)
-    partial = root.kind != "add" and follower is not None and follower.kind == "add"
-    first = not partial or (follower is not None and follower.inputs[0] == end)
-    return Fused(root, norm, False, end, partial, first)
+    end = root.name
+    norm = _only_reader(network, end, "norm") if role(root) == "layer" else None
+    end = norm.name if norm else end
+    rectifier = _only_reader(network, end, "rectifier")
+    if rectifier is not None:
+        return Fused(root, norm, True, rectifier.name, False)
+    addition = _only_reader(network, end, "add") if role(root) != "add" else None
+    first = addition is None or addition.inputs[0] == end
+    return Fused(root, norm, False, end, addition is not None, first)
 
 
-def _only_reader(network: Network, name: str) -> Node | None:
+def _only_reader(network: Network, name: str, wanted: Role) -> Node | None:
+    """Return the node that alone reads an edge, once, if it has that role."""
     readers = network.consumers(name)
-    return readers[0] if len(readers) == 1 and readers[0].inputs.count(name) == 1 else None
+    alone = len(readers) == 1 and readers[0].inputs.count(name) == 1
+    return readers[0] if alone and role(readers[0]) == wanted else None
 
 
 def _names(fused: Fused, network: Network) -> set[str]:
@@ -78,20 +88,20 @@ def output_layers(network: Network) -> set[str]:
     found, to_visit = set(), [network.nodes[-1].name]
     while to_visit:
         node = network.node(to_visit.pop())
-        if OPS[node.kind].array is not None:
+        if role(node) == "layer":
             found.add(node.name)
-        elif node.kind != "relu":
+        elif role(node) != "rectifier":
             to_visit += node.inputs
     return found
 
 
 def end_layers(network: Network) -> frozenset[str]:
     """Return the first layer and the last ones."""
-    layers = [node.name for node in network.nodes if OPS[node.kind].array is not None]
+    layers = [node.name for node in network.nodes if role(node) == "layer"]
     return frozenset({*layers[:1], *layers[-1:], *output_layers(network)})
 
 
 def inner_layers(network: Network) -> tuple[str, ...]:
     """Return the layers that are neither first nor last, in order."""
     ends = end_layers(network)
-    return tuple(n.name for n in network.nodes if OPS[n.kind].array is not None and n.name not in ends)
+    return tuple(n.name for n in network.nodes if role(n) == "layer" and n.name not in ends)

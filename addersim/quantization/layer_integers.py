@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.arithmetic.datapath import Datapath, exact_datapath
+from addersim.arithmetic.datapath import Datapath, Kind, exact_datapath
 from addersim.arithmetic.fixed import IntFormat, Ints, format_for
 from addersim.arithmetic.output_stage import OutputStage
 from addersim.errors import InputError
@@ -109,25 +109,23 @@ def identity_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choice
     The zero point of ``out`` goes into the branch's offset; give it to one of the two branches only.
     """
     node = narrow_node(name, source, x, out, choices)
-    assert node.stage is not None
-    return replace(node, stage=replace(node.stage, finish=False))
+    return replace(node, stage=replace(node.output_stage, finish=False))
 
 
 def add_node(fused: Fused, branches: Sequence[Node], out: EdgeFormat) -> Node:
     """Return the addition of two products, with a register that holds their aligned sum."""
     a, b = branches
-    assert a.stage is not None and b.stage is not None
     shifts = [branch.params["shift_k"] for branch in branches]
     channels = max(len(s) for s in shifts)
     shift_a, shift_b = (np.broadcast_to(s, (channels,)).copy() for s in shifts)
     shift = np.maximum(shift_a, shift_b)
-    reach = (1 << (a.stage.product.bits - 1 + int((shift - shift_a).max()))) + (
-        1 << (b.stage.product.bits - 1 + int((shift - shift_b).max()))
+    reach = (1 << (a.output_stage.product.bits - 1 + int((shift - shift_a).max()))) + (
+        1 << (b.output_stage.product.bits - 1 + int((shift - shift_b).max()))
     )
     product = format_for(-reach, reach)
-    stage = replace(a.stage, product=product, centred=product, finish=True, relu=fused.relu)
+    stage = replace(a.output_stage, product=product, centred=product, finish=True, relu=fused.relu)
     params = {"shift_a_k": shift_a, "shift_b_k": shift_b, "shift_k": shift}
-    return Node(fused.root.name, "add", (a.name, b.name), {}, params, None, stage)
+    return Node(fused.root.name, fused.root.kind, (a.name, b.name), {}, params, None, stage)
 
 
 def _scale_draft(name: str, source: str, x: EdgeFormat, gain_k: Reals, offset_k: Reals) -> Draft:
@@ -142,7 +140,7 @@ def batch_norm(fused: Fused) -> Mapping[str, Reals]:
     Without batch norm gain = 1, mean = 0, beta = the layer's bias.
     """
     root = fused.root
-    source = fused.norm or (root if root.kind == "batch_norm" else None)
+    source = fused.batch_norm
     K = len(root.params["w_krsc"]) if "w_krsc" in root.params else len(root.params["gamma_k"])
     bias = np.asarray(root.params.get("bias_k", np.zeros(K)), np.float64)
     if source is None:
@@ -179,11 +177,10 @@ def _multiplier_weights(w: Reals, x: EdgeFormat, bits: int) -> tuple[Ints, IntFo
 
 
 def _datapath(root: Node, x: IntFormat, w: IntFormat, w_krsc: Ints, shift: int, choices: Choices) -> Datapath:
-    array = OPS[root.kind].array
-    assert array is not None
-    if choices.datapath is not None and array == "adder":
+    kind: Kind = "adder" if OPS[root.kind].array == "adder" else "multiplier"
+    if choices.datapath is not None and kind == "adder":
         return replace(choices.datapath, x=x, w=w, weight_shift=shift)
-    return exact_datapath(array, x, w, int(np.prod(w_krsc.shape[1:])), weight_shift=shift)
+    return exact_datapath(kind, x, w, int(np.prod(w_krsc.shape[1:])), weight_shift=shift)
 
 
 def _stage(
@@ -200,7 +197,7 @@ def _stage(
         raise InputError(f"layer {name!r}: the offset of its output stage is not finite")
     multiplier_k, shift_k = encode_gains(gain_k, choices.output_stage, choices.multiplier_bits, name)
     lost = (multiplier_k == 0) & (gain_k != 0)
-    if fused is not None and fused.norm is None and fused.root.kind != "batch_norm" and lost.any():
+    if fused is not None and fused.batch_norm is None and lost.any():
         ratio = float(np.abs(gain_k[lost]).max())
         raise InputError(
             f"layer {name!r}: without a batch norm its input's and its output's step cannot be aligned: "

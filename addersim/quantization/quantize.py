@@ -16,7 +16,7 @@ from addersim.quantization.channel_groups import grouped, is_group, whole_of
 from addersim.quantization.choices import END_BITS, Choices, Correction, Steps
 from addersim.quantization.correction import Walk, corrected
 from addersim.quantization.edge_formats import INPUT_BITS, Formats
-from addersim.quantization.fuse import Fused, fuse, output_layers
+from addersim.quantization.fuse import Fused, fuse, output_layers, role
 from addersim.quantization.layer_integers import (
     Draft,
     add_node,
@@ -118,7 +118,7 @@ def quantize(
     choices = Choices(bits, residual_bits, range, quantile, *stage, correction, *widths, steps, groups)
     network = grouped(network, groups)
     plan = fuse(network)
-    layers = [f.root for f in plan if OPS[f.root.kind].array is not None]
+    layers = [f.root for f in plan if role(f.root) == "layer"]
     choices = replace(choices, layer_bits=_layer_bits(choices.layer_bits, layers))
     ends = {f.norm.name if f.norm else f.root.name for f in plan}
     walk = Walk(network, images, ends) if correction != "none" else None
@@ -165,8 +165,7 @@ class _Build:
         if self.walk is not None:
             draft = corrected(draft, fused, form, self.choices, self.walk, self.tensors, self._beside(fused))
         node = finished(draft, form, self.choices, fused)
-        assert node.stage is not None
-        return self.put(node, _edge(fused, form, node.stage.product.bits), fused.end)
+        return self.put(node, _edge(fused, form, node.output_stage.product.bits), fused.end)
 
     def _beside(self, fused: Fused) -> Node | None:
         """Return the node at the other input of the addition that ``fused`` leads to, if it has been put."""
@@ -180,9 +179,7 @@ class _Build:
         return self.formats.choices
 
     def format(self, name: str) -> EdgeFormat:
-        form = self.tensors[name].format
-        assert form is not None
-        return form
+        return self.tensors[name].integers
 
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
@@ -190,21 +187,21 @@ class _Build:
 
 def _place(build: _Build, fused: Fused, is_first: bool, is_last: bool) -> None:
     """Append what ``fused`` becomes, with the requantisations that its inputs need."""
-    root, inputs = fused.root, [build.alias[name] for name in fused.root.inputs]
-    if root.kind == "input":
-        name = build.put(root, build.formats.of_input(), root.name)
-    elif root.kind == "add":
-        name = _add(build, fused, inputs)
-    elif root.kind == "batch_norm":
-        name = build.put_draft(
-            norm_draft(fused, inputs[0], build.format(inputs[0])), build.formats.behind(fused), fused
-        )
-    elif OPS[root.kind].array is not None:
-        name = _layer(build, fused, inputs[0], is_first, is_first or is_last)
-    elif root.kind == "concat":
-        name = _concat(build, fused, inputs)
-    else:
-        name = _moved(build, fused, inputs)
+    inputs = [build.alias[name] for name in fused.root.inputs]
+    match role(fused.root):
+        case "input":
+            name = build.put(fused.root, build.formats.of_input(), fused.root.name)
+        case "add":
+            name = _add(build, fused, inputs)
+        case "norm":
+            draft = norm_draft(fused, inputs[0], build.format(inputs[0]))
+            name = build.put_draft(draft, build.formats.behind(fused), fused)
+        case "layer":
+            name = _layer(build, fused, inputs[0], is_first, is_first or is_last)
+        case "join":
+            name = _concat(build, fused, inputs)
+        case _:
+            name = _moved(build, fused, inputs)
     build.alias[fused.end] = name
 
 
@@ -264,14 +261,12 @@ def _add(build: _Build, fused: Fused, inputs: list[str]) -> str:
     form = build.formats.behind(fused)
     branches = []
     for i, name in enumerate(inputs):
-        node = build.node(name)
-        if node.stage is not None and not node.stage.finish:
+        if build.node(name).unrounded:
             branches.append(_rescaled(build, name, form))
             continue
         own = replace(form, zero_point=form.zero_point if i == 0 else 0)
         branch = identity_node(f"{fused.root.name}.identity{i}", name, build.format(name), own, build.choices)
-        assert branch.stage is not None
-        wide = EdgeFormat(branch.stage.product.bits, True, form.step, own.zero_point)
+        wide = EdgeFormat(branch.output_stage.product.bits, True, form.step, own.zero_point)
         branches.append(build.put(branch, wide, fused.root.inputs[i]))
     products = [build.node(name) for name in branches]
     return build.put(add_node(fused, products, form), form, fused.end)

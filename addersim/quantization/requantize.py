@@ -15,7 +15,7 @@ from addersim.network.graph import EdgeFormat, Node, Tensor
 from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
 from addersim.quantization.choices import Choices
-from addersim.quantization.fuse import Fused
+from addersim.quantization.fuse import Fused, role
 from addersim.quantization.layer_integers import (
     Draft,
     Reals,
@@ -52,16 +52,8 @@ def layout(qnet: QuantizedNetwork, choices: Choices) -> Layout:
     return Layout(qnet, formats, choices)
 
 
-def is_partial(node: Node) -> bool:
-    """Whether a node leaves the rounding to the residual addition behind it."""
-    return node.stage is not None and not node.stage.finish
-
-
 def _rounded(qnet: QuantizedNetwork, node: Node) -> EdgeFormat:
-    end = qnet.consumers(node.name)[0] if is_partial(node) else node
-    form = qnet.tensors[end.name].format
-    assert form is not None
-    return form
+    return qnet.format(qnet.consumers(node.name)[0].name if node.unrounded else node.name)
 
 
 def requantise(plan: Layout, parts: Mapping[str, Fused]) -> QuantizedNetwork:
@@ -94,34 +86,28 @@ def renewed(
     plan: Layout, parts: Mapping[str, Fused], old: Node, nodes: Mapping[str, Node], tensors: Mapping[str, Tensor]
 ) -> tuple[Node, EdgeFormat]:
     """Return one node of :func:`requantise` and its edge's format, after what it reads."""
-    form, choices, part = plan.formats[old.name], plan.choices, parts.get(old.name)
-    if old.kind == "add":
-        assert part is not None
-        return add_node(part, [nodes[name] for name in old.inputs], form), form
+    form = plan.formats[old.name]
+    if role(old) == "add":
+        return add_node(parts[old.name], [nodes[name] for name in old.inputs], form), form
     if old.stage is None:
-        return old, form if old.kind in ("input", "concat") else _moved(plan, old, tensors)
-    x = tensors[old.inputs[0]].format
-    assert x is not None
+        return old, form if role(old) in ("input", "join") else _moved(old, tensors[old.inputs[0]])
+    # The zero point of an addition's output comes in with its first branch.
+    first = not old.unrounded or plan.qnet.consumers(old.name)[0].inputs[0] == old.name
+    out = replace(form, zero_point=form.zero_point if first else 0)
+    new = _staged(plan, old, parts.get(old.name), tensors[old.inputs[0]].integers, form, out)
+    return new, replace(out, bits=new.output_stage.product.bits, signed=True) if new.unrounded else form
+
+
+def _staged(plan: Layout, old: Node, part: Fused | None, x: EdgeFormat, form: EdgeFormat, out: EdgeFormat) -> Node:
+    """Return a node with an output stage anew, from what it is made of, or between two edges."""
     if part is not None:
-        new = finished(draft(old, part, x, choices), form, choices, part)
-        zero = form.zero_point if part.adds_zero else 0
-    else:
-        # The zero point of an addition's output comes in with its first branch.
-        zero = form.zero_point if not is_partial(old) or _reader(plan, old).inputs[0] == old.name else 0
-        make = identity_node if is_partial(old) else narrow_node
-        new = make(old.name, old.inputs[0], x, replace(form, zero_point=zero), choices)
-    assert new.stage is not None
-    return new, EdgeFormat(new.stage.product.bits, True, form.step, zero) if is_partial(new) else form
+        return finished(draft(old, part, x, plan.choices), form, plan.choices, part)
+    make = identity_node if old.unrounded else narrow_node
+    return make(old.name, old.inputs[0], x, out, plan.choices)
 
 
-def _reader(plan: Layout, node: Node) -> Node:
-    return plan.qnet.consumers(node.name)[0]
-
-
-def _moved(plan: Layout, old: Node, tensors: Mapping[str, Tensor]) -> EdgeFormat:
-    source = tensors[old.inputs[0]]
-    assert source.format is not None
-    return OPS[old.kind].out_format(old, source.format, source.shape)
+def _moved(old: Node, source: Tensor) -> EdgeFormat:
+    return OPS[old.kind].out_format(old, source.integers, source.shape)
 
 
 def draft(old: Node, part: Fused, x: EdgeFormat, choices: Choices) -> Draft:
@@ -141,12 +127,11 @@ def absorbed(plan: Layout, parts: Mapping[str, Fused]) -> dict[str, Fused]:
 
 
 def _absorbed(plan: Layout, node: Node, part: Fused) -> Fused:
-    norm = part.norm or (part.root if part.root.kind == "batch_norm" else None)
+    norm = part.batch_norm
     if norm is None or node.stage is None:
         return part
-    form, x = plan.formats[node.name], plan.qnet.tensors[node.inputs[0]].format
-    assert x is not None
-    plain = draft(node, part, x, plan.choices)
+    form = plan.formats[node.name]
+    plain = draft(node, part, plan.qnet.format(node.inputs[0]), plan.choices)
     p = {key: np.asarray(value, np.float64) for key, value in node.params.items() if key != "w_krsc"}
     unit_k = form.step / 2.0 ** p["shift_k"]
     gain_k, zero = p["multiplier_k"] * unit_k, form.zero_point if part.adds_zero else 0

@@ -52,17 +52,16 @@ def _array(machine: Hardware, kind: Any) -> str:
 
 
 def _described(side: Side, node: Node) -> dict[str, Any]:
-    tensor, path = side.qnet.tensors[node.name], node.datapath
-    assert tensor.format is not None
+    shape, path, form = side.qnet.tensors[node.name].shape, node.datapath, side.qnet.format(node.name)
     return {
         "layer": node.name,
         "kind": node.kind,
-        "shape": "x".join(map(str, tensor.shape)),
+        "shape": "x".join(map(str, shape)),
         "adder_taps": side.counts.adder_taps.get(node.name, 0),
         "multiplier_taps": side.counts.multiplier_taps.get(node.name, 0),
         "x/w/acc": f"{path.x}/{path.w}/{path.accumulator.format}" if path else "",
-        "out": str(tensor.format.format),
-        "step": tensor.format.step,
+        "out": str(form.format),
+        "step": form.step,
     }
 
 

@@ -56,8 +56,7 @@ def drawn_layers(side: Side) -> list[Node]:
 
 
 def _histogram(side: Side, index: int, node: Node, edges: Mapping[str, NDArray[Any]]) -> Histogram:
-    path, form = node.datapath, side.qnet.tensors[node.inputs[0]].format
-    assert path is not None and form is not None
+    path, form = node.path, side.qnet.format(node.inputs[0])
     name, colour = f"codes-{index}", COLOURS[side.label]
     with style(name):
         figure = panel(HEIGHT, ACROSS)

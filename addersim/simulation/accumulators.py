@@ -23,8 +23,7 @@ from addersim.kernels.lanes import walk
 from addersim.kernels.theorems import shifted
 from addersim.network.float_run import as_images, channels_last
 from addersim.network.graph import Node
-from addersim.network.ops import OPS
-from addersim.network.ops.array_layer import ArrayLayer
+from addersim.network.ops.array_layer import array_layers
 from addersim.network.quantized import QuantizedNetwork
 from addersim.simulation.simulate import BATCH, simulate
 from addersim.simulation.threads import spread
@@ -100,7 +99,7 @@ def accumulators(qnet: QuantizedNetwork, images: Any = None, *, threads: int = 1
     ('conv2', 'u14', 14, 12)
     """
     nodes = [node for node in qnet.nodes if node.datapath is not None]
-    seen = _observed(qnet, nodes, images, threads) if images is not None else {}
+    seen = _observed(qnet, images, threads) if images is not None else {}
     return Accumulators(tuple(_layer(node, seen.get(node.name)) for node in nodes))
 
 
@@ -157,8 +156,7 @@ def narrowed(
 
 
 def _with_register(node: Node, bits: int, overflow: Overflow, preload_bias: bool) -> Node:
-    d, stage = node.datapath, node.stage
-    assert d is not None and stage is not None
+    d, stage = node.path, node.output_stage
     unsigned = d.negates and not preload_bias and not d.leaf.format.signed
     form, centred = IntFormat(bits, signed=not unsigned), _centred(node)
     if preload_bias and bits < centred.bits:
@@ -195,22 +193,19 @@ def _interval_bounds(d: Datapath, w_krsc: Ints) -> Extremes:
 
 def _start(node: Node) -> Ints:
     """Return the bias that an accumulator may start at, as a whole number."""
-    assert node.datapath is not None
     bias_k = np.asarray(node.params["bias_k"], np.int64)
-    return bias_k if node.datapath.negates else -bias_k
+    return bias_k if node.path.negates else -bias_k
 
 
 def _centred(node: Node) -> IntFormat:
     """Return the register that holds t = acc - B of every channel, for every input."""
-    assert node.datapath is not None
-    least_k, most_k = (_start(node) + ends for ends in sum_bounds(node.datapath, node.params["w_krsc"]))
+    least_k, most_k = (_start(node) + ends for ends in sum_bounds(node.path, node.params["w_krsc"]))
     low, high = int(least_k.min()), int(most_k.max())
-    return format_for(-high, -low, signed=True) if node.datapath.negates else format_for(low, high, signed=True)
+    return format_for(-high, -low, signed=True) if node.path.negates else format_for(low, high, signed=True)
 
 
 def _layer(node: Node, seen: Extremes | None) -> LayerAccumulator:
-    d = node.datapath
-    assert d is not None
+    d = node.path
     least_k, most_k = sum_bounds(d, node.params["w_krsc"])
     low, high = _ends(least_k, most_k)
     unsigned = format_for(low, high, signed=False).bits if d.kind == "adder" and low >= 0 else None
@@ -239,7 +234,7 @@ def _centred_bits(node: Node, least_k: Ints, most_k: Ints) -> int:
     return format_for(int(ends[0].min(initial=0)), int(ends[1].max(initial=0)), signed=True).bits
 
 
-def _observed(qnet: QuantizedNetwork, nodes: list[Node], images: Any, threads: int) -> dict[str, Extremes]:
+def _observed(qnet: QuantizedNetwork, images: Any, threads: int) -> dict[str, Extremes]:
     """Return the extremes of every channel's sum from 0 over all images."""
     if threads < 1:
         raise InputError(f"threads = {threads}, expected 1 or more")
@@ -248,24 +243,25 @@ def _observed(qnet: QuantizedNetwork, nodes: list[Node], images: Any, threads: i
         raise InputError("there is no image to observe accumulators on, expected one or more")
     batches = [array[first : first + BATCH] for first in range(0, len(array), BATCH)]
     seen: dict[str, Extremes] = {}
-    for part in spread(partial(_sums, qnet, nodes), batches, threads):
+    for part in spread(partial(_sums, qnet), batches, threads):
         for name, (least_k, most_k) in part.items():
             least, most = seen.get(name, (least_k, most_k))
             seen[name] = np.minimum(least, least_k), np.maximum(most, most_k)
     return seen
 
 
-def _sums(qnet: QuantizedNetwork, nodes: list[Node], images: NDArray[Any]) -> dict[str, Extremes]:
+def _sums(qnet: QuantizedNetwork, images: NDArray[Any]) -> dict[str, Extremes]:
     """Return the extremes of every channel's sum from 0 over one batch, layer by layer."""
-    trace = simulate(qnet, images, keep={node.inputs[0] for node in nodes})
+    layers = array_layers(qnet)
+    trace = simulate(qnet, images, keep={node.inputs[0] for node, _ in layers})
     sums: dict[str, Extremes] = {}
-    for node in nodes:
-        op, form = OPS[node.kind], qnet.tensors[node.inputs[0]].format
-        assert isinstance(op, ArrayLayer) and node.datapath is not None and form is not None
+    for node, op in layers:
         x, w_krsc = channels_last(trace.edges[node.inputs[0]]), node.params["w_krsc"]
-        free = replace(node.datapath, accumulator=Register(IntFormat(MAX_BITS, True)))
+        free = replace(node.path, accumulator=Register(IntFormat(MAX_BITS, True)))
         nothing_k = np.zeros(len(w_krsc), np.int64)
         x_nhwc = x if x.ndim == 4 else x[:, None, None, :]
-        acc_npqk, _ = native.convolve(x_nhwc, w_krsc, nothing_k, free, op.window(node), form.zero_point)
+        acc_npqk, _ = native.convolve(
+            x_nhwc, w_krsc, nothing_k, free, op.window(node), op.pad_code(node, qnet.format(node.inputs[0]))
+        )
         sums[node.name] = acc_npqk.min((0, 1, 2)), acc_npqk.max((0, 1, 2))
     return sums

@@ -16,9 +16,7 @@ from addersim.errors import InputError, nearest
 from addersim.kernels import native
 from addersim.kernels.plan import split_bias
 from addersim.network.float_run import as_images, channels_last
-from addersim.network.graph import Node
-from addersim.network.ops import OPS
-from addersim.network.ops.array_layer import ArrayLayer
+from addersim.network.ops.array_layer import array_layers
 from addersim.network.quantized import QuantizedNetwork
 from addersim.simulation.simulate import simulate
 from addersim.simulation.threads import spread
@@ -156,33 +154,26 @@ def activity(
     return Activity(tuple(_rows(qnet, toggles, len(array))), len(array), schedule)
 
 
-def _layers(qnet: QuantizedNetwork) -> list[tuple[Node, ArrayLayer, Datapath]]:
-    """Return the layers whose taps run on processing elements."""
-    found = [(node, OPS[node.kind], node.datapath) for node in qnet.nodes]
-    return [(node, op, path) for node, op, path in found if isinstance(op, ArrayLayer) and path is not None]
-
-
 def _batch(
     qnet: QuantizedNetwork, kernels: ModuleType, weight_stationary: bool, images: NDArray[Any]
 ) -> Mapping[tuple[str, str], int]:
     """Return the toggles of a few images by layer and register."""
-    layers = _layers(qnet)
-    trace = simulate(qnet, images, keep={node.inputs[0] for node, _, _ in layers}, kernels=kernels)
+    layers = array_layers(qnet)
+    trace = simulate(qnet, images, keep={node.inputs[0] for node, _ in layers}, kernels=kernels)
     toggles: dict[tuple[str, str], int] = {}
-    for node, op, path in layers:
-        x, form = channels_last(trace.edges[node.inputs[0]]), qnet.tensors[node.inputs[0]].format
-        assert form is not None
+    for node, op in layers:
+        x = channels_last(trace.edges[node.inputs[0]])
         x_nhwc = x if x.ndim == 4 else x[:, None, None, :]
-        initial_k, _ = split_bias(path, node.params["bias_k"])
-        place = op.window(node), form.zero_point
-        counts = kernels.toggles(x_nhwc, node.params["w_krsc"], initial_k, path, *place, weight_stationary)
+        initial_k, _ = split_bias(node.path, node.params["bias_k"])
+        place = op.window(node), op.pad_code(node, qnet.format(node.inputs[0]))
+        counts = kernels.toggles(x_nhwc, node.params["w_krsc"], initial_k, node.path, *place, weight_stationary)
         toggles.update({(node.name, register): times for register, times in counts.items()})
     return toggles
 
 
 def _rows(qnet: QuantizedNetwork, toggles: Mapping[tuple[str, str], int], images: int) -> Iterable[RegisterActivity]:
-    for node, op, path in _layers(qnet):
-        nest = op.loops(node, qnet.in_shapes(node), qnet.tensors[node.name].shape)
+    for node, op in array_layers(qnet):
+        path, nest = node.path, op.loops(node, qnet.in_shapes(node), qnet.tensors[node.name].shape)
         steps = nest.R * nest.S * -(-nest.C // nest.groups // path.tree_inputs)
         for register, bits in _register_bits(path).items():
             times = toggles[node.name, register]

@@ -27,14 +27,11 @@ class EdgeNoise:
     """
 
     def __init__(self, qnet: Network, node: Node) -> None:
-        form = qnet.tensors[node.name].format
-        assert form is not None
-        self.form = form
-        partial = node.stage is not None and not node.stage.finish
-        self.scale_k = 2.0 ** node.params["shift_k"] if partial else np.ones(1)  # a product p is p / 2**n_k steps
+        self.form = qnet.format(node.name)
+        self.scale_k = node.codes_per_step_k
         self.count = self.values = self.outside = 0
         self.largest = 0.0
-        self.low, self.high = form.format.max, form.format.min
+        self.low, self.high = self.form.format.max, self.form.format.min
         self.total_k: Any = 0.0
         self.square_k: Any = 0.0
         self.noise_n: list[NDArray[np.float64]] = []

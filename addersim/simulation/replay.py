@@ -77,8 +77,7 @@ def record(network: Network, runners: Mapping[str, Runner], shape: tuple[int, ..
 
 
 def _recorded(network: Network, runners: Mapping[str, Runner], shape: tuple[int, ...], tape: Tape) -> Replay:
-    form, (first, *nodes) = network.input.format, network.nodes
-    assert form is not None
+    form, (first, *nodes) = network.input.integers, network.nodes
     codes = tape.empty(shape, finishing.word_for(form.format.min, form.format.max))
     edges: dict[str, NDArray[Any]] = {first.name: codes}
     facts: dict[str, Facts] = {}

@@ -157,17 +157,14 @@ def simulate(
         name: channels_first(np.concatenate([part.edges[name] for part in parts]).astype(np.int64))
         for name in parts[0].edges
     }
-    form = qnet.output.format
-    assert form is not None
     kept_edges = {name: edge for name, edge in edges.items() if name in kept}
     outside = sum(part.outside for part in parts)
-    return Trace(edges[qnet.nodes[-1].name], form, layers, kept_edges, outside, explain)
+    return Trace(edges[qnet.nodes[-1].name], qnet.output.integers, layers, kept_edges, outside, explain)
 
 
 def _checked(qnet: Network, images: Any) -> NDArray[Any]:
     """Return the images as an array, after a look at its shape, for NaN, and at the codes' range."""
-    form = qnet.input.format
-    assert form is not None
+    form = qnet.input.integers
     array = as_images(images, qnet.input.shape)
     if array.dtype.kind != "f" and array.size and not form.format.holds(int(array.min()), int(array.max())):
         raise InputError(f"images hold codes {array.min()} to {array.max()}, the input edge is {form.format}")
@@ -176,8 +173,7 @@ def _checked(qnet: Network, images: Any) -> NDArray[Any]:
 
 def _codes(qnet: Network, batch: NDArray[Any], kernels: ModuleType) -> tuple[Ints, int]:
     """Return the input edge of one batch, channels last, and how many values met its clamp."""
-    form = qnet.input.format
-    assert form is not None
+    form = qnet.input.integers
     if batch.dtype.kind != "f":
         return channels_last(batch.astype(np.int64)), 0
     codes: Ints
@@ -241,11 +237,7 @@ def _merged(parts: Sequence[_Part]) -> Mapping[str, Facts]:
 
 
 def _formats(qnet: Network, node: Node) -> tuple[EdgeFormat, ...]:
-    formats = [qnet.tensors[name].format for name in (*node.inputs, node.name)]
-    missing = [name for name, form in zip((*node.inputs, node.name), formats, strict=True) if form is None]
-    if missing:
-        raise InputError(f"edge {missing[0]!r} has no integer format: quantize the network first")
-    return tuple(form for form in formats if form is not None)
+    return tuple(qnet.format(name) for name in (*node.inputs, node.name))
 
 
 def _layer(qnet: Network, node: Node, facts: Facts) -> LayerTrace:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
@@ -46,8 +45,7 @@ class Layer(NamedTuple):
 
         An adder layer's are real numbers, ``((code << weight_shift) - zero_point) * step``.
         """
-        path, w_krsc = self.node.datapath, self.node.params["w_krsc"].astype(np.float64)
-        assert path is not None
+        path, w_krsc = self.node.path, self.node.params["w_krsc"].astype(np.float64)
         if path.kind == "adder":
             w_krsc = (w_krsc * (1 << path.weight_shift) - self.x.zero_point) * self.x.step
         else:
@@ -157,8 +155,7 @@ def _adder(
     gy = gr * (layer.gain_k / layer.x.step)[:, None, None]
     codes = [(values / layer.x.step).round_() for values in (x, w)] if layer.signs else [x, w]
     gx = conv2d_input_grad(gy, *codes, *how, TEMPORARY_BYTES) if wants_x else None
-    path = layer.node.datapath
-    assert path is not None
+    path = layer.node.path
     low, high = ((code << path.weight_shift) - layer.x.zero_point for code in (path.w.min, path.w.max))
     gw = conv2d_sign_grad(gy, *codes, *how, TEMPORARY_BYTES) if layer.signs else conv2d_full_grad(gy, x, w, *how)
     gw = gw * ((weight >= low * layer.x.step) & (weight <= high * layer.x.step))
@@ -190,26 +187,6 @@ def _per_channel(values: Numbers) -> Tensor:
 def channels(values_k: Tensor, x: Tensor) -> Tensor:
     """Return a number per channel so that they broadcast over x, (N, K, H, W) or (N, K)."""
     return values_k[:, None, None] if x.dim() == 4 else values_k
-
-
-def moved(node: Node, *xs: Tensor) -> Tensor:
-    """Return what an operation without parameters makes of values: pooling, padding, or another order of them."""
-    a = node.attrs
-    if node.kind == "max_pool":
-        return F.max_pool2d(xs[0], a["kernel"], a["stride"], a["padding"], a["dilation"])
-    if node.kind == "avg_pool":
-        y = F.avg_pool2d(xs[0], a["kernel"], a["stride"], a["padding"], count_include_pad=a["count_include_pad"])
-        return y[:, :, 0, 0] if a["squeeze"] else y
-    if node.kind == "slice":
-        index = torch.arange(a["start"], a["stop"], a["step"])
-        return xs[0].index_select(a["axis"] + 1, index)
-    if node.kind == "pad":
-        sides = ("columns", "rows", "channels") if xs[0].dim() == 4 else ("channels",)
-        return F.pad(xs[0], [n for side in sides for n in a[side]])
-    if node.kind == "upsample":
-        return F.interpolate(xs[0], scale_factor=[float(f) for f in a["factors"]], mode="nearest")
-    simple = {"flatten": lambda: xs[0].flatten(1), "relu": lambda: F.relu(xs[0]), "concat": lambda: torch.cat(xs, 1)}
-    return simple[node.kind]()
 
 
 class Replace(Function):

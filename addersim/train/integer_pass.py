@@ -79,9 +79,7 @@ class Pass:
 
     def form(self, name: str) -> EdgeFormat:
         """Return an edge's format."""
-        form = self.tensors[name].format
-        assert form is not None
-        return form
+        return self.tensors[name].integers
 
     def network(self) -> QuantizedNetwork:
         """Return the network that was run."""

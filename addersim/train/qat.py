@@ -21,10 +21,10 @@ from addersim.network.quantized import QuantizedNetwork
 from addersim.network.torch_import import from_torch
 from addersim.quantization.channel_groups import cut_like, whole_of
 from addersim.quantization.choices import Choices
-from addersim.quantization.fuse import Fused, fuse
+from addersim.quantization.fuse import Fused, fuse, role
 from addersim.quantization.quantize import quantize
-from addersim.quantization.requantize import Layout, absorbed, is_partial, layout, requantise
-from addersim.train.integer_gradients import Layer, Replace, Round, Stage, channels, moved, real
+from addersim.quantization.requantize import Layout, absorbed, layout, requantise
+from addersim.train.integer_gradients import Layer, Replace, Round, Stage, channels, real
 from addersim.train.integer_pass import Pass
 from addersim.train.parameters import NAMES, array, owner, tensors_of
 
@@ -117,8 +117,8 @@ class IntegerModule(nn.Module):
     def _absorb(self) -> None:
         """Let the module's batch norms make the output stages that calibration's correction found."""
         for part in absorbed(self._plan, self._parts).values():
-            norm = part.norm or part.root
-            if norm.kind != "batch_norm":
+            norm = part.batch_norm
+            if norm is None:
                 continue
             for key in ("gamma_k", "beta_k"):
                 owned = self._tensors[norm.name].get(key)
@@ -209,12 +209,12 @@ class IntegerModule(nn.Module):
         form = now.plan.formats[name]
         if node.stage is None:
             form = now.form(name)  # pooling changes the step
-            value: Tensor = Replace.apply(moved(node, *xs), real(y, form))  # type: ignore[no-untyped-call]
+            value: Tensor = Replace.apply(OPS[node.kind].torch_run(node, *xs), real(y, form))  # type: ignore[no-untyped-call]
             return Edge(value, sources[0].step * (form.step / sources[0].form.step), form)
         layer = Layer(node, sources[0].form, form, normed, self.gradient == "sign")
-        r = xs[0] + xs[1] if node.kind == "add" else self._before_rounding(now, layer, t, sources[0])
+        r = xs[0] + xs[1] if role(node) == "add" else self._before_rounding(now, layer, t, sources[0])
         step = self._steps[name].exp() if name in self._steps else _constant(form.step)
-        if is_partial(node):
+        if node.unrounded:
             return Edge(r, step, form)
         low = form.zero_point if node.stage.relu else form.format.min
         return Edge(Round.apply(r, step, real(y, form), form, low), step, form)  # type: ignore[no-untyped-call]
@@ -237,7 +237,7 @@ class IntegerModule(nn.Module):
 
     def _stage(self, part: Fused) -> tuple[Tensor, Tensor]:
         """Return gain and offset of a layer's output stage in real numbers, differentiable."""
-        root, norm = part.root, part.norm or (part.root if part.root.kind == "batch_norm" else None)
+        root, norm = part.root, part.batch_norm
         owned = self._tensors[root.name].get("bias_k")
         bias = _constant(0.0) if owned is None else owned.own
         if norm is None:
@@ -272,7 +272,7 @@ def _network(module: nn.Module, images: Any) -> Network:
 def _blocks(module: nn.Module, qnet: QuantizedNetwork) -> dict[str, str]:
     """Return the names of submodules whose output is that of an addition, with those of the edges."""
     names = dict(module.named_modules())
-    sums = [node.name for node in qnet.nodes if node.kind == "add"]
+    sums = [node.name for node in qnet.nodes if role(node) == "add"]
     return {block: name for name in sums if (block := name.rpartition(".")[0]) and block in names}
 
 
@@ -280,10 +280,10 @@ def _learnable(plan: Layout) -> list[str]:
     """Return the rounded edges whose steps can be learned: somebody computes with them, and they are not tied."""
     tied = plan.choices.output_stage != "multiplier_shift"
     found = []
-    for name in [node.name for node in plan.qnet.nodes if node.stage is not None and node.stage.finish]:
-        kinds = [node.kind for node in _readers(plan.qnet, name)]
+    for name in [node.name for node in plan.qnet.nodes if node.stage is not None and not node.unrounded]:
+        roles = [role(node) for node in _readers(plan.qnet, name)]
         power_of_two = math.frexp(plan.formats[name].step)[0] == 0.5
-        if kinds and "concat" not in kinds and not (tied and power_of_two):
+        if roles and "join" not in roles and not (tied and power_of_two):
             found.append(name)
     return found
 
@@ -292,7 +292,7 @@ def _readers(qnet: QuantizedNetwork, name: str) -> list[Node]:
     """Return the nodes that compute with an edge, behind those that move its codes; concatenations too."""
     found = []
     for node in qnet.consumers(name):
-        found += [node] if node.stage is not None or node.kind == "concat" else _readers(qnet, node.name)
+        found += [node] if node.stage is not None or role(node) == "join" else _readers(qnet, node.name)
     return found
 
 

@@ -2,7 +2,8 @@
 
 To add one, put a file here that subclasses :class:`Op` and ends in ``OPS.add(kind, Kind())``. The tests
 that iterate over the shelf then apply to it: shapes, float maths against torch, integers of both kernel
-modules, save and load.
+modules, save and load. Nobody else compares names of operations: who has to know what an operation is asks for its
+``role``, its ``window`` or its ``pad_code``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType, ModuleType
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,14 @@ from numpy.typing import NDArray
 from addersim.arithmetic.datapath import Kind
 from addersim.arithmetic.fixed import Ints
 from addersim.arithmetic.primitives import Count, Name, Part, Primitive
+from addersim.arithmetic.window import Window
+from addersim.errors import InputError
 from addersim.network.graph import EdgeFormat, Network, Node, Shape
 from addersim.network.loops import LoopNest
 from addersim.shelf import Shelf
 
+Role = Literal["input", "layer", "add", "norm", "rectifier", "join", "sum", "move", "stage"]
+FUSED: frozenset[Role] = frozenset({"norm", "rectifier", "add"})  # with the layer in front, channel by channel
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Arguments: TypeAlias = Mapping[str, Any]
 
@@ -104,11 +109,24 @@ class Op:
         Names of the ATen or custom operators it imports.
     array
         Which processing elements run its loop nest, or ``None``.
+    role
+        What it is to quantisation and training:
+
+        - ``"input"``: the images;
+        - ``"layer"``: taps on an array, then an output stage, with batch norm and rectifier behind it;
+        - ``"add"``: a residual addition of two products, with one rounding;
+        - ``"norm"``: a gain and an offset per channel; alone it becomes an output stage without a layer;
+        - ``"rectifier"``: the clamp of the output stage in front; alone it moves codes;
+        - ``"join"``: edges side by side in one format;
+        - ``"sum"``: exact sums of codes, in a wider format (:meth:`out_format`);
+        - ``"move"``: selects, compares or moves codes of one format;
+        - ``"stage"``: an output stage without a layer, which only networks of integers have.
     """
 
     kind: ClassVar[str]
     aten: ClassVar[tuple[str, ...]] = ()
     array: ClassVar[Kind | None] = None
+    role: ClassVar[Role] = "move"
 
     def from_aten(self, arguments: Arguments) -> Imported:
         """Return edges, attributes and parameters for the operator's arguments by name."""
@@ -135,6 +153,22 @@ class Op:
     def out_format(self, node: Node, x: EdgeFormat, shape: Shape) -> EdgeFormat:
         """Return the exact output format, given the input's format and shape; by default the same codes."""
         return x
+
+    def torch_run(self, node: Node, *xs: Any) -> Any:
+        """Return what :meth:`float_run` computes, of torch tensors N C H W, with a gradient; not asked of layers."""
+        raise InputError(f"{self.kind} {node.name!r}: cannot be trained on integers")
+
+    def window(self, node: Node) -> Window | None:
+        """Return the sliding window, or ``None``."""
+        return None
+
+    def pad_code(self, node: Node, x: EdgeFormat) -> int | None:
+        """Return the code of a padded pixel, given the input's format; ``None`` where no code is padded."""
+        return None
+
+    def constants(self, node: Node, *shapes: Shape) -> Mapping[str, Ints]:
+        """Return the constants that hardware needs beside the node's parameters, by names that end in their axes."""
+        return {}
 
     def loops(self, node: Node, shapes: tuple[Shape, ...], out: Shape) -> LoopNest | None:
         """Return the loop nest over one image, or ``None``."""

@@ -38,6 +38,7 @@ class Add(Op):
 
     kind = "add"
     aten = ("aten.add.Tensor", "aten.add_.Tensor")
+    role = "add"
 
     def from_aten(self, arguments: Arguments) -> Imported:
         a, b = arguments["self"], arguments["other"]
@@ -59,8 +60,7 @@ class Add(Op):
 
     def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
         p, q, out = formats
-        stage, (a, b, n) = node.stage, (node.params[key] for key in ("shift_a_k", "shift_b_k", "shift_k"))
-        assert stage is not None
+        stage, (a, b, n) = node.output_stage, (node.params[key] for key in ("shift_a_k", "shift_b_k", "shift_k"))
         low = out.zero_point if stage.relu else out.format.min
         return partial(pointwise, kernels.residual(AddPlan(a, b, n, p.format, q.format, stage, low, out.format.max)))
 

@@ -16,17 +16,22 @@ from addersim.arithmetic.window import Window
 from addersim.kernels.plan import LayerPlan, LayerRunner
 from addersim.network.graph import EdgeFormat, Network, Node, Shape
 from addersim.network.loops import LoopNest
-from addersim.network.ops import Facts, Floats, Op, Runner, counts, float_counts
+from addersim.network.ops import OPS, Facts, Floats, Op, Runner, counts, float_counts
 
 
 class ArrayLayer(Op):
     """A layer whose taps run on the processing elements; linear layers are 1 x 1 convolutions of one pixel."""
+
+    role = "layer"
 
     def window(self, node: Node) -> Window:
         """Return the sliding window of a layer with parameter ``w_krsc``."""
         _, R, S, _ = node.params["w_krsc"].shape
         a = node.attrs
         return Window(R, S, a["stride"], a["padding"], a["dilation"], a["groups"])
+
+    def pad_code(self, node: Node, x: EdgeFormat) -> int:
+        return x.zero_point
 
     def shape(self, node: Node, *shapes: Shape) -> Shape:
         K = len(node.params["w_krsc"])
@@ -39,18 +44,17 @@ class ArrayLayer(Op):
         return LoopNest(K, C, P, Q, window.R, window.S, H, W, 1, groups, stride, padding, dilation)
 
     def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
-        datapath, stage, p, out = node.datapath, node.stage, node.params, formats[-1]
-        assert datapath is not None and stage is not None
+        stage, p, out = node.output_stage, node.params, formats[-1]
         plan = LayerPlan(
             w_krsc=p["w_krsc"],
             bias_k=p["bias_k"],
             multiplier_k=p["multiplier_k"],
             offset_k=p["offset_k"],
             shift_k=p["shift_k"],
-            datapath=datapath,
+            datapath=node.path,
             stage=stage,
             window=self.window(node),
-            pad_code=formats[0].zero_point,
+            pad_code=self.pad_code(node, formats[0]),
             low=out.zero_point if stage.relu else out.format.min,
             high=out.format.max,
         )
@@ -62,9 +66,14 @@ class ArrayLayer(Op):
             tap = ("subtract", "absolute", "add") if array == "adder" else ("multiply", "add")
             bias = ("add",) if "bias_k" in node.params else ()
             return float_counts(node, "tap", nest.taps, *tap) + float_counts(node, "output", nest.outputs, *bias)
-        out = network.tensors[node.name].format
-        assert out is not None
-        return _taps(node, node.datapath, nest) + stage_counts(node, node.stage, nest.outputs, out.bits)
+        out_bits = network.format(node.name).bits
+        return _taps(node, node.datapath, nest) + stage_counts(node, node.stage, nest.outputs, out_bits)
+
+
+def array_layers(network: Network) -> list[tuple[Node, ArrayLayer]]:
+    """Return the layers whose taps run on processing elements, with their operations."""
+    found = [(node, OPS[node.kind]) for node in network.nodes]
+    return [(node, op) for node, op in found if isinstance(op, ArrayLayer)]
 
 
 def _run(layer: LayerRunner, x: Ints) -> tuple[Ints, Facts]:

@@ -9,14 +9,16 @@ pixels is multiplied by ``L / n``, and the step is divided by L: still exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from addersim.arithmetic.datapath import Kind
 from addersim.arithmetic.fixed import Ints
 from addersim.arithmetic.primitives import Count
+from addersim.arithmetic.window import Window
 from addersim.errors import InputError
 from addersim.network.graph import EdgeFormat, Network, Node, Shape
 from addersim.network.ops import (
@@ -45,6 +47,7 @@ class AvgPool(Op):
         "aten._adaptive_avg_pool2d.default",
         "aten.mean.dim",
     )
+    role = "sum"
 
     def from_aten(self, arguments: Arguments) -> Imported:
         x: Edge = arguments["self"]
@@ -68,13 +71,28 @@ class AvgPool(Op):
         y = sum(taps) * (factor_pq[:, :, None] / pixels).astype(xs[0].dtype)
         return np.asarray(y[:, 0, 0, :] if node.attrs["squeeze"] else y)
 
+    def torch_run(self, node: Node, *xs: Any) -> Any:
+        import torch
+
+        a, include = node.attrs, node.attrs["count_include_pad"]
+        y = torch.nn.functional.avg_pool2d(xs[0], a["kernel"], a["stride"], a["padding"], count_include_pad=include)
+        return y[:, :, 0, 0] if a["squeeze"] else y
+
+    def window(self, node: Node) -> Window:
+        return pool_window(node)
+
+    def pad_code(self, node: Node, x: EdgeFormat) -> int:
+        # A pixel that does not count must add nothing at all, not even the zero point.
+        return x.zero_point if node.attrs["count_include_pad"] else 0
+
+    def constants(self, node: Node, *shapes: Shape) -> Mapping[str, Ints]:
+        return {"factor_pq": window_factors(node, shapes[0][1:])[0]}
+
     def fixed_run(
         self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
     ) -> tuple[Ints, Facts]:
         factor_pq, _ = window_factors(node, xs[0].shape[1:3])
-        # A pixel that does not count must add nothing at all, not even the zero point.
-        pad_code = formats[0].zero_point if node.attrs["count_include_pad"] else 0
-        y = kernels.sum_pool(xs[0], pool_window(node), pad_code, factor_pq)
+        y = kernels.sum_pool(xs[0], pool_window(node), self.pad_code(node, formats[0]), factor_pq)
         return (y[:, 0, 0, :] if node.attrs["squeeze"] else y), Facts()
 
     def out_format(self, node: Node, x: EdgeFormat, shape: Shape) -> EdgeFormat:

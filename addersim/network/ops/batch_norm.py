@@ -20,6 +20,7 @@ class BatchNorm(Op):
     """``torch.nn.BatchNorm1d`` and ``BatchNorm2d`` with running statistics."""
 
     kind = "batch_norm"
+    role = "norm"
     aten = ("aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default")
 
     def from_aten(self, arguments: Arguments) -> Imported:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ class Concat(Op):
     """``torch.cat(tensors, dim=1)``."""
 
     kind = "concat"
+    role = "join"
     aten = ("aten.cat.default",)
 
     def from_aten(self, arguments: Arguments) -> Imported:
@@ -33,6 +35,11 @@ class Concat(Op):
 
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return np.concatenate(xs, axis=-1)
+
+    def torch_run(self, node: Node, *xs: Any) -> Any:
+        import torch
+
+        return torch.cat(xs, 1)
 
     def fixed_run(
         self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,9 @@ class Flatten(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         x = xs[0]
         return x if x.ndim == 2 else np.ascontiguousarray(np.moveaxis(x, -1, 1)).reshape(len(x), words(x.shape[1:]))
+
+    def torch_run(self, node: Node, *xs: Any) -> Any:
+        return xs[0].flatten(1)
 
     def fixed_run(
         self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints

@@ -10,6 +10,7 @@ class Input(Op):
     """A source of images; its shape is an attribute."""
 
     kind = "input"
+    role = "input"
 
     def shape(self, node: Node, *shapes: Shape) -> Shape:
         return tuple(node.attrs["shape"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,15 @@ class MaxPool(Op):
         padded = np.pad(xs[0], ((0, 0), (py, py), (px, px), (0, 0)), constant_values=-np.inf)
         taps = [padded[:, window.rows(r, P), window.columns(s, Q)] for r in range(window.R) for s in range(window.S)]
         return np.asarray(np.maximum.reduce(taps))
+
+    def torch_run(self, node: Node, *xs: Any) -> Any:
+        import torch
+
+        a = node.attrs
+        return torch.nn.functional.max_pool2d(xs[0], a["kernel"], a["stride"], a["padding"], a["dilation"])
+
+    def window(self, node: Node) -> Window:
+        return pool_window(node)
 
     def fixed_run(
         self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints

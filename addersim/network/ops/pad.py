@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -36,10 +37,19 @@ class Pad(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return np.pad(xs[0], _amounts(node, xs[0].ndim))
 
+    def torch_run(self, node: Node, *xs: Any) -> Any:
+        import torch
+
+        sides = ("columns", "rows", "channels") if xs[0].dim() == 4 else ("channels",)
+        return torch.nn.functional.pad(xs[0], [n for side in sides for n in node.attrs[side]])
+
+    def pad_code(self, node: Node, x: EdgeFormat) -> int:
+        return x.zero_point
+
     def fixed_run(
         self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
     ) -> tuple[Ints, Facts]:
-        return np.pad(xs[0], _amounts(node, xs[0].ndim), constant_values=formats[0].zero_point), Facts()
+        return np.pad(xs[0], _amounts(node, xs[0].ndim), constant_values=self.pad_code(node, formats[0])), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:
         yield Node("layer", self.kind, ("x",), {"columns": (1, 2), "rows": (0, 1), "channels": (2, 2)}), ((3, 5, 4),)

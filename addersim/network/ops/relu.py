@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ class Relu(Op):
     """``torch.nn.ReLU``."""
 
     kind = "relu"
+    role = "rectifier"
     aten = ("aten.relu.default", "aten.relu_.default")
 
     def from_aten(self, arguments: Arguments) -> Imported:
@@ -28,6 +30,9 @@ class Relu(Op):
 
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return np.maximum(xs[0], 0)
+
+    def torch_run(self, node: Node, *xs: Any) -> Any:
+        return xs[0].relu()
 
     def fixed_run(
         self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints

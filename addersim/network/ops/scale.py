@@ -22,19 +22,18 @@ class Scale(Op):
     """An output stage without a layer."""
 
     kind = "scale"
+    role = "stage"
 
     def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
-        x, out, stage, p = formats[0], formats[-1], node.stage, node.params
-        assert stage is not None
+        x, out, stage, p = formats[0], formats[-1], node.output_stage, node.params
         b, m, a, n = (p[key] for key in ("bias_k", "multiplier_k", "offset_k", "shift_k"))
         low = out.zero_point if stage.relu else out.format.min
         run = kernels.output_stage(StagePlan(b, m, a, n, x.format, stage, low, out.format.max))
         return partial(pointwise, run)
 
     def primitives(self, node: Node, network: Network, array: Kind | None) -> list[Count]:
-        tensor = network.tensors[node.name]
-        assert node.stage is not None and tensor.format is not None
-        rows = stage_counts(node, node.stage, words(tensor.shape), tensor.format.bits)
+        outputs, bits = words(network.tensors[node.name].shape), network.format(node.name).bits
+        rows = stage_counts(node, node.output_stage, outputs, bits)
         return [Count(c.layer, "other", c.primitive, c.times) for c in rows]
 
 

@@ -40,6 +40,12 @@ class Slice(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return _cut(node, xs[0])
 
+    def torch_run(self, node: Node, *xs: Any) -> Any:
+        import torch
+
+        a = node.attrs
+        return xs[0].index_select(a["axis"] + 1, torch.arange(a["start"], a["stop"], a["step"]))
+
     def fixed_run(
         self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
     ) -> tuple[Ints, Facts]:

@@ -37,6 +37,12 @@ class Upsample(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return _repeat(node, xs[0])
 
+    def torch_run(self, node: Node, *xs: Any) -> Any:
+        import torch
+
+        factors = [float(factor) for factor in node.attrs["factors"]]
+        return torch.nn.functional.interpolate(xs[0], scale_factor=factors, mode="nearest")
+
     def fixed_run(
         self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
     ) -> tuple[Ints, Facts]:
