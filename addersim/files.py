@@ -34,3 +34,11 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def check_version(path: str | os.PathLike[str], what: str, found: object, newest: int) -> None:
+    """Raise InputError unless ``found`` is a version of the saved format ``what`` up to ``newest``."""
+    if type(found) is not int or found < 1:
+        raise InputError(f"{path}: {what} version {found!r}, expected a whole number from 1 to {newest}")
+    if found > newest:
+        raise InputError(f"{path}: {what} version {found}, of a newer addersim; this one reads up to {newest}")

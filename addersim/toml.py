@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
+import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -41,11 +44,26 @@ def read(model: type[M], path: str | os.PathLike[str]) -> M:
 
 def build(model: type[M], data: Mapping[str, Any], where: str) -> M:
     """Return ``model`` made of ``data``; errors name ``where``, the key and the nearest known key."""
+    # JSON is the one strict input in which a list may become a tuple and a table a model.
+    return _validated(model, model.model_validate_json, json.dumps(dict(data), default=str), where)
+
+
+def from_values(model: type[M], values: Mapping[str, Any], where: str) -> M:
+    """Return ``model`` made of Python's values, whole numbers of any type; errors as in :func:`build`."""
+    return _validated(model, model.model_validate, _whole(values), where)
+
+
+def _validated(model: type[M], validate: Callable[[Any], M], data: Any, where: str) -> M:
     try:
-        # JSON is the one strict input in which a list may become a tuple and a table a model.
-        return model.model_validate_json(json.dumps(dict(data), default=str))
+        return validate(data)
     except ValidationError as error:
         raise InputError(f"{where}: {_complaint(model, error)}") from None
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _whole(one) for key, one in value.items()}
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 def _complaint(model: type[Record], error: ValidationError) -> str:
@@ -62,12 +80,14 @@ def _complaint(model: type[Record], error: ValidationError) -> str:
         return str(first["ctx"]["error"])
     if kind in ("float_type", "int_type") and isinstance(first["input"], str) and (said := unit(str(path[-1]))):
         return f"{_dotted(path)} = {first['input']!r}: expected a plain number, in {said}; the key names the unit"
-    return f"{_dotted(path)} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    close = difflib.get_close_matches(str(first["input"]), re.findall(r"'([^']*)'", first["msg"]), 1, 0.5)
+    meant = f"; did you mean {close[0]!r}?" if kind == "literal_error" and close else ""
+    return f"{_dotted(path)} = {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}{meant}"
 
 
 def _keys(model: type[Record]) -> dict[str, Any]:
     """Return the keys that a file may have, with the types of their values."""
-    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items() if not field.exclude}
 
 
 def _owner(model: type[Record], path: Sequence[int | str]) -> type[Record]:

@@ -10,8 +10,6 @@ from addersim.arithmetic.fixed import IntFormat, Rounding
 
 Style = Literal["multiplier_shift", "shift_add", "shift_only"]
 
-STYLES: tuple[Style, ...] = ("multiplier_shift", "shift_add", "shift_only")
-
 
 @dataclass(frozen=True)
 class OutputStage:

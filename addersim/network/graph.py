@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import safetensors
@@ -22,11 +22,12 @@ from addersim.arithmetic.datapath import Datapath, from_dict
 from addersim.arithmetic.fixed import IntFormat
 from addersim.arithmetic.output_stage import OutputStage, stage_from_dict
 from addersim.errors import InputError
-from addersim.files import write_atomically
+from addersim.files import check_version, write_atomically
 from addersim.tabular import Tabular
 from addersim.weights.shipped import weights_file
 
 Shape = tuple[int, ...]
+N = TypeVar("N", bound="Network")
 FORMAT_VERSION = 1
 
 
@@ -237,15 +238,27 @@ class Network(Tabular):
         InputError
             If the file is missing, truncated, or holds something else; the message names it.
         """
-        graph, params = _read(weights_file(path))
-        if graph.get("type") != cls.__name__:
-            raise InputError(f"{path}: holds a {graph.get('type')}, expected a {cls.__name__}")
-        try:
-            nodes = tuple(_node(d, params) for d in graph["nodes"])
-            tensors = {name: _tensor(d) for name, d in graph["tensors"].items()}
-            return cls(graph["name"], nodes, tensors)
-        except (KeyError, TypeError, IndexError) as error:
-            raise InputError(f"{path}: the network's description lacks or garbles {error}") from error
+        return read_network(path, cls)
+
+
+def read_network(path: str | os.PathLike[str], *kinds: type[N]) -> N:
+    """Return the network in a file, of that one of ``kinds`` which its header names.
+
+    Raises
+    ------
+    InputError
+        As :meth:`Network.load`.
+    """
+    graph, params = _read(weights_file(path))
+    named = {kind.__name__: kind for kind in kinds}
+    if graph.get("type") not in named:
+        raise InputError(f"{path}: holds a {graph.get('type')}, expected a {' or a '.join(named)}")
+    try:
+        nodes = tuple(_node(d, params) for d in graph["nodes"])
+        tensors = {name: _tensor(d) for name, d in graph["tensors"].items()}
+        return named[graph["type"]](graph["name"], nodes, tensors)
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError(f"{path}: the network's description lacks or garbles {error}") from error
 
 
 def _graph(net: Network) -> dict[str, Any]:
@@ -290,9 +303,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         graph = json.loads(metadata["addersim"])
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: the network's description is not JSON") from error
-    version = graph.get("version") if isinstance(graph, dict) else None
-    if version != FORMAT_VERSION:
-        raise InputError(f"{path}: format version {version!r}, expected {FORMAT_VERSION}")
+    check_version(path, "network format", graph.get("version") if isinstance(graph, dict) else None, FORMAT_VERSION)
     for key, value in params.items():
         if not np.all(np.isfinite(value)):
             raise InputError(f"{path}: {key} holds NaN or infinity")

@@ -18,9 +18,9 @@ from addersim.kernels import native
 from addersim.network.float_run import as_images, channels_last
 from addersim.network.graph import EdgeFormat, Network, Node, Tensor
 from addersim.network.ops import OPS, Floats
-from addersim.quantization.choices import Choices, Correction
 from addersim.quantization.fuse import Fused
 from addersim.quantization.layer_integers import Draft, Reals, finished
+from addersim.quantization.settings import Correction, Quantization
 
 BATCH = 32
 MOST = 4.0  # a fit that changes a gain by more has met a channel that hardly varies
@@ -97,7 +97,7 @@ def corrected(
     draft: Draft,
     fused: Fused,
     out: EdgeFormat,
-    choices: Choices,
+    choices: Quantization,
     walk: Walk,
     tensors: Mapping[str, Tensor],
     beside: Node | None = None,
@@ -182,7 +182,7 @@ def _points(
     draft: Draft,
     fused: Fused,
     out: EdgeFormat,
-    choices: Choices,
+    choices: Quantization,
     walk: Walk,
     tensors: Mapping[str, Tensor],
     beside: Node | None,

@@ -11,10 +11,10 @@ from addersim.errors import InputError
 from addersim.network.graph import EdgeFormat, Network, Node
 from addersim.network.ops import OPS
 from addersim.quantization.channel_groups import group_of, is_group
-from addersim.quantization.choices import END_BITS, Choices
 from addersim.quantization.fuse import Fused, end_layers, fuse, role
 from addersim.quantization.output_error import OutputError, output_error
 from addersim.quantization.ranges import Observed, edge_format
+from addersim.quantization.settings import END_BITS, Quantization
 
 INPUT_BITS = 8
 LOGIT_BITS = 16
@@ -26,7 +26,7 @@ class Formats:
 
     network: Network
     observed: Mapping[str, Observed]
-    choices: Choices
+    choices: Quantization
     images: Any
 
     @cached_property

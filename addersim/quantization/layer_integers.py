@@ -19,7 +19,7 @@ from addersim.quantization.fuse import Fused
 from addersim.quantization.gains import encode_gains
 
 if TYPE_CHECKING:
-    from addersim.quantization.choices import Choices
+    from addersim.quantization.settings import Quantization
 
 Reals = NDArray[np.float64]
 Extremes = tuple[Ints, Ints]
@@ -45,7 +45,7 @@ class Draft:
     offset_k: Reals
 
 
-def layer_draft(fused: Fused, source: str, x: EdgeFormat, weight_bits: int, choices: Choices) -> Draft:
+def layer_draft(fused: Fused, source: str, x: EdgeFormat, weight_bits: int, choices: Quantization) -> Draft:
     """Return the integer weights and biases of a layer, and the gains of its batch norm.
 
     An adder layer's weights take the input's step (times ``2**weight_shift`` where they have fewer bits) and zero
@@ -85,7 +85,7 @@ def norm_draft(fused: Fused, source: str, x: EdgeFormat) -> Draft:
     return _scale_draft(fused.root.name, source, x, norm["gain"], offset_k)
 
 
-def finished(draft: Draft, out: EdgeFormat, choices: Choices, fused: Fused | None = None) -> Node:
+def finished(draft: Draft, out: EdgeFormat, choices: Quantization, fused: Fused | None = None) -> Node:
     """Return the node with its output stage on integers: ``M_k / 2**n_k ~ gain_k / s_out``, A_k, and their registers.
 
     Raises
@@ -98,12 +98,12 @@ def finished(draft: Draft, out: EdgeFormat, choices: Choices, fused: Fused | Non
     return replace(node, stage=stage, params={**node.params, **params})
 
 
-def narrow_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choices: Choices) -> Node:
+def narrow_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choices: Quantization) -> Node:
     """Return the scale node that brings an edge to another step and width."""
     return finished(_scale_draft(name, source, x, np.ones(1), np.zeros(1)), out, choices)
 
 
-def identity_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choices: Choices) -> Node:
+def identity_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choices: Quantization) -> Node:
     """Return the scale node of an identity branch, which leaves the rounding to the addition.
 
     The zero point of ``out`` goes into the branch's offset; give it to one of the two branches only.
@@ -176,7 +176,7 @@ def _multiplier_weights(w: Reals, x: EdgeFormat, bits: int) -> tuple[Ints, IntFo
     return w_krsc, IntFormat(bits, signed=True), step_k * x.step, low_k, high_k
 
 
-def _datapath(root: Node, x: IntFormat, w: IntFormat, w_krsc: Ints, shift: int, choices: Choices) -> Datapath:
+def _datapath(root: Node, x: IntFormat, w: IntFormat, w_krsc: Ints, shift: int, choices: Quantization) -> Datapath:
     kind: Kind = "adder" if OPS[root.kind].array == "adder" else "multiplier"
     if choices.datapath is not None and kind == "adder":
         return replace(choices.datapath, x=x, w=w, weight_shift=shift)
@@ -189,7 +189,7 @@ def _stage(
     gain_k: Reals,
     offset_k: Reals,
     out: EdgeFormat,
-    choices: Choices,
+    choices: Quantization,
     fused: Fused | None,
 ) -> tuple[OutputStage, dict[str, Any]]:
     """Return the output stage and its M_k, A_k, n_k; t and p get the narrowest registers that hold them."""

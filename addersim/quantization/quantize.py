@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Unpack
 
-from addersim.arithmetic.datapath import Datapath
-from addersim.arithmetic.output_stage import Style
 from addersim.errors import InputError, nearest
 from addersim.network.graph import EdgeFormat, Network, Node, Tensor
 from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
 from addersim.quantization.channel_groups import grouped, is_group, whole_of
-from addersim.quantization.choices import END_BITS, Choices, Correction, Steps
 from addersim.quantization.correction import Walk, corrected
 from addersim.quantization.edge_formats import INPUT_BITS, Formats
 from addersim.quantization.fuse import Fused, fuse, output_layers, role
@@ -26,25 +23,15 @@ from addersim.quantization.layer_integers import (
     narrow_node,
     norm_draft,
 )
-from addersim.quantization.ranges import RangeRule, observe
+from addersim.quantization.ranges import observe
+from addersim.quantization.settings import END_BITS, Quantization, Settings, settings_of, signature_of
 
 
 def quantize(
     network: Network,
     images: Any,
     bits: int = 8,
-    *,
-    residual_bits: int = 8,
-    range: RangeRule = "mse",  # the field's word for it, which the study files use too
-    quantile: float = 0.9997,
-    output_stage: Style = "multiplier_shift",
-    multiplier_bits: int = 8,
-    datapath: Datapath | None = None,
-    correction: Correction = "none",
-    weight_bits: int | None = None,
-    layer_bits: Mapping[str, int] | None = None,
-    steps: Steps = "free",
-    groups: int = 1,
+    **settings: Unpack[Settings],
 ) -> QuantizedNetwork:
     """Return the network on integers, calibrated on ``images``.
 
@@ -57,37 +44,37 @@ def quantize(
     bits
         Width of weights and inputs of all layers but the first and the last, which keep 8 bits. Where several
         layers make the output side by side, as in a detector, all of them are last.
-    residual_bits
+    residual_bits : int, default 8
         Width of edges that a residual addition reads. An adder layer behind one reads fewer bits by a right shift: the
         residual edge's step is that of its narrowest adder layer over a power of two.
-    range
+    range : str, default "mse"
         How an edge's range is chosen: ``"mse"`` (least squared error), ``"quantile"`` or ``"max"``. ``"output_mse"``
         is ``"mse"``, but in front of adder layers it minimises the error of their outputs, each channel's mean left
         out: a correction has to take that away. See :class:`addersim.quantization.output_error.OutputError`.
-    quantile
+    quantile : float, default 0.9997
         Quantile of the magnitudes for ``range="quantile"``.
-    output_stage
+    output_stage : str, default "multiplier_shift"
         ``"multiplier_shift"``, ``"shift_add"`` or ``"shift_only"``.
-    multiplier_bits
+    multiplier_bits : int, default 8
         Magnitude bits of the output stage's multiplier.
-    datapath
+    datapath : Datapath, optional
         A datapath that every adder layer takes, apart from the operands' formats; by default each layer has
         the narrowest registers that cannot overflow.
-    correction
+    correction : str, default "none"
         ``"mean"`` moves every output channel's offset so that its mean error on the calibration images is zero,
         ``"least_squares"`` fits its gain as well; ``"batch_norm"`` re-estimates mean and variance of the batch norm.
         Layer by layer, behind the integer layers that come before it. The results are M_k, A_k and n_k like any others.
         Off by default: at 8 bits it gains nothing and takes as long again as the rest; at 4 bits and below, or with
         ``"shift_only"``, least squares pay. See :func:`addersim.quantization.correction.corrected`.
-    weight_bits
+    weight_bits : int, optional
         Width of the weights where it is not ``bits``. In adder layers it is at most ``bits``: the weights' step is
         ``2**(bits - weight_bits)`` times the inputs', which is ``weight_shift`` of their datapath.
-    layer_bits
+    layer_bits : mapping of names to int, optional
         Widths of weights and inputs of single layers, by name, instead of ``bits`` and ``weight_bits``; of the first
         and the last layer, if they are not adder layers, it is the weights' width.
-    steps
+    steps : str, default "free"
         ``"free"``, or ``"power_of_two"`` for the steps of all edges. The weights of multiplier layers keep their own.
-    groups
+    groups : int, default 1
         Groups of output channels that every adder layer is cut into, each with a step of its own, which minimises the
         error of its outputs as in ``"output_mse"``. Inputs have to be in that step, too: each group is a layer of its
         own, ``layer.group0`` and so on, that reads inputs requantised for it alone (``layer.group0.input``), from an
@@ -113,15 +100,13 @@ def quantize(
     >>> addersim.quantize(addersim.example_network(), images, bits=4).node("conv2").datapath.x.bits
     4
     """
-    stage = output_stage, multiplier_bits, datapath
-    widths = weight_bits, layer_bits or {}
-    choices = Choices(bits, residual_bits, range, quantile, *stage, correction, *widths, steps, groups)
-    network = grouped(network, groups)
+    choices = settings_of({"bits": bits, **settings})
+    network = grouped(network, choices.groups)
     plan = fuse(network)
     layers = [f.root for f in plan if role(f.root) == "layer"]
-    choices = replace(choices, layer_bits=_layer_bits(choices.layer_bits, layers))
+    choices = choices.model_copy(update={"layer_bits": _layer_bits(choices.layer_bits, layers)})
     ends = {f.norm.name if f.norm else f.root.name for f in plan}
-    walk = Walk(network, images, ends) if correction != "none" else None
+    walk = Walk(network, images, ends) if choices.correction != "none" else None
     build = _Build(network, Formats(network, observe(network, images), choices, images), walk)
     first = layers[0].name if layers else None
     last = {layers[-1].name, *output_layers(network)} if layers else set()
@@ -130,6 +115,9 @@ def quantize(
     if build.alias[network.nodes[-1].name] != build.nodes[-1].name:
         raise InputError(f"network {network.name!r}: its output is read again inside the network")
     return QuantizedNetwork(network.name, tuple(build.nodes), build.tensors)
+
+
+quantize.__signature__ = signature_of(quantize)  # type: ignore[attr-defined]  # for help() and completion
 
 
 def _layer_bits(widths: Mapping[str, int], layers: Sequence[Node]) -> dict[str, int]:
@@ -175,7 +163,7 @@ class _Build:
         return self.node(self.alias[others[0]]) if others and others[0] in self.alias else None
 
     @property
-    def choices(self) -> Choices:
+    def choices(self) -> Quantization:
         return self.formats.choices
 
     def format(self, name: str) -> EdgeFormat:

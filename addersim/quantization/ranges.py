@@ -14,7 +14,6 @@ from addersim.network.float_run import float_batches
 from addersim.network.graph import EdgeFormat, Network
 
 RangeRule = Literal["mse", "output_mse", "quantile", "max"]
-RULES: tuple[RangeRule, ...] = ("mse", "output_mse", "quantile", "max")
 SAMPLE = 1 << 17  # values kept per edge
 CANDIDATES = 120  # ranges tried by the "mse" rule
 COARSE = tuple(2.0 ** (-i / 10) for i in range(36))  # of the largest magnitude; tried where each runs a layer

@@ -14,7 +14,6 @@ import numpy as np
 from addersim.network.graph import EdgeFormat, Node, Tensor
 from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
-from addersim.quantization.choices import Choices
 from addersim.quantization.fuse import Fused, role
 from addersim.quantization.layer_integers import (
     Draft,
@@ -26,6 +25,7 @@ from addersim.quantization.layer_integers import (
     narrow_node,
     norm_draft,
 )
+from addersim.quantization.settings import Quantization
 
 
 class Layout(NamedTuple):
@@ -43,10 +43,10 @@ class Layout(NamedTuple):
 
     qnet: QuantizedNetwork
     formats: Mapping[str, EdgeFormat]
-    choices: Choices
+    choices: Quantization
 
 
-def layout(qnet: QuantizedNetwork, choices: Choices) -> Layout:
+def layout(qnet: QuantizedNetwork, choices: Quantization) -> Layout:
     """Return what stays of ``qnet``, which :func:`addersim.quantize` made with ``choices``."""
     formats = {node.name: _rounded(qnet, node) for node in qnet.nodes}
     return Layout(qnet, formats, choices)
@@ -110,7 +110,7 @@ def _moved(old: Node, source: Tensor) -> EdgeFormat:
     return OPS[old.kind].out_format(old, source.integers, source.shape)
 
 
-def draft(old: Node, part: Fused, x: EdgeFormat, choices: Choices) -> Draft:
+def draft(old: Node, part: Fused, x: EdgeFormat, choices: Quantization) -> Draft:
     """Return a layer or lone batch norm as integers but for its output stage, in the widths of ``old``."""
     if old.datapath is None:
         return norm_draft(part, old.inputs[0], x)

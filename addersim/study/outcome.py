@@ -20,7 +20,7 @@ from addersim.costs.evaluate import evaluate
 from addersim.errors import InputError
 from addersim.hardware import Hardware, multiplier_twin, with_full_side_array
 from addersim.network.counts import OpCounts, count
-from addersim.network.graph import Network
+from addersim.network.graph import Network, read_network
 from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
 from addersim.network.torch_file import load_export
@@ -190,12 +190,8 @@ def narrowest(study: Study, choices: Sequence[int], **budget: Any) -> Widths:
 def load_network(source: NetworkSource) -> tuple[Network | None, QuantizedNetwork | None]:
     """Return (float network, None), or (None, quantised network) where the file holds one."""
     if source.file is not None:
-        try:
-            return Network.load(source.file), None
-        except InputError as error:
-            if "holds a QuantizedNetwork" not in str(error):
-                raise
-        return None, QuantizedNetwork.load(source.file)
+        found = read_network(source.file, Network, QuantizedNetwork)
+        return (None, found) if isinstance(found, QuantizedNetwork) else (found, None)
     if source.export is not None:
         return from_torch(load_export(source.export), None), None
     import torch

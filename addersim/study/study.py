@@ -18,7 +18,7 @@ from addersim.hardware import Hardware, hardware_keys, load_hardware
 from addersim.mapping.dataflows import load_dataflow
 from addersim.mapping.tile_search import Objective
 from addersim.nn.catalogue import model_card, shipped_weights
-from addersim.quantization.choices import Positive, Quantization
+from addersim.quantization.settings import Positive, Quantization
 from addersim.toml import Record, build
 from addersim.weights.shipped import weights_file
 
@@ -209,7 +209,8 @@ def check_key(key: str, where: str) -> None:
             ("quantization", Quantization),
             ("evaluation", Evaluation),
         )
-        for n in model.model_fields
+        for n, field in model.model_fields.items()
+        if not field.exclude
     }
     known |= {f"hardware.{name}" for name in hardware_keys(key.removeprefix("hardware."))}
     if key not in known:

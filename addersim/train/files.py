@@ -18,8 +18,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from addersim.errors import InputError
+from addersim.files import check_version
 from addersim.nn.pickles import read_pickle
 from addersim.train.recipe import Recipe
+
+FORMAT_VERSION = 1  # of checkpoints; one without it is of version 1
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def write_card(file: Path, card: Mapping[str, Any]) -> None:
 
 def write_checkpoint(file: Path, recipe: Recipe, state: Mapping[str, Any], history: Sequence[Epoch]) -> None:
     """Write all that a run needs to go on: tensors, numbers and strings only, no code."""
-    content = {**state, "recipe": recipe.model_dump(), "history": [asdict(row) for row in history]}
+    history_rows = [asdict(row) for row in history]
+    content = {**state, "format": FORMAT_VERSION, "recipe": recipe.model_dump(), "history": history_rows}
     buffer = io.BytesIO()  # a full disk is then an OSError; torch's own writer raises anything
     torch.save(content, buffer)
     write_whole(file, lambda partial: partial.write_bytes(buffer.getbuffer()))
@@ -106,6 +110,7 @@ def read_checkpoint(file: Path, recipe: Recipe) -> tuple[dict[str, Any], list[Ep
     content = read_pickle(file)
     if not isinstance(content, dict) or not {"state_dict", "optimiser", "recipe", "history"} <= content.keys():
         raise InputError(f"{file}: not a checkpoint of a training run")
+    check_version(file, "checkpoint format", content.get("format", 1), FORMAT_VERSION)
     theirs = _recipe(content["recipe"], file)
     for key, ours in recipe.model_dump().items():
         if theirs[key] != ours:

@@ -31,6 +31,7 @@ from addersim.train.qat import IntegerModule
 from addersim.train.recipe import Recipe
 from addersim.train.run import Run, labels_of, resume_run, start, state
 from addersim.train.task import TASKS
+from addersim.weights.shipped import CARD_VERSION
 
 CHECKPOINT = "checkpoint.pt"
 LONG_EPOCH_S = 10  # after epochs of this length the figure is drawn at once, else at the end
@@ -246,6 +247,7 @@ def _card(run: Run) -> dict[str, Any]:
     """Return what is known of the weights before they are measured."""
     card = run.dataset.card
     return {
+        "format": CARD_VERSION,
         "model": run.recipe.model,
         "dataset": run.recipe.dataset,
         "mean": list(card.mean),

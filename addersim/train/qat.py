@@ -20,10 +20,10 @@ from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
 from addersim.network.torch_import import from_torch
 from addersim.quantization.channel_groups import cut_like, whole_of
-from addersim.quantization.choices import Choices
 from addersim.quantization.fuse import Fused, fuse, role
 from addersim.quantization.quantize import quantize
 from addersim.quantization.requantize import Layout, absorbed, layout, requantise
+from addersim.quantization.settings import settings_of
 from addersim.train.integer_gradients import Layer, Replace, Round, Stage, channels, real
 from addersim.train.integer_pass import Pass
 from addersim.train.parameters import NAMES, array, owner, tensors_of
@@ -104,7 +104,7 @@ class IntegerModule(nn.Module):
         network = _network(module, images[:1])
         qnet = quantize(network, images, **settings)
         network = cut_like(network, qnet)
-        self._plan = layout(qnet, Choices(**settings))
+        self._plan = layout(qnet, settings_of(settings))
         self._parts = {part.root.name: part for part in fuse(network)}
         self._tensors = {node.name: tensors_of(module, node) for node in network.nodes if node.params}
         self._steps = {name: _step(self._plan.formats[name].step) for name in _learnable(self._plan) if learned_steps}

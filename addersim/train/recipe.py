@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from addersim.nn.catalogue import model_card
-from addersim.quantization.choices import Quantization
+from addersim.quantization.settings import Quantization
 from addersim.toml import Record, read
 from addersim.train.datasets import FOLDER, dataset_card
 

@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from addersim.files import check_version
+
+CARD_VERSION = 1  # one without it is of version 1
 WEIGHTS = Path(__file__).resolve().parent
 
 
@@ -20,7 +23,14 @@ def weights_file(name: str | os.PathLike[str]) -> Path:
 
 def cards() -> dict[str, dict[str, Any]]:
     """Return, by name, what is known of everything shipped: model, data set, accuracy, how it was made."""
-    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(WEIGHTS.glob("*.json"))}
+    return {file.stem: read_card(file) for file in sorted(WEIGHTS.glob("*.json"))}
+
+
+def read_card(file: Path) -> dict[str, Any]:
+    """Return the card of a network, of this version or an older one."""
+    card: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    check_version(file, "card format", card.get("format", 1), CARD_VERSION)
+    return card
 
 
 def card_of_integers(name: str, how: Mapping[str, Any], measured: Mapping[str, Any], command: str) -> str:
@@ -28,7 +38,7 @@ def card_of_integers(name: str, how: Mapping[str, Any], measured: Mapping[str, A
     start = name.rsplit("-", 1)[0]
     kept = {key: cards()[start][key] for key in ("model", "dataset", "mean", "std", "licence")}
     made = {"date": str(datetime.now(UTC).date()), "command": command, "quantization": {"start": start, **how}}
-    return json.dumps({**kept, **made, **measured}, indent=2) + "\n"
+    return json.dumps({"format": CARD_VERSION, **kept, **made, **measured}, indent=2) + "\n"
 
 
 def integer_networks() -> dict[str, dict[str, Any]]:

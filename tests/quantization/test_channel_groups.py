@@ -18,9 +18,9 @@ from addersim.network.float_run import float_batches, run_float
 from addersim.network.graph import Node
 from addersim.network.ops import OPS
 from addersim.quantization.channel_groups import grouped
-from addersim.quantization.choices import Choices
 from addersim.quantization.fuse import fuse
 from addersim.quantization.requantize import layout, requantise
+from addersim.quantization.settings import settings_of
 from addersim.simulation.simulate import simulate
 from addersim.train.qat import IntegerModule
 
@@ -199,7 +199,7 @@ def test_widths_by_layer_are_those_of_its_groups():
             {"groups": 3},
             r"its 12 output channels \(of 4 groups of its own\) do not divide into 3",
         ),
-        (plain(), {"groups": 0}, "groups = 0 is out of range, expected 1 or more"),
+        (plain(), {"groups": 0}, "groups = 0: input should be greater than or equal to 1"),
         (plain(), {"groups": 2, "bits": 8}, "layer 'b': its groups requantise inputs to 8 bits, .* give residual_bits"),
     ],
 )
@@ -214,7 +214,7 @@ def test_training_on_integers_runs_the_groups(make, settings):
     module, x = make()
     network = grouped(addersim.from_torch(module, x[:1]), 2)
     qnet = addersim.quantize(network, x, groups=2, **{**settings, "correction": "none"})
-    again = requantise(layout(qnet, Choices(**settings)), {part.root.name: part for part in fuse(network)})
+    again = requantise(layout(qnet, settings_of(settings)), {part.root.name: part for part in fuse(network)})
     assert again.to_bytes() == qnet.to_bytes()
     module = shaken(IntegerModule(module, x, groups=2, **settings)).train()
     logits = module(torch.from_numpy(x))

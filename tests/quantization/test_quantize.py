@@ -1,10 +1,12 @@
 """Quantisation: formats, gains, the exact clamp, fusion, and what is refused."""
 
+import inspect
 import itertools
 import os
 import subprocess
 import sys
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -15,14 +17,17 @@ from hypothesis import strategies as st
 import addersim
 from addersim.arithmetic.datapath import Register, exact_datapath
 from addersim.arithmetic.fixed import IntFormat, Overflow
-from addersim.arithmetic.output_stage import STYLES
+from addersim.arithmetic.output_stage import Style
 from addersim.errors import InputError
 from addersim.network.float_run import float_batches, run_float
 from addersim.network.graph import EdgeFormat, Network, Node
 from addersim.quantization.fuse import fuse
 from addersim.quantization.gains import encode_gains
 from addersim.quantization.ranges import Observed, edge_format, observe
+from addersim.quantization.settings import Quantization, Settings
+from addersim.study.study import check_key
 
+STYLES = get_args(Style)
 RULES = ["mse", "output_mse", "quantile", "max"]
 
 
@@ -245,9 +250,9 @@ def test_a_given_datapath_reaches_every_adder_layer():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"bits": 1}, "bits = 1 is out of range, expected 2 to 16"),
-        ({"bits": "4"}, "bits = '4', expected a whole number from 2 to 16"),
-        ({"layer_bits": {"conv2": 4.0}}, "layer_bits of 'conv2' = 4.0, expected a whole number from 2 to 16"),
+        ({"bits": 1}, "bits = 1: input should be greater than or equal to 2"),
+        ({"bits": "4"}, "bits = '4': expected a plain number, in bits"),
+        ({"layer_bits": {"conv2": 4.0}}, "layer_bits.conv2 = 4.0: input should be a valid integer"),
         ({"residual_bits": 17}, "residual_bits = 17"),
         ({"range": "mze"}, "did you mean 'mse'"),
         ({"output_stage": "shift"}, "output_stage = 'shift'"),
@@ -257,13 +262,33 @@ def test_a_given_datapath_reaches_every_adder_layer():
         ({"steps": "power of two"}, "did you mean 'power_of_two'"),
         ({"weight_bits": 17}, "weight_bits = 17"),
         ({"bits": 4, "weight_bits": 5}, "weight_bits = 5 is more than bits = 4"),
-        ({"layer_bits": {"a": 1}}, "layer_bits of 'a' = 1"),
+        ({"layer_bits": {"a": 1}}, "layer_bits.a = 1: input should be greater"),
         ({"layer_bits": {"b": 4}}, "layer_bits: no layer 'b'"),
     ],
 )
 def test_arguments_out_of_range(arguments, message):
     with pytest.raises(InputError, match=message):
         addersim.quantize(chain(layer("a", "x")), images(), **arguments)
+
+
+def test_keywords_and_record_are_one():
+    """Type checkers read the keywords from ``Settings``; fields, defaults and limits stand in ``Quantization``."""
+    fields = {"bits", *get_type_hints(Settings)}
+    assert fields == set(Quantization.model_fields)
+    shown = inspect.signature(addersim.quantize).parameters
+    assert {"network", "images", *fields} == set(shown) and shown["quantile"].default == 0.9997
+    with pytest.raises(InputError, match="quantize: Quantization has no 'rnage'; did you mean 'range'"):
+        addersim.quantize(chain(layer("a", "x")), images(), rnage="max")
+    assert addersim.quantize(chain(layer("a", "x")), images(), np.int64(4)).node("a").datapath.w.bits == 4
+
+
+def test_a_datapath_is_no_key_of_a_file(tmp_path):
+    (tmp_path / "s.toml").write_text('[network]\nmodel = "lenet5_adder"\n[quantization]\ndatapath = {}\n')
+    with pytest.raises(InputError, match="datapath: expected an adder datapath"):
+        addersim.Study.read(tmp_path / "s.toml")
+    with pytest.raises(InputError, match=r"no key 'quantization\.datapath'"):
+        check_key("quantization.datapath", "s.toml")
+    assert "datapath" not in Quantization().model_dump()
 
 
 def test_the_result_does_not_depend_on_the_hash_seed(tmp_path):

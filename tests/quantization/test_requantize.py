@@ -7,9 +7,9 @@ import pytest
 from training import NETWORKS, lenet
 
 import addersim
-from addersim.quantization.choices import Choices
 from addersim.quantization.fuse import fuse
 from addersim.quantization.requantize import absorbed, layout, requantise
+from addersim.quantization.settings import settings_of
 from addersim.simulation.simulate import simulate
 
 CASES = [
@@ -26,7 +26,7 @@ def test_the_same_parameters_make_the_same_bytes(name, settings, tmp_path):
     module, images = NETWORKS[name]()
     network = addersim.from_torch(module, images[:1])
     qnet = addersim.quantize(network, images, **settings)
-    again = requantise(layout(qnet, Choices(**settings)), {part.root.name: part for part in fuse(network)})
+    again = requantise(layout(qnet, settings_of(settings)), {part.root.name: part for part in fuse(network)})
     qnet.save(tmp_path / "a")
     again.save(tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -38,7 +38,7 @@ def test_absorbed_batch_norms_make_the_corrected_integers(name, settings):
     module, images = NETWORKS[name]()
     network = addersim.from_torch(module, images[:1])
     corrected = addersim.quantize(network, images, correction="least_squares", **settings)
-    plan = layout(corrected, Choices(**settings))
+    plan = layout(corrected, settings_of(settings))
     parts = {part.root.name: part for part in fuse(network)}
     made = requantise(plan, absorbed(plan, parts))
     plain = requantise(plan, parts)
@@ -59,7 +59,7 @@ def test_other_steps_change_what_computes_with_them():
     module, images = lenet()
     network = addersim.from_torch(module, images[:1])
     settings = {"bits": 6}
-    plan = layout(addersim.quantize(network, images, **settings), Choices(**settings))
+    plan = layout(addersim.quantize(network, images, **settings), settings_of(settings))
     parts = {part.root.name: part for part in fuse(network)}
     (edge,) = [name for name in plan.formats if plan.qnet.node("conv2").inputs == (name,)]
     source = plan.qnet.node(edge).inputs[0]

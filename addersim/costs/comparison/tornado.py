@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
-from addersim.arithmetic.output_stage import STYLES, Style
+from addersim.arithmetic.output_stage import Style
 from addersim.costs import CostTable, arithmetic_tables, load_table
 from addersim.costs.comparison.compare import Comparison, Metric, compare
 from addersim.errors import InputError
@@ -177,7 +177,7 @@ def _assumptions(base: Case) -> Iterator[tuple[str, Iterator[Case]]]:
     yield "circuit of the distance", _machines(base, circuit=("two_subtractors", "xor_carry", "comparator"))
     yield "accumulator width", _accumulators(base)
     yield "price of DRAM", _dram(base)
-    yield "style of the output stages", (_with_style(base, style) for style in STYLES)
+    yield "style of the output stages", (_with_style(base, style) for style in get_args(Style))
     yield "size of the buffers", _buffers(base)
     yield "prices of SRAM", _memories(base)
     yield "price of a gate", _gates(base)

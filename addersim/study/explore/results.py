@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from addersim.errors import InputError
-from addersim.files import make_folder, write_atomically
+from addersim.files import check_version, make_folder, write_atomically
 from addersim.study.explore.identity import difference
 from addersim.study.explore.pricing import Columns
 from addersim.study.explore.space import Indices
 
 MANIFEST = "sweep.json"
+FORMAT_VERSION = 1  # of the folder; one without it is of version 1
 
 
 class Results:
@@ -36,7 +37,7 @@ class Results:
         if file.exists():
             _check_same(file, identity)
         else:
-            write_atomically(file, json.dumps(identity, indent=2) + "\n")
+            write_atomically(file, json.dumps({"format": FORMAT_VERSION, **identity}, indent=2) + "\n")
         self.folder = folder
         self.memory = make_folder(folder / "accuracy") if identity["accuracy"] else None
         self._hash = f"{identity['study_sha256']}{identity['space_sha256']}".encode()
@@ -77,5 +78,7 @@ def _check_same(file: Path, identity: Mapping[str, Any]) -> None:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read; expected what a sweep wrote there") from error
-    if differing := difference(found if isinstance(found, dict) else {}, identity):
+    found = found if isinstance(found, dict) else {}
+    check_version(file, "sweep format", found.pop("format", 1), FORMAT_VERSION)
+    if differing := difference(found, identity):
         raise InputError(f"{file.parent}: holds the results of another sweep ({differing}); take another folder")
