@@ -81,23 +81,33 @@ def finish(stage: OutputStage, numbers: Numbers, clamp: tuple[int, int], ends: E
     least, most = (end.astype(object) for end in ends)  # products of 64-bit bounds: Python's integers hold them
     t = ordered((-most if negate else least) - b, (-least if negate else most) - b)
     p = ordered(t[0] * m + a, t[1] * m + a)
-    bounded = _holds(stage.centred, t) and _holds(stage.product, p)
     half, below, odd = np.array([rounding_words(int(shift), stage.rounding)[1:] for shift in n]).T.reshape(3, -1)
     rounded = (p[0] - abs(below) - 1, p[1] + half + abs(below) + odd) if stage.finish else p
-    small = all(_holds(IntFormat(32, True), pair) for pair in (p, rounded, (np.array(clamp[:1]), np.array(clamp[1:]))))
+    kind = _loop(stage, t, p, (rounded, (np.array(clamp[:1]), np.array(clamp[1:]))), n)
     plain = stage.finish and stage.rounding in (Rounding.FLOOR, Rounding.HALF_UP)
-    narrow = small and int(n.max(initial=0)) < 32
-    kind = CHECKED if not bounded else FAST if narrow else BOUNDED
-    held = ordered(*p) if bounded else (np.array([stage.product.min]), np.array([stage.product.max]))
     mode = list(Rounding).index(stage.rounding)
     registers = (word for form in (stage.centred, stage.product) for word in (form.bits, form.signed, 0))
     rows = np.stack([-m if negate else m, a - b * m + half * plain, n, half * (not plain), below, odd])
     return Finish(
-        word_for(*clamp) if stage.finish else _at_least_32(held),
+        word_for(*clamp) if stage.finish else _word_of_product(stage, p, kind),
         rows,
         np.concatenate([b, m, a, n, rows.reshape(-1)]),
         (kind, stage.finish, stage.relu, *clamp, negate, mode, *registers),
     )
+
+
+def _loop(stage: OutputStage, t: Ends, p: Ends, results: tuple[Ends, ...], n: Ints) -> int:
+    """Return the fastest loop that loses nothing of t, of p, and of what comes out."""
+    if not (_holds(stage.centred, t) and _holds(stage.product, p)):
+        return CHECKED
+    small = all(_holds(IntFormat(32, True), ends) for ends in (p, *results))
+    return FAST if small and int(n.max(initial=0)) < 32 else BOUNDED
+
+
+def _word_of_product(stage: OutputStage, p: Ends, kind: int) -> np.dtype[Any]:
+    """Return the word in which p is handed out."""
+    form = stage.product
+    return _at_least_32((np.array([form.min]), np.array([form.max])) if kind == CHECKED else ordered(*p))
 
 
 def raw(K: int) -> Finish:

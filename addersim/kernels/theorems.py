@@ -86,32 +86,49 @@ class Proof:
 def adder(d: Datapath, w_krsc: Ints, initial_k: Ints) -> Proof | None:
     """Return the proof for sums of distances, or ``None`` where no theorem applies."""
     low, high = difference_range(d, w_krsc)
-    leaf, register = max(high, -low), d.accumulator
-    tops, cut = [magnitude(stage.format, d) for stage in d.tree], d.cut
-    assert d.difference is not None
-    whole = d.difference.format.holds(low, high) and magnitude(d.leaf.format, d) >= leaf
-    signed = d.sign == "positive" or all(s.format.signed for s in (d.leaf, *d.tree, register))
-    if not (whole and signed and len(w_krsc) and w_krsc.size and register.format.holds(*_ends(initial_k))):
+    leaf, clips = max(high, -low), tree_clips(d, max(high, -low))
+    path = _adder_path(d, w_krsc, clips or d.cut is not None)
+    rules = (
+        w_krsc.size > 0,
+        _keeps_distances(d, low, high),
+        _keeps_signs(d),
+        d.accumulator.format.holds(*_ends(initial_k)),
+        not clips or _clips_as_one(d, leaf),
+    )
+    if path is None or not all(rules):
         return None
-    clips = tree_clips(d, leaf)
-    if clips and not all(
-        s.overflow == Overflow.SATURATE and t >= min(leaf << (i + 1), tops[-1])
-        for i, (s, t) in enumerate(zip(d.tree, tops, strict=True))
-        if t < leaf << (i + 1)
-    ):
-        return None
-    path = _adder_path(d, w_krsc, clips or cut is not None)
-    if path is None:
-        return None
-    if path == Path.SEGMENT8:
-        term = segment_top(d, leaf)
-        if term is None:
-            return None
-        reach_k = np.full(len(w_krsc), term * w_krsc.shape[1] * w_krsc.shape[2] * -(-w_krsc.shape[3] // d.tree_inputs))
-    else:
+    reach_k = _reach(d, w_krsc, leaf, path)
+    return None if reach_k is None else _settled(d, reach_k, initial_k, path)
+
+
+def _keeps_distances(d: Datapath, low: int, high: int) -> bool:
+    """Return whether no difference between ``low`` and ``high``, and no magnitude of one, misses its register."""
+    whole = d.difference is not None and d.difference.format.holds(low, high)
+    return whole and magnitude(d.leaf.format, d) >= max(high, -low)
+
+
+def _keeps_signs(d: Datapath) -> bool:
+    """Return whether negative words, where they travel, meet signed registers only."""
+    return d.sign == "positive" or all(register.format.signed for register in (d.leaf, *d.tree, d.accumulator))
+
+
+def _clips_as_one(d: Datapath, leaf: int) -> bool:
+    """Return whether a tree that clips does so as its last register alone would: the nodes that clip saturate there."""
+    tops = [magnitude(register.format, d) for register in d.tree]
+    return all(
+        register.overflow == Overflow.SATURATE and top >= min(leaf << (level + 1), tops[-1])
+        for level, (register, top) in enumerate(zip(d.tree, tops, strict=True))
+        if top < leaf << (level + 1)
+    )
+
+
+def _reach(d: Datapath, w_krsc: Ints, leaf: int, path: Path) -> Ints | None:
+    """Return the largest sum of every output, ``None`` where a requantised word may wrap."""
+    if path != Path.SEGMENT8:
         w = shifted(d, w_krsc, np.int32)  # 17 bits hold the operands of every path
-        reach_k = np.maximum(w - d.x.min, d.x.max - w).sum((1, 2, 3), dtype=np.int64)
-    return _settled(d, reach_k, initial_k, path)
+        return np.asarray(np.maximum(w - d.x.min, d.x.max - w).sum((1, 2, 3), dtype=np.int64))
+    term, (K, R, S, C) = segment_top(d, leaf), w_krsc.shape
+    return None if term is None else np.full(K, term * R * S * -(-C // d.tree_inputs))
 
 
 def _settled(d: Datapath, reach_k: Ints, initial_k: Ints, path: Path) -> Proof | None:
@@ -153,15 +170,16 @@ def multiplier(d: Datapath, w_krsc: Ints, initial_k: Ints) -> Proof | None:
     most_k = initial_k + above * up_k + below * down_k
     corners = [x * w for x in (d.x.min, d.x.max) for w in (smallest, largest)]
     ends = min(0, *corners), max(0, *corners)
-    holds = (
-        d.leaf.format.holds(*ends)
-        and all(s.format.holds(ends[0] << (i + 1), ends[1] << (i + 1)) for i, s in enumerate(d.tree))
-        and d.accumulator.format.holds(int(least_k.min()), int(most_k.max()))
-        and max(-int((least_k - initial_k).min()), int((most_k - initial_k).max())) < 1 << 31
-        and max(-int(least_k.min()), int(most_k.max())) < 1 << 31
+    rules = (
+        d.leaf.format.holds(*ends),
+        all(register.format.holds(ends[0] << (i + 1), ends[1] << (i + 1)) for i, register in enumerate(d.tree)),
+        d.accumulator.format.holds(int(least_k.min()), int(most_k.max())),
+        max(-int((least_k - initial_k).min()), int((most_k - initial_k).max())) < 1 << 31,
+        max(-int(least_k.min()), int(most_k.max())) < 1 << 31,
+        min(d.x.min, smallest) >= -(1 << 15),
+        max(d.x.max, largest) < 1 << 15,
     )
-    words = min(d.x.min, smallest) >= -(1 << 15) and max(d.x.max, largest) < 1 << 15
-    return Proof(Path.PRODUCT16, BOUNDED, least_k, most_k, False) if holds and words else None
+    return Proof(Path.PRODUCT16, BOUNDED, least_k, most_k, False) if all(rules) else None
 
 
 def difference_range(d: Datapath, w_krsc: Ints) -> tuple[int, int]:

@@ -54,30 +54,44 @@ def load_export(path: str | os.PathLike[str]) -> Any:
 
 
 def _vet(archive: zipfile.ZipFile, file: Path) -> None:
-    import torch
-
+    """Raise InputError for the first member that is too large or holds what it must not."""
+    rules = (
+        (".pt", _wrong_tensors),
+        ("_config.json", _wrong_payloads),
+        (".json", _wrong_graph),
+    )
     for entry in archive.infolist():
         if entry.file_size > LARGEST_BYTES:
             raise InputError(f"{file}: {entry.filename} unpacks to {entry.file_size} bytes")
-        if entry.filename.endswith(".pt"):
-            try:
-                torch.load(io.BytesIO(archive.read(entry)), weights_only=True)
-            except Exception as error:
-                raise InputError(f"{file}: {entry.filename} holds more than tensors; refused") from error
-        elif entry.filename.endswith("_config.json"):
-            payloads = json.loads(archive.read(entry))["config"].values()
-            if any(p["use_pickle"] or not p["path_name"].startswith(("weight_", "tensor_")) for p in payloads):
-                raise InputError(f"{file}: {entry.filename} names a pickled object; refused")
-        elif entry.filename.endswith(".json"):
-            for key, value in _pairs(json.loads(archive.read(entry))):
-                if key == "expr_str":
-                    raise InputError(f"{file}: symbolic shapes are not supported; export with a fixed batch")
-                if key == "target" and isinstance(value, str) and "." in value and not _known(value):
-                    raise InputError(f"{file}: the graph calls {value!r}, which is no operator of torch.ops")
+        rule = next((rule for ending, rule in rules if entry.filename.endswith(ending)), None)
+        if rule is not None and (wrong := rule(archive.read(entry))):
+            raise InputError(f"{file}: {entry.filename}: {wrong}")
 
 
-def _known(target: str) -> bool:
-    return target.startswith(NAMESPACES)
+def _wrong_tensors(data: bytes) -> str:
+    import torch
+
+    try:
+        torch.load(io.BytesIO(data), weights_only=True)
+    except Exception:
+        return "holds more than tensors; refused"
+    return ""
+
+
+def _wrong_payloads(data: bytes) -> str:
+    payloads = json.loads(data)["config"].values()
+    plain = all(not p["use_pickle"] and p["path_name"].startswith(("weight_", "tensor_")) for p in payloads)
+    return "" if plain else "names a pickled object; refused"
+
+
+def _wrong_graph(data: bytes) -> str:
+    """Say what is wrong with a graph: whether it has symbolic shapes, or calls anything but operators."""
+    for key, value in _pairs(json.loads(data)):
+        if key == "expr_str":
+            return "symbolic shapes are not supported; export with a fixed batch"
+        if key == "target" and isinstance(value, str) and "." in value and not value.startswith(NAMESPACES):
+            return f"the graph calls {value!r}, which is no operator of torch.ops"
+    return ""
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from addersim.errors import InputError, nearest
 from addersim.network.graph import Network, Node, Shape, Tensor
-from addersim.network.ops import OPS, Edge, Op
+from addersim.network.ops import OPS, Edge
 
 IDENTITIES = {
     "aten.dropout.default",
@@ -69,54 +70,68 @@ def from_torch(module: Any, example: Any, name: str | None = None) -> Network:
 
 def _from_program(program: Any, name: str) -> Network:
     """Walk the exported graph once, in order."""
-    arrays = _arrays(program)
-    nodes: list[Node] = []
-    tensors: dict[str, Tensor] = {}
-    edges: dict[str, Edge] = {}  # fx node -> the edge that carries its value
-    importers = {aten: op for op in OPS.values() for aten in op.aten}
+    walk = _Walk(name, _arrays(program))
     calls = Counter(_place(fx) for fx in program.graph.nodes if fx.op == "call_function")
     for fx in program.graph.nodes:
-        if fx.op == "placeholder" and fx.name not in arrays:
-            if nodes:
-                raise InputError(f"{name}: more than one input ({nodes[0].name!r} and {fx.name!r})")
-            shape = _shape(fx)
-            nodes.append(Node("input", "input", attrs={"shape": shape}))
-            tensors["input"], edges[fx.name] = Tensor(shape), Edge("input", shape)
+        if fx.op == "placeholder" and fx.name not in walk.arrays:
+            walk.take_input(fx)
         elif fx.op == "call_function":
-            arguments = _arguments(fx, edges, arrays)
-            if str(fx.target) in IDENTITIES:
-                edges[fx.name] = edges[fx.args[0].name]
-                continue
-            if not any(isinstance(leaf, Edge) for leaf in _flat(list(arguments.values()))):
-                arrays[fx.name] = _constant(fx, arguments)
-                continue
-            node = _import(fx, importers, arguments, {n.name for n in nodes}, calls)
-            shape = OPS[node.kind].shape(node, *(tensors[i].shape for i in node.inputs))
-            nodes.append(node)
-            tensors[node.name], edges[fx.name] = Tensor(shape), Edge(node.name, shape)
+            walk.take_call(fx, calls)
         elif fx.op == "output":
-            return _finished(name, nodes, tensors, [edges.get(a.name) for a in _flat(fx.args)])
+            return walk.finished([walk.edges.get(a.name) for a in _flat(fx.args)])
     raise InputError(f"{name}: the exported graph has no output")
 
 
-def _finished(name: str, nodes: list[Node], tensors: dict[str, Tensor], outputs: list[Edge | None]) -> Network:
-    if len(outputs) != 1 or outputs[0] is None or outputs[0].name == "input":
-        raise InputError(f"{name}: expected one output tensor that depends on the input, found {len(outputs)}")
-    last = next(i for i, node in enumerate(nodes) if node.name == outputs[0].name)
-    used = {outputs[0].name}
-    for node in reversed(nodes[: last + 1]):
-        if node.name in used:
-            used.update(node.inputs)
-    kept = tuple(node for node in nodes[: last + 1] if node.name in used or not node.inputs)
-    return Network(name, kept, {node.name: tensors[node.name] for node in kept})
+@dataclass
+class _Walk:
+    """The nodes so far; ``edges`` are by the fx nodes whose values they carry, ``arrays`` by those of constants."""
+
+    name: str
+    arrays: dict[str, NDArray[Any]]
+    nodes: list[Node] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    edges: dict[str, Edge] = field(default_factory=dict)
+
+    def take_input(self, fx: Any) -> None:
+        if self.nodes:
+            raise InputError(f"{self.name}: more than one input ({self.nodes[0].name!r} and {fx.name!r})")
+        shape = _shape(fx)
+        self._put(fx, Node("input", "input", attrs={"shape": shape}), shape)
+
+    def take_call(self, fx: Any, calls: Mapping[str, int]) -> None:
+        """Take an operator's call as a node, as the edge it hands on, or as a constant."""
+        arguments = _arguments(fx, self.edges, self.arrays)
+        if str(fx.target) in IDENTITIES:
+            self.edges[fx.name] = self.edges[fx.args[0].name]
+        elif not any(isinstance(leaf, Edge) for leaf in _flat(list(arguments.values()))):
+            self.arrays[fx.name] = _constant(fx, arguments)
+        else:
+            node = _import(fx, arguments, set(self.tensors), calls)
+            self._put(fx, node, OPS[node.kind].shape(node, *(self.tensors[i].shape for i in node.inputs)))
+
+    def _put(self, fx: Any, node: Node, shape: Shape) -> None:
+        self.nodes.append(node)
+        self.tensors[node.name], self.edges[fx.name] = Tensor(shape), Edge(node.name, shape)
+
+    def finished(self, outputs: list[Edge | None]) -> Network:
+        """Return the network up to its output, without nodes that nobody reads."""
+        output = outputs[0] if len(outputs) == 1 else None
+        if output is None or output.name == "input":
+            raise InputError(f"{self.name}: expected one output tensor that depends on the input, found {len(outputs)}")
+        names = [node.name for node in self.nodes]
+        before = self.nodes[: names.index(output.name) + 1]
+        used = {output.name}
+        for node in reversed(before):
+            used.update(node.inputs if node.name in used else ())
+        kept = tuple(node for node in before if node.name in used or not node.inputs)
+        return Network(self.name, kept, {node.name: self.tensors[node.name] for node in kept})
 
 
-def _import(
-    fx: Any, importers: Mapping[str, Op], arguments: Mapping[str, Any], taken: set[str], calls: Mapping[str, int]
-) -> Node:
+def _import(fx: Any, arguments: Mapping[str, Any], taken: set[str], calls: Mapping[str, int]) -> Node:
     """Return the node of one call; a module that makes one call lends its name, others qualify theirs."""
     target, place = str(fx.target), _place(fx)
     where = f"{place or fx.name} ({target})"
+    importers = {aten: op for op in OPS.values() for aten in op.aten}
     if target not in importers:
         raise InputError(f"unsupported layer {where}{nearest(target, importers)}")
     op = importers[target]
@@ -126,9 +141,13 @@ def _import(
         raise InputError(f"unsupported layer {where}: {error}") from error
     call = target.split(".")[1].rstrip("_")
     base = place if place and calls[place] == 1 else f"{place}.{call}".lstrip(".")
-    name = next(n for n in chain([base], (f"{base}{i}" for i in count(2))) if n not in taken)
     params = {key: np.asarray(value, np.float32) for key, value in imported.params.items()}
-    return Node(name, imported.kind or op.kind, imported.inputs, imported.attrs, params)
+    return Node(_free(base, taken), imported.kind or op.kind, imported.inputs, imported.attrs, params)
+
+
+def _free(base: str, taken: set[str]) -> str:
+    """Return a name that is not taken: ``base``, or ``base`` with the first number from 2 on that is free."""
+    return next(name for name in chain([base], (f"{base}{i}" for i in count(2))) if name not in taken)
 
 
 def _constant(fx: Any, arguments: Mapping[str, Any]) -> NDArray[Any]:

@@ -48,15 +48,26 @@ def _encode(gain: float, style: Style, m: int, where: str) -> tuple[int, int]:
 
 def _candidates(style: Style, m: int, magnitude: float, shift: int) -> list[tuple[int, int]]:
     """Return (|M|, n) to choose from; n is cut to 31 where it would be larger."""
+    choose = {"multiplier_shift": _products, "shift_only": _powers, "shift_add": _sums}[style]
+    return choose(m, magnitude, shift)
+
+
+def _products(m: int, magnitude: float, shift: int) -> list[tuple[int, int]]:
     n = min(shift, MAX_SHIFT)
-    if style == "multiplier_shift":
-        value = round(magnitude * 2.0**n)
-        return [(value >> 1, n - 1)] if value >> m and n > 1 else [(value, n)]
+    value = round(magnitude * 2.0**n)
+    return [(value >> 1, n - 1)] if value >> m and n > 1 else [(value, n)]
+
+
+def _powers(m: int, magnitude: float, shift: int) -> list[tuple[int, int]]:
     top = 1 << (m - 1)
-    if style == "shift_only":
-        wider = [(2 * top, 1)] if shift == 1 else []  # stands for (top, 0)
-        return [(top, s) for s in (shift, shift - 1) if 1 <= s <= MAX_SHIFT] + wider or [(0, 1)]
-    powers = [1 << i for i in range(m)]
-    sums = {a + b for a, b in itertools.combinations(powers, 2)} | {2 * top - b for b in powers}
-    sums |= {a - b for a in powers for b in powers if a > b}
-    return [(v, s) for v in sums | set(powers) for s in (n, n - 1) if s >= 1 and (top <= v < 2 * top or s == MAX_SHIFT)]
+    wider = [(2 * top, 1)] if shift == 1 else []  # stands for (top, 0)
+    return [(top, s) for s in (shift, shift - 1) if 1 <= s <= MAX_SHIFT] + wider or [(0, 1)]
+
+
+def _sums(m: int, magnitude: float, shift: int) -> list[tuple[int, int]]:
+    n, top, powers = min(shift, MAX_SHIFT), 1 << (m - 1), [1 << i for i in range(m)]
+    pairs = list(itertools.combinations(powers, 2))
+    sums = {a + b for a, b in pairs} | {2 * top - b for b in powers}
+    sums |= {b - a for b in powers for a in powers if b > a}  # the order of a set decides between equally near ones
+    shifts = [s for s in (n, n - 1) if s >= 1]
+    return [(v, s) for v in sums | set(powers) for s in shifts if top <= v < 2 * top or s == MAX_SHIFT]

@@ -108,22 +108,27 @@ def make_space(study: Study, axes: Mapping[str, Sequence[Any]] | None, accuracy:
         raise InputError(f"{study.path}: the space is empty; give [space] keys such as hardware.rows = [8, 16]")
     for key in chosen:
         check_key(key, study.path)
-        if key.startswith("twin.") or (key in SIMULATED and not accuracy):
-            why = "which prices [network]" if key.startswith("twin.") else "which simulates nothing without accuracy"
-            raise InputError(f"{study.path}: {key} changes nothing in a sweep, {why}")
-        if key in SCALED:
-            how = '"evaluation.tables" = ["horowitz2014_45nm", "horowitz2014_45nm@16nm,0.8V"]'
-            raise InputError(f"{study.path}: {key} changes no price, a table has its own node; put {how} in the space")
+        if why := _useless(key, accuracy):
+            raise InputError(f"{study.path}: {key} {why}")
     first = {key: values[0] for key, values in chosen.items()}
-    for key, values in chosen.items():
-        for value in values:
-            if not isinstance(value, str | int | float):
-                raise InputError(f"{study.path}: {key} = {value!r} in the space, expected texts, numbers or booleans")
-            changed(study, {**first, key: value})  # a bad value is reported before any work is done
+    for key, value in ((key, value) for key, values in chosen.items() for value in values):
+        if not isinstance(value, str | int | float):
+            raise InputError(f"{study.path}: {key} = {value!r} in the space, expected texts, numbers or booleans")
+        changed(study, {**first, key: value})  # a bad value is reported before any work is done
     space = Space(chosen)
     if len(space) > LARGEST:
         raise InputError(f"{study.path}: the space has {len(space):.1e} points, expected {LARGEST:.1e} at most")
     return space
+
+
+def _useless(key: str, accuracy: bool) -> str:
+    """Return why a key has no effect on a sweep's rows, ``""`` if it has."""
+    if key.startswith("twin."):
+        return "changes nothing in a sweep, which prices [network]"
+    if key in SIMULATED and not accuracy:
+        return "changes nothing in a sweep, which simulates nothing without accuracy"
+    how = '"evaluation.tables" = ["horowitz2014_45nm", "horowitz2014_45nm@16nm,0.8V"]'
+    return f"changes no price, a table has its own node; put {how} in the space" if key in SCALED else ""
 
 
 def _plain(value: Any) -> Any:
