@@ -34,6 +34,13 @@ def _pair(name: str, value: Size, least: int) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
+def _check(in_channels: int, out_channels: int, groups: int, padding_mode: str) -> None:
+    if groups < 1 or in_channels % groups or out_channels % groups:
+        raise InputError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
+    if padding_mode != "zeros":
+        raise InputError(f"padding_mode must be 'zeros', got {padding_mode!r}")
+
+
 class AdderConv2d(nn.Module):
     """Adder convolution, ``y = -sum |x - w| (+ bias)``, with the constructor of :class:`torch.nn.Conv2d`.
 
@@ -82,10 +89,7 @@ class AdderConv2d(nn.Module):
         super().__init__()
         check_options(weight_gradient, temporary_bytes)
         self.weight_gradient, self.temporary_bytes = weight_gradient, temporary_bytes
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise InputError(f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}")
-        if padding_mode != "zeros":
-            raise InputError(f"padding_mode must be 'zeros', got {padding_mode!r}")
+        _check(in_channels, out_channels, groups, padding_mode)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = _pair("kernel_size", kernel_size, 1)
         self.stride, self.dilation = _pair("stride", stride, 1), _pair("dilation", dilation, 1)

@@ -196,14 +196,8 @@ def _stage(
     if not np.isfinite(offset_k).all():
         raise InputError(f"layer {name!r}: the offset of its output stage is not finite")
     multiplier_k, shift_k = encode_gains(gain_k, choices.output_stage, choices.multiplier_bits, name)
-    lost = (multiplier_k == 0) & (gain_k != 0)
-    if fused is not None and fused.batch_norm is None and lost.any():
-        ratio = float(np.abs(gain_k[lost]).max())
-        raise InputError(
-            f"layer {name!r}: without a batch norm its input's and its output's step cannot be aligned: "
-            f"their ratio is {ratio:.3g}, below 2**-32"
-        )
-    partial = fused is not None and fused.partial
+    if fused is not None and fused.batch_norm is None:
+        _check_lost(name, gain_k, multiplier_k)
     zero = out.zero_point if fused is None or fused.adds_zero else 0
     offset = np.rint(offset_k / out.step * 2.0**shift_k).astype(np.int64) + (zero << shift_k)
     corners = np.stack([centred[0] * multiplier_k, centred[1] * multiplier_k]) + offset
@@ -212,8 +206,18 @@ def _stage(
         centred=format_for(int(centred[0].min()), int(centred[1].max()), signed=True),
         product=format_for(int(corners.min()), int(corners.max()) + half, signed=True),
         multiplier_bits=max(choices.multiplier_bits, int(np.abs(multiplier_k).max()).bit_length()),
-        finish=not partial,
+        finish=fused is None or not fused.partial,
         relu=fused is not None and fused.relu,
         style=choices.output_stage,
     )
     return stage, {"multiplier_k": multiplier_k, "offset_k": offset, "shift_k": shift_k}
+
+
+def _check_lost(name: str, gain_k: Reals, multiplier_k: Ints) -> None:
+    """Raise InputError where a gain that is not 0 has become 0."""
+    lost = (multiplier_k == 0) & (gain_k != 0)
+    if lost.any():
+        raise InputError(
+            f"layer {name!r}: without a batch norm its input's and its output's step cannot be aligned: "
+            f"their ratio is {float(np.abs(gain_k[lost]).max()):.3g}, below 2**-32"
+        )

@@ -86,10 +86,9 @@ def edge_format(
     InputError
         If the edge only ever carries zero, or something that is not finite.
     """
-    if not np.isfinite(observed.magnitude):
-        raise InputError(f"edge {name!r} carries {observed.magnitude} on the calibration images: no step can be chosen")
-    if observed.magnitude == 0:
-        raise InputError(f"edge {name!r} carries only zeros on the calibration images: no step can be chosen")
+    if not np.isfinite(observed.magnitude) or observed.magnitude == 0:
+        carried = observed.magnitude or "only zeros"
+        raise InputError(f"edge {name!r} carries {carried} on the calibration images: no step can be chosen")
     unsigned = observed.low >= 0 and not signed
     levels = (1 << bits) - 1 if unsigned else (1 << (bits - 1)) - 1
 
@@ -101,12 +100,16 @@ def edge_format(
 
     if error is not None:
         return min(dict.fromkeys(form(observed.magnitude * part) for part in COARSE), key=error)
-    if rule == "max":
-        return form(observed.magnitude)
-    if rule == "quantile":
-        return form(float(np.quantile(np.abs(observed.sample), quantile)) or observed.magnitude)
+    if rule in ("max", "quantile"):
+        return form(_range(observed, rule, quantile))
     candidates = dict.fromkeys(form(observed.magnitude * i / CANDIDATES) for i in range(1, CANDIDATES + 1))
     return min(candidates, key=lambda f: _squared_error(f, observed.sample))
+
+
+def _range(observed: Observed, rule: RangeRule, quantile: float) -> float:
+    """Return the largest magnitude, or a quantile of the magnitudes unless that is 0."""
+    found = float(np.quantile(np.abs(observed.sample), quantile)) if rule == "quantile" else 0.0
+    return found or observed.magnitude
 
 
 def _on_grid(step: float, grid: float, covers: bool) -> float:

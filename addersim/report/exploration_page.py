@@ -50,29 +50,36 @@ def write_exploration(
         raise InputError(f"no point has figures: {priced['refused'].iloc[0]}")
     front = front_of(rows, objectives)
     figures = _figures(rows, [key for key in keys if rows[key].nunique() > 1], objectives)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    here = files("addersim.report")
-    template = environment.from_string(here.joinpath("exploration.html").read_text(encoding="utf-8"))
-    varied = [*keys, *(column for column in front.columns if column not in (*keys, "table"))]
     content = {
-        "css": Markup(here.joinpath("page.css").read_text(encoding="utf-8")),
         "title": title,
         "points": len(rows),
         "refused": len(priced) - len(rows),
         "table": table,
         "goals": ", ".join(f"{said(column)}: {sense}" for column, sense in objectives.items()),
         "figures": figures,
-        "heads": [said(column) for column in varied],
-        "rows": [[_cell(value) for value in row] for row in front[varied].head(SHOWN).itertuples(index=False)],
-        "front": len(front),
+        **_front(front, keys),
         "version": VERSION,
     }
     texts = {f"{name}.svg": _alone(drawn) for name, (_, drawn) in figures.items()}
     texts["front.csv"] = str(front.to_csv(index=False, lineterminator="\n"))
-    texts["index.html"] = template.render(content) + "\n"
+    texts["index.html"] = _page(content)
     for name, text in texts.items():
         write_atomically(Path(folder) / name, text.encode("utf-8", "replace"))
     return Path(folder) / "index.html"
+
+
+def _front(front: Any, keys: Sequence[str]) -> dict[str, Any]:
+    """Return the table of the front: the space's keys first."""
+    varied = [*keys, *(column for column in front.columns if column not in (*keys, "table"))]
+    rows = [[_cell(value) for value in row] for row in front[varied].head(SHOWN).itertuples(index=False)]
+    return {"heads": [said(column) for column in varied], "rows": rows, "front": len(front)}
+
+
+def _page(content: Mapping[str, Any]) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    here = files("addersim.report")
+    template = environment.from_string(here.joinpath("exploration.html").read_text(encoding="utf-8"))
+    return template.render(content, css=Markup(here.joinpath("page.css").read_text(encoding="utf-8"))) + "\n"
 
 
 def _figures(rows: Any, varied: list[str], objectives: Mapping[str, Sense]) -> dict[str, tuple[str, Markup]]:

@@ -139,11 +139,7 @@ def simulate(
     """
     if threads < 1:
         raise InputError(f"threads = {threads}, expected 1 or more")
-    names = {node.name for node in qnet.nodes}
-    kept = names if "*" in keep else set(keep)
-    for name in sorted(kept - names):
-        raise InputError(f"keep: no edge {name!r}{nearest(name, names)}")
-    array = _checked(qnet, images)
+    kept, array = _kept(qnet, keep), _checked(qnet, images)
     size = min(BATCH, max(1, -(-len(array) // threads)))
     batches = [array[i : i + size] for i in range(0, len(array), size)] or [array]
     parts: list[_Part] = []
@@ -160,6 +156,14 @@ def simulate(
     kept_edges = {name: edge for name, edge in edges.items() if name in kept}
     outside = sum(part.outside for part in parts)
     return Trace(edges[qnet.nodes[-1].name], qnet.output.integers, layers, kept_edges, outside, explain)
+
+
+def _kept(qnet: Network, keep: Collection[str]) -> set[str]:
+    """Return the names of the edges that ``keep`` asks for."""
+    names = {node.name for node in qnet.nodes}
+    for name in sorted(set(keep) - names - {"*"}):
+        raise InputError(f"keep: no edge {name!r}{nearest(name, names)}")
+    return names if "*" in keep else set(keep)
 
 
 def _checked(qnet: Network, images: Any) -> NDArray[Any]:

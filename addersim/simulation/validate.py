@@ -203,25 +203,34 @@ def validate(
     if missing:
         raise InputError(f"the float model has no edge {missing[0]!r}: it is not the model that was quantised")
     errors = {node.name: EdgeNoise(qnet, node) for node in qnet.nodes}
-    logits: list[NDArray[Any]] = []
-    floats: list[NDArray[Any]] = []
+    logits: list[tuple[NDArray[Any], NDArray[Any]]] = []
     for first in range(0, len(x_nchw), BATCH):
         batch = x_nchw[first : first + BATCH]
-        trace = simulate(qnet, batch, keep="*")
-        edges = next(float_batches(network, batch, keep=set(pairs.values())))
-        for name, error in errors.items():
-            error.update(trace.edges[name], edges[pairs[name]])
-        logits.append(trace.logits)
-        own = channels_first(edges[pairs[qnet.nodes[-1].name]])
-        floats.append(_torch_logits(module, batch) if hasattr(module, "training") else own)
+        integer, own = _compared(network, qnet, pairs, errors, batch)
+        logits.append((integer, _torch_logits(module, batch) if hasattr(module, "training") else own))
         progress((first + len(batch)) / len(x_nchw))
-    integer, real = np.concatenate(logits), np.concatenate(floats).astype(np.float64)
+    integer, real = (np.concatenate(parts).astype(np.float64) for parts in zip(*logits, strict=True))
     layers = tuple(_layer_error(network, errors, node) for node in qnet.nodes[1:])
     sqnr_ln = np.stack([errors[layer.name].sqnr_n() for layer in layers])
     by_image = _image_errors([layer.name for layer in layers], sqnr_ln, real, integer, threshold_db)
     same = float(np.mean(integer.argmax(1) == real.argmax(1)))
     gap = float(np.abs(integer - real).max())
     return Validation(layers, same, gap, real, integer, by_image, threshold_db)
+
+
+def _compared(
+    network: Network,
+    qnet: QuantizedNetwork,
+    pairs: Mapping[str, str],
+    errors: Mapping[str, EdgeNoise],
+    batch: NDArray[Any],
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Take a batch into the errors of all edges; return the logits of the integers and of the floats."""
+    trace = simulate(qnet, batch, keep="*")
+    edges = next(float_batches(network, batch, keep=set(pairs.values())))
+    for name, error in errors.items():
+        error.update(trace.edges[name], edges[pairs[name]])
+    return trace.logits, channels_first(edges[pairs[qnet.nodes[-1].name]])
 
 
 def _torch_logits(module: Any, batch: NDArray[Any]) -> NDArray[Any]:

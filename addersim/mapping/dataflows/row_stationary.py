@@ -86,26 +86,10 @@ def row_stationary(
         Words in the scratchpads of an element; by default those of the Eyeriss chip, :data:`EYERISS_WORDS`.
     """
     on = mapping(loops, rows, cols, input_words, weight_words, sum_words)
-    C, K, groups = loops.C // loops.groups, loops.K // loops.groups, loops.groups
-    rounds = folds(on.strips, on.places)
-    cycles = groups * loops.N * on.row_folds * rounds * on.set_filters * on.set_channels * loops.S * loops.Q
-    row_words = _distinct(loops.Q, loops.S, loops.stride[1], loops.dilation[1])
-    passes = folds(on.set_channels, on.channels)
-    last_set = K - (folds(K, on.set_filters) - 1) * on.set_filters
-    loads = (folds(K, on.set_filters) - 1) * folds(on.set_filters, on.filters) + folds(last_set, on.filters)
-    words = {
-        "input_reads": groups
-        * loops.N
-        * folds(on.set_filters, on.filters)
-        * C
-        * _rows(loops, rows, cols, on)
-        * row_words,
-        "weight_reads": loops.weights,
-        "output_writes": loops.outputs * passes * on.row_folds,
-        "output_reads": loops.outputs * (passes * on.row_folds - 1),
-        "sum_hops": loops.outputs * passes * (loops.R * folds(C, on.set_channels) - on.row_folds),
-        "input_pad_writes": groups * loops.N * loops.P * loops.R * C * row_words * loads,
-        "weight_pad_writes": loops.weights * np.minimum(loops.P, on.places * cols),
+    rounds, images = folds(on.strips, on.places), loops.groups * loops.N
+    cycles = images * on.row_folds * rounds * on.set_filters * on.set_channels * loops.S * loops.Q
+    words = _words(loops, on, _rows(loops, rows, cols, on)) | {
+        "weight_pad_writes": loops.weights * np.minimum(loops.P, on.places * cols)
     }
     words |= {"input_hops": words["input_pad_writes"], "weight_hops": words["weight_pad_writes"]}
     reads = dict.fromkeys(("input_pad_reads", "weight_pad_reads", "sum_pad_reads", "sum_pad_writes"), loops.taps)
@@ -113,6 +97,23 @@ def row_stationary(
     return Schedule(
         **{name: np.asarray(value).tolist() if np.ndim(value) == 0 else value for name, value in fields.items()}
     )
+
+
+def _words(loops: LoopNest, on: Mapping, rows_read: Any) -> dict[str, Any]:
+    """Return the words at the array's edge, the sums handed on, and the inputs written to scratchpads."""
+    C, K, images = loops.C // loops.groups, loops.K // loops.groups, loops.groups * loops.N
+    row_words = _distinct(loops.Q, loops.S, loops.stride[1], loops.dilation[1])
+    passes = folds(on.set_channels, on.channels)
+    last_set = K - (folds(K, on.set_filters) - 1) * on.set_filters
+    loads = (folds(K, on.set_filters) - 1) * folds(on.set_filters, on.filters) + folds(last_set, on.filters)
+    return {
+        "input_reads": images * folds(on.set_filters, on.filters) * C * rows_read * row_words,
+        "weight_reads": loops.weights,
+        "output_writes": loops.outputs * passes * on.row_folds,
+        "output_reads": loops.outputs * (passes * on.row_folds - 1),
+        "sum_hops": loops.outputs * passes * (loops.R * folds(C, on.set_channels) - on.row_folds),
+        "input_pad_writes": images * loops.P * loops.R * C * row_words * loads,
+    }
 
 
 def _rows(loops: LoopNest, rows: Any, cols: Any, on: Mapping) -> Any:
