@@ -1,12 +1,21 @@
-"""Shelf: name -> thing, filled by importing a package once; plug-ins come by entry point."""
+"""Shelf: name -> thing, filled by importing a package once; plug-ins come by entry point or as a file.
+
+Also :func:`lazy`, by which a package's own names are there without being imported.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
+import os
 import pkgutil
-from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Generic, TypeVar
 
 from addersim.errors import InputError, nearest
 
@@ -34,11 +43,14 @@ class Shelf(Generic[T], Mapping[str, T]):
     1
     """
 
+    every: ClassVar[list[Shelf[Any]]] = []
+
     def __init__(self, noun: str, package: str | None = None, group: str = "") -> None:
-        self._group = group
         self._noun = noun
         self._package = package
+        self._group = group
         self._things: dict[str, T] = {}
+        Shelf.every.append(self)
 
     def add(self, name: str, thing: T) -> T:
         """Put ``thing`` on the shelf and return it; a second thing of the same name is an error."""
@@ -47,9 +59,15 @@ class Shelf(Generic[T], Mapping[str, T]):
         self._things[name] = thing
         return thing
 
+    def replace(self, things: Mapping[str, T]) -> None:
+        """Let the shelf hold ``things`` and nothing else, such as what it held before."""
+        self._things = dict(things)
+
     def _fill(self) -> dict[str, T]:
         package, self._package = self._package, None
         if package is not None:
+            from importlib.metadata import entry_points
+
             module = importlib.import_module(package)
             for info in sorted(pkgutil.iter_modules(module.__path__), key=lambda info: info.name):
                 importlib.import_module(f"{package}.{info.name}")
@@ -68,3 +86,69 @@ class Shelf(Generic[T], Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._fill())
+
+
+PLUGINS: dict[str, str] = {}  # path of every file that was loaded -> SHA-256 of what it held
+
+
+def load_plugin(path: str | os.PathLike[str]) -> None:
+    """Run a Python file that puts operations, dataflows, cost tables or machines on their shelves.
+
+    A file that was loaded before, with the same content, is not run again. Nothing stays on a shelf if the file fails.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or ends with an error.
+
+    Examples
+    --------
+    >>> import addersim, pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "slow.py"
+    >>> _ = file.write_text("from addersim.mapping.dataflows import DATAFLOWS\\n"
+    ...     "DATAFLOWS.add('slow', DATAFLOWS['output_stationary'])\\n")
+    >>> addersim.load_plugin(file)
+    >>> qnet = addersim.QuantizedNetwork.load("lenet5_adder-mnist-8bit").on("adder_16x16")
+    >>> addersim.evaluate(qnet, dataflow="slow").cycles == addersim.evaluate(qnet).cycles
+    True
+    """
+    file = Path(path).absolute()
+    try:
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if PLUGINS.get(str(file)) == content:
+        return
+    before = [(shelf, dict(shelf)) for shelf in Shelf.every]
+    loader = SourceFileLoader(f"addersim_plugin_{content[:16]}", str(file))
+    module = ModuleType(loader.name)
+    sys.modules[loader.name] = module  # dataclasses look for the module of a class there
+    try:
+        loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[loader.name]
+        for shelf, things in before:
+            shelf.replace(things)
+        raise InputError(f"{path}: the plug-in ends with {type(error).__name__}: {error}") from error
+    PLUGINS[str(file)] = content
+
+
+def lazy(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a package whose names are imported when they are first used.
+
+    Parameters
+    ----------
+    names
+        Module in the package to the names it holds, separated by blanks; ``""`` to modules that are to be listed.
+        Modules that are not listed are found all the same.
+    """
+    homes = {name: module for module, held in names.items() for name in held.split()}
+
+    def look_up(name: str) -> Any:
+        if homes.get(name):
+            return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        if not name.startswith("_") and importlib.util.find_spec(f"{package}.{name}"):
+            return importlib.import_module(f"{package}.{name}")
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return look_up, lambda: sorted(homes)

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Name = Literal["subtract", "absolute", "add", "multiply", "compare", "shift", "xor", "select", "register"]
 Part = Literal["tap", "output", "other"]
-NAMES: tuple[Name, ...] = (
-    "subtract",
-    "absolute",
-    "add",
-    "multiply",
-    "compare",
-    "shift",
-    "xor",
-    "select",
-    "register",
-)
+NAMES: tuple[Name, ...] = get_args(Name)
 
 
 @dataclass(frozen=True, order=True)

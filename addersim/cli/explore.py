@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from addersim.cli.options import Json, Settings, StudyFile, print_json, read_study, steps
+from addersim.cli.options import Json, Plugins, Settings, StudyFile, print_json, read_study, steps
 from addersim.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,27 +21,27 @@ Objectives = Annotated[
     list[str], typer.Option("--objective", metavar="COLUMN=min|max", help="A column of the rows; may be repeated.")
 ]
 Choose = Annotated[list[int], typer.Option(min=2, max=16, help="A width to choose from; may be repeated.")]
+Rows = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Keep the rows there, as Parquet; a sweep that was stopped goes on.")
+]
+Cluster = Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler instead, as tcp://HOST:PORT.")]
+Shard = Annotated[
+    str | None, typer.Option(metavar="I/N", help="Only every N-th part, from the I-th of 1 to N; --out merges them.")
+]
 Csv = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the rows to this CSV file too.")]
 
 
 def sweep(
     study: StudyFile,
     settings: Settings = [],  # noqa: B006  typer copies it
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Keep the rows there, as Parquet; a sweep that was stopped goes on."),
-    ] = None,
+    out: Rows = None,
     csv: Csv = None,
     threads: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 2,
-    cluster: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler instead, as tcp://HOST:PORT.")
-    ] = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(metavar="I/N", help="Only every N-th part, from the I-th of 1 to N; --out merges them."),
-    ] = None,
+    cluster: Cluster = None,
+    shard: Shard = None,
     accuracy: Annotated[bool, typer.Option("--accuracy", help="Simulate the images too: accuracy_percent.")] = False,
     objective: Objectives = [],  # noqa: B006
+    plugin: Plugins = [],  # noqa: B006
     json_: Json = False,
 ) -> None:
     """Price a study over its [space].
@@ -81,6 +81,7 @@ def search(
         typer.Option(metavar="DIR", help="Remember the trials there; a search that was stopped goes on."),
     ] = None,
     csv: Csv = None,
+    plugin: Plugins = [],  # noqa: B006
     json_: Json = False,
 ) -> None:
     """Look for the best points of a [space] too large to sweep.
@@ -107,6 +108,7 @@ def widths(
     ] = None,
     energy_pj: Annotated[float | None, typer.Option(min=0, help="Most energy of one image.")] = None,
     choose: Choose = [8, 6, 4, 3],  # noqa: B006
+    plugin: Plugins = [],  # noqa: B006
     json_: Json = False,
 ) -> None:
     """Choose widths of layers that keep a budget.

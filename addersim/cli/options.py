@@ -1,13 +1,16 @@
-"""What several commands share: their options, the study they read, the step at work, figures as JSON."""
+"""What several commands share: options, plug-ins, the study they read, the step at work, JSON, how they fail."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from addersim.shelf import load_plugin
 
 if TYPE_CHECKING:
     from addersim.study.outcome import Progress
@@ -17,6 +20,20 @@ StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, o
 Settings = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of a simulation.")]
+
+
+def _load(paths: list[str]) -> list[str]:
+    for path in paths:
+        load_plugin(path)
+    return paths
+
+
+Plugins = Annotated[
+    list[str],
+    typer.Option(
+        "--plugin", metavar="FILE", callback=_load, help="A Python file with operations or dataflows of yours."
+    ),
+]
 
 
 def read_study(study: str, settings: list[str]) -> Study:
@@ -42,3 +59,9 @@ def steps(quiet: bool) -> Iterator[Progress]:
     with Progress(*columns, console=screen, transient=True, disable=quiet or not screen.is_terminal) as bar:
         task = bar.add_task("load", total=None)
         yield lambda step, done: bar.update(task, description=step, completed=done, total=1 if done else None)
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """End the command with one line on standard error."""
+    print(f"addersim: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(code)

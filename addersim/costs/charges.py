@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Unit = Literal["arithmetic", "buffers", "dram", "leakage"]
 
-UNITS: tuple[Unit, ...] = ("arithmetic", "buffers", "dram", "leakage")
+UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
 @dataclass(frozen=True)

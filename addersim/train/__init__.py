@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from addersim.shelf import lazy
+
 if TYPE_CHECKING:
-    from addersim.train.data import load_dataset
-    from addersim.train.loop import train
-    from addersim.train.recipe import Recipe, read_recipe
+    from addersim.train import qat as qat
+    from addersim.train.data import load_dataset as load_dataset
+    from addersim.train.loop import train as train
+    from addersim.train.recipe import Recipe as Recipe
+    from addersim.train.recipe import read_recipe as read_recipe
 
-_HOME = {"Recipe": "recipe", "load_dataset": "data", "read_recipe": "recipe", "train": "loop"}
-__all__ = ["Recipe", "load_dataset", "read_recipe", "train"]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+_NAMES = {
+    "": "qat",
+    "data": "load_dataset",
+    "loop": "train",
+    "recipe": "Recipe read_recipe",
+}
+__all__ = sorted(name for names in _NAMES.values() for name in names.split())
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__, _NAMES)

@@ -193,7 +193,7 @@ def test_list_draws_a_machine_also_where_the_terminal_has_no_lines(capsys, monke
 
 def test_the_demo_says_where_and_writes_into_a_folder_of_its_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("addersim.cli.app.report", lambda study, out, *_: print(study, out))
+    monkeypatch.setattr("addersim.cli.study.report", lambda study, out, **_: print(study, out))
     addersim("demo")
     assert capsys.readouterr().out == "lenet5-fashion addersim-demo\n"
 

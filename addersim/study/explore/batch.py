@@ -11,6 +11,7 @@ from typing import Any
 
 from addersim.errors import InputError
 from addersim.network.quantized import QuantizedNetwork
+from addersim.shelf import PLUGINS, load_plugin
 from addersim.study.explore.accuracy import measure
 from addersim.study.explore.pricing import Columns, priced
 from addersim.study.explore.space import COST_KEYS, Indices, Space
@@ -33,6 +34,8 @@ class Batch:
         Whether to simulate.
     memory
         Folder that remembers accuracies, ``None`` for nowhere; left out where it is not there.
+    plugins
+        Files that the worker loads first: :func:`addersim.load_plugin`.
     """
 
     study: str
@@ -41,6 +44,7 @@ class Batch:
     indices: Indices
     accuracy: bool
     memory: str | None
+    plugins: tuple[str, ...] = ()
     version: str = VERSION
 
 
@@ -48,7 +52,8 @@ def make_batch(study: Study, space: Space, indices: Indices, identity: Mapping[s
     """Return the batch of these points of the sweep with that :func:`~addersim.study.explore.identity.identity`."""
     said = study.model_dump_json(exclude_unset=True, exclude_none=True, exclude={"space", "twin", "title"})
     content = f"{identity['study_sha256']} {identity['space_sha256']}"
-    return Batch(said, content, space.axes, indices, identity["accuracy"], str(memory) if memory else None)
+    place = str(memory) if memory else None
+    return Batch(said, content, space.axes, indices, identity["accuracy"], place, tuple(PLUGINS))
 
 
 def rows(batch: Batch) -> Columns:
@@ -61,6 +66,8 @@ def rows(batch: Batch) -> Columns:
     """
     if batch.version != VERSION:
         raise InputError(f"a worker has addersim {VERSION}, the sweep {batch.version}")
+    for plugin in batch.plugins:
+        load_plugin(plugin)
     study, space = _read(batch.study), Space(batch.axes)
     settings = {k: v for k, v in space.points(batch.indices[:1])[0].items() if k.split(".")[0] not in COST_KEYS}
     qnet = _network(batch.content, batch.study, json.dumps(settings))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from addersim.shelf import PLUGINS
 from addersim.study.explore.space import Space
 from addersim.study.study import Study
 from addersim.version import VERSION
@@ -18,13 +19,15 @@ IRRELEVANT = {"path", "title", "twin", "space"}  # of a study, to the rows of a 
 def identity(study: Study, space: Space, accuracy: bool) -> dict[str, Any]:
     """Return version, study and space as JSON-ready values, with the SHA-256 of the latter two.
 
-    Every text that names a file or a folder is replaced by the hash of what that holds.
+    Every text that names a file or a folder is replaced by the hash of what that holds; plug-ins that were loaded are
+    named by theirs.
     """
     content = study.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=IRRELEVANT)
     folder = Path(study.path).absolute().parent
     said: dict[str, Any] = {"study": _by_content(content, folder), "space": _by_content(dict(space.axes), folder)}
     hashes = {f"{key}_sha256": hashlib.sha256(json.dumps(value).encode()).hexdigest() for key, value in said.items()}
-    return {"addersim": VERSION, "accuracy": accuracy, **said, **hashes}
+    plugins = {"plugins": sorted(PLUGINS.values())} if PLUGINS else {}
+    return {"addersim": VERSION, "accuracy": accuracy, **plugins, **said, **hashes}
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
