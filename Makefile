@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 $(VENV)/ready: pyproject.toml setup.py constraints.txt $(wildcard ext/*)
 	$(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX),$(BIN)/pip install --quiet --index-url $(TORCH_INDEX) -c constraints.txt torch)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet -c constraints.txt -e ".[torch,data,explore,cluster,test,lint]"
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet -c constraints.txt -e ".[torch,data,explore,cluster,test]"
 	touch $@
 
 demo: $(VENV)/ready
@@ -23,10 +23,20 @@ test: $(VENV)/ready
 slow: $(VENV)/ready
 	$(BIN)/python -m pytest -m slow
 
-lint: $(VENV)/ready
+# The extra "lint" alone: the package is installed already, and its compiled module need not be built again.
+LINTERS := $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['lint'])")
+
+$(VENV)/linters: $(VENV)/ready
+	$(BIN)/pip install --quiet -c constraints.txt $(LINTERS)
+	touch $@
+
+lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tests/complexity.py
+	mkdir -p $(VENV)/user && cp tests/typing/user.py $(VENV)/user/
+	cd $(VENV)/user && ../bin/mypy --strict --config-file= user.py && ../bin/basedpyright --pythonpath ../bin/python --level error user.py
 
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/bench.py

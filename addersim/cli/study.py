@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from addersim.study.study import Study
 
 DEMO = "lenet5-fashion"
+Explain = Annotated[bool, typer.Option("--explain", help="Name the loop that ran each layer, and why it is exact.")]
 Dump = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Write golden vectors there: every edge and constant, .npy and $readmemh."),
@@ -37,9 +38,7 @@ def simulate(
     study: StudyFile,
     settings: Settings = [],  # noqa: B006  typer copies it
     threads: Threads = 1,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Name the loop that ran each layer, and why it is exact.")
-    ] = False,
+    explain: Explain = False,
     dump: Dump = None,
     dump_images: Annotated[int, typer.Option(min=1, help="How many images, the first, --dump writes.")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier dump in --dump.")] = False,
