@@ -76,8 +76,7 @@ def _on_the_shelf():
     for op in (Shuffle(), Clip(), PointwiseAdder()):
         OPS.add(op.kind, op)
     yield
-    OPS._things.clear()
-    OPS._things.update(before)
+    OPS.replace(before)
 
 
 @pytest.fixture(scope="module")
