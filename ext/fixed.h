@@ -1,4 +1,4 @@
-/* Wrap, saturate, round: the only place where C cuts a width. Twins of addersim/fixed.py.
+/* Wrap, saturate, round: the only place where C cuts a width. Twins of addersim/arithmetic/fixed.py.
  * Left shifts are unsigned, so nothing here is undefined; >> of a negative int64_t is arithmetic in gcc and clang. */
 #ifndef ADDERSIM_FIXED_H
 #define ADDERSIM_FIXED_H

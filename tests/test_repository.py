@@ -48,7 +48,24 @@ def test_the_readme_s_study_is_one(tmp_path):
     assert study.twin is not None and study.space and study.quantization.model_fields_set
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [ROOT / "benchmarks" / "README.md"]
+BLOCKS = [
+    pytest.param(block.split("```")[0], id=f"{page.relative_to(ROOT)}:{i}")
+    for page in PAGES
+    for i, block in enumerate(page.read_text(encoding="utf-8").split("```python\n")[1:], 1)
+]
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+def test_every_block_of_the_docs_runs_in_a_process_of_its_own(code, tmp_path):
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ("lenet5.safetensors" in code) == (tmp_path / "lenet5.safetensors").is_file()
+
+
+def test_the_docs_have_blocks():
+    assert {param.id.partition(":")[0] for param in BLOCKS} >= {"README.md", "docs/hardware.md", "docs/training.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -56,16 +73,6 @@ def test_the_links_of_the_docs_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
     assert links or page.parent.name == "benchmarks"
     assert [link for link in links if not link.startswith("https:") and not (page.parent / link).exists()] == []
-
-
-def test_the_tour_and_what_goes_on_from_it_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for page in ("README.md", "docs/quantisation.md", "docs/hardware.md"):
-        for block in (ROOT / page).read_text(encoding="utf-8").split("```python\n")[1:]:
-            exec(block.split("```")[0], names)
-    printed = capsys.readouterr().out
-    assert (tmp_path / "lenet5.safetensors").is_file() and "True\n" in printed
 
 
 def test_the_machine_of_the_docs_is_one(tmp_path):
@@ -81,13 +88,6 @@ def test_the_space_of_the_docs_is_one():
     text = (ROOT / "docs" / "exploration.md").read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
     space = make_space(addersim.Study.read("lenet5-fashion"), tomllib.loads(text)["space"], accuracy=False)
     assert space.shape == (3, 3, 3, 2, 2)
-
-
-def test_the_exploration_of_the_docs_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    code = (ROOT / "docs" / "exploration.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    exec("import addersim\n" + code, {})
-    assert "accuracy_percent" in capsys.readouterr().out
 
 
 def test_full_test_without_data_says_so_in_one_line(tmp_path):
