@@ -97,28 +97,12 @@ class Cost(Tabular):
         sums = {(layer.layer, unit): 0.0 for layer in self.layers for unit in UNITS}
         for charge in self.charges:
             sums[charge.layer, charge.unit] += charge.energy_pj
+        said = ["cycles", "stall_cycles", "bound", "utilisation"]
         rows = [
-            [
-                run.layer,
-                run.array or "",
-                run.cycles,
-                run.stall_cycles,
-                run.bound,
-                run.utilisation,
-                *(sums[run.layer, u] for u in UNITS),
-            ]
+            [run.layer, run.array or "", *(getattr(run, name) for name in said), *(sums[run.layer, u] for u in UNITS)]
             for run in self.layers
         ]
-        columns = [
-            "layer",
-            "array",
-            "cycles",
-            "stall_cycles",
-            "bound",
-            "utilisation",
-            *(f"{unit}_pj" for unit in UNITS),
-        ]
-        return pd.DataFrame(rows, columns=columns)
+        return pd.DataFrame(rows, columns=["layer", "array", *said, *(f"{unit}_pj" for unit in UNITS)])
 
     def explain(self, layer: str | None = None) -> str:
         """Return every figure as count x price with the number of its source, then the sources and assumptions.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from addersim.arithmetic.primitives import Count, Name
+from addersim.arithmetic.primitives import Count, Name, Primitive
 from addersim.network.graph import Network
 from addersim.network.ops import OPS
 from addersim.tabular import Tabular
@@ -61,22 +61,9 @@ class OpCounts(Tabular):
         """Return the rows as a DataFrame."""
         import pandas as pd
 
-        columns = ["layer", "part", "primitive", "bits", "other_bits", "floating", "times"]
-        return pd.DataFrame(
-            [
-                (
-                    r.layer,
-                    r.part,
-                    r.primitive.name,
-                    r.primitive.bits,
-                    r.primitive.other_bits,
-                    r.primitive.floating,
-                    r.times,
-                )
-                for r in self.rows
-            ],
-            columns=columns,
-        )
+        columns = ["layer", "part", "primitive", *list(Primitive.__dataclass_fields__)[1:], "times"]
+        rows = [(row.layer, row.part, *vars(row.primitive).values(), row.times) for row in self.rows]
+        return pd.DataFrame(rows, columns=columns)
 
 
 def count(network: Network, convention: Convention = "exact") -> OpCounts:
