@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import addersim
+from addersim.shelf import PLUGINS, Shelf
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,17 @@ def example():
 @pytest.fixture(scope="session")
 def qnet(example, images):
     return addersim.quantize(example, images)
+
+
+@pytest.fixture
+def shelves():
+    """What plug-ins put on the shelves in a test is taken off again."""
+    before, loaded = [(shelf, dict(shelf)) for shelf in Shelf.every], dict(PLUGINS)
+    yield
+    for shelf, things in before:
+        shelf.replace(things)
+    PLUGINS.clear()
+    PLUGINS.update(loaded)
 
 
 @pytest.fixture

@@ -154,14 +154,11 @@ def test_a_plug_in_that_fails_leaves_nothing(tmp_path, text, message):
         load_plugin(tmp_path / "nowhere.py")
 
 
-def test_a_plug_in_is_loaded_once(tmp_path):
-    before, loaded = dict(DATAFLOWS), dict(PLUGINS)
+def test_a_plug_in_is_loaded_once(tmp_path, shelves):
     (tmp_path / "mine.py").write_text(FILES["one_element.py"])
-    try:
-        for _ in range(2):
-            load_plugin(tmp_path / "mine.py")
-        assert DATAFLOWS["one_element"].__doc__
-    finally:
-        DATAFLOWS.replace(before)
-        PLUGINS.clear()
-        PLUGINS.update(loaded)
+    for _ in range(2):
+        load_plugin(tmp_path / "mine.py")
+    assert DATAFLOWS["one_element"].__doc__
+    (tmp_path / "mine.py").write_text(FILES["one_element.py"] + "# changed\n")
+    with pytest.raises(InputError, match="two dataflows are called 'one_element'"):
+        load_plugin(tmp_path / "mine.py")

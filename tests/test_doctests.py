@@ -17,7 +17,7 @@ MODULES = [
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples(name):
+def test_examples(name, shelves):
     failed, _ = doctest.testmod(importlib.import_module(name))
     assert failed == 0
 

@@ -65,7 +65,7 @@ class Cost(Tabular):
     def area_um2(self) -> float | None:
         """Area of the components that have one in the table; ``None`` if none has.
 
-        The others are in :attr:`areas` without a price and not in this sum: output stages in every table,
+        The others are in :attr:`Cost.areas` without a price and not in this sum: output stages in every table,
         buffers and registers in most.
         """
         priced = [area.area_um2 for area in self.areas if area.area_um2 is not None]

@@ -31,7 +31,7 @@ BY_ADDITION: Mapping[RowName, str] = {
 
 
 def arithmetic_price(table: Rows, primitive: Primitive, gates: Rows | None) -> Price:
-    """Return the price of one execution of ``primitive``; see :meth:`CostTable.price`.
+    """Return the price of one execution of ``primitive``; see :meth:`addersim.costs.CostTable.price`.
 
     Parameters
     ----------

@@ -46,9 +46,9 @@ def search(
     Parameters
     ----------
     study, space, progress
-        As of :func:`sweep`; the study's first cost table alone is used.
+        As of :func:`addersim.sweep`; the study's first cost table alone is used.
     objectives
-        Columns of :func:`sweep`, each with ``"min"`` or ``"max"``; ``accuracy_percent`` simulates every trial.
+        Columns of :func:`addersim.sweep`, each with ``"min"`` or ``"max"``; ``accuracy_percent`` simulates every trial.
     trials
         How many points are tried; all of the space if it has no more.
     seed
@@ -59,7 +59,7 @@ def search(
     Raises
     ------
     InputError
-        As :func:`sweep`; also if an objective is no column or NaN, because the table prints no area, or if
+        As :func:`addersim.sweep`; also if an objective is no column or NaN, because the table prints no area, or if
         ``trials`` is not positive.
 
     Examples
