@@ -145,10 +145,12 @@ def lazy(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], 
     homes = {name: module for module, held in names.items() for name in held.split()}
 
     def look_up(name: str) -> Any:
-        if homes.get(name):
-            return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
-        if not name.startswith("_") and importlib.util.find_spec(f"{package}.{name}"):
-            return importlib.import_module(f"{package}.{name}")
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if not homes.get(name):
+            if not name.startswith("_") and importlib.util.find_spec(f"{package}.{name}"):
+                return importlib.import_module(f"{package}.{name}")
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        found = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        setattr(sys.modules[package], name, found)  # the next use costs nothing
+        return found
 
     return look_up, lambda: sorted(homes)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -26,7 +27,9 @@ def access_prices(machine: Hardware, table: CostTable) -> AccessPrices:
     Where the machine's numbers are arrays, so are the prices.
     """
     found = {("dram", write): _dram_price(machine, table) for write in (False, True)}
-    buffers = {(one.name, write): memory_price(one, table, write) for one in machine.buffers for write in (False, True)}
+    buffers = {
+        (one.name, write): _memory_price(one, table, write) for one in machine.buffers for write in (False, True)
+    }
     return found | buffers
 
 
@@ -39,15 +42,28 @@ def _dram_price(machine: Hardware, table: CostTable) -> Price:
     return Price(pj_per_bit, None, f"{machine.name}: DRAM {said} pJ per bit")
 
 
-def memory_price(buffer: Buffer, table: CostTable, write: bool = False) -> Price:
-    """Return the price of one access of a buffer and the area of all of it; arrays where its numbers are."""
-    size_bytes, word_bits = buffer.size_bytes, buffer.word_bits
-    if not (np.ndim(size_bytes) or np.ndim(word_bits)):
-        return table.memory(size_bytes, word_bits, write)
-    energy_pj = each(lambda size, word: table.memory(size, word, write).energy_pj, size_bytes, word_bits)
-    area_um2 = each(lambda size, word: table.memory(size, word).area_um2 or math.nan, size_bytes, word_bits)
-    source = f"{table.memory_owner.source.short}: SRAM of many sizes"
-    return Price(energy_pj, None if np.isnan(area_um2).any() else area_um2, source)  # type: ignore[arg-type]
+def _memory_price(buffer: Buffer, table: CostTable, write: bool) -> Price:
+    """Return the price of one access of a buffer; of buffers of many sizes the energy alone."""
+    if not _many(buffer):
+        return table.memory(buffer.size_bytes, buffer.word_bits, write)
+    law = partial(table.memory, write=write)
+    energy_pj: Any = each(lambda *size: law(*size).energy_pj, buffer.size_bytes, buffer.word_bits)
+    return Price(energy_pj, None, f"{table.memory_owner.source.short}: SRAM of many sizes")
+
+
+def memory_area(buffer: Buffer, table: CostTable) -> tuple[Any, str]:
+    """Return the area of a buffer, or of buffers of many sizes, and where it stands; ``None`` if nowhere."""
+    price = table.memory(np.min(buffer.size_bytes), np.min(buffer.word_bits))
+    if price.area_um2 is None:
+        return None, f"{table.memory_owner.source.short}: no areas of SRAM"
+    if not _many(buffer):
+        return price.area_um2, price.source
+    area_um2 = each(lambda *size: table.memory(*size).area_um2 or math.nan, buffer.size_bytes, buffer.word_bits)
+    return area_um2, f"{table.memory_owner.source.short}: SRAM of many sizes"
+
+
+def _many(buffer: Buffer) -> bool:
+    return bool(np.ndim(buffer.size_bytes) or np.ndim(buffer.word_bits))
 
 
 def price_inside(place: Place, table: CostTable) -> Price | None:
@@ -82,13 +98,13 @@ def word_charges(laid: LaidLayer, prices: AccessPrices, table: CostTable) -> Ite
 def _charge(layer: str, access: Access, price: Price) -> Charge:
     """Return the charge of an access; buffers are priced per packed word, DRAM per bit."""
     if access.store.name == "dram":
-        bits = access.count * access.bits
+        bits = access.words * access.bits
         return Charge(layer, "dram", access.action, bits, bits * price.energy_pj, price.source)
     per_access, per_word = access.store.word_bits // access.bits, access.store.accesses(access.bits)
     packed = f"{per_access} words of {access.bits} b per access" if per_access else f"{per_word:g} accesses per word"
     action = f"{access.store.name}: {access.action} {access.bits} b"
-    energy_pj = access.count * per_word * price.energy_pj
-    return Charge(layer, "buffers", action, access.count, energy_pj, f"{price.source}; {packed}")
+    energy_pj = access.words * per_word * price.energy_pj
+    return Charge(layer, "buffers", action, access.words, energy_pj, f"{price.source}; {packed}")
 
 
 def _charge_inside(layer: str, one: Inside, price: Price) -> Charge:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from addersim.arithmetic.primitives import Primitive
 from addersim.costs import CostTable, Price
-from addersim.costs.accesses import memory_price
+from addersim.costs.accesses import memory_area
 from addersim.costs.charges import Area, Charge, Clock
 from addersim.errors import InputError
 from addersim.hardware import Hardware
@@ -23,10 +23,7 @@ def areas(machine: Hardware, table: CostTable) -> tuple[Area, ...]:
         for name, element, elements in arrays(machine)
         for part in array_parts(element, elements, machine)
     ]
-    for memory in machine.buffers:
-        price = memory_price(memory, table)
-        source = f"{table.memory_owner.source.short}: no areas of SRAM" if price.area_um2 is None else price.source
-        found.append(Area(f"{memory.name} buffer, bytes", memory.size_bytes, price.area_um2, source))
+    found += [Area(f"{one.name} buffer, bytes", one.size_bytes, *memory_area(one, table)) for one in machine.buffers]
     for pad in machine.scratchpads:
         size = pad.size_bytes * machine.rows * machine.cols
         found.append(

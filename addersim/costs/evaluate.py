@@ -76,7 +76,8 @@ def evaluate(
     name, function = load_dataflow(dataflow)
     if batch < 1:
         raise InputError(f"batch = {batch}, expected 1 or more")
-    counts = tuple(replace(row, times=batch * row.times) for row in count(qnet).rows)
+    rows = count(qnet).rows
+    counts = rows if batch == 1 else tuple(replace(row, times=batch * row.times) for row in rows)
     accesses = access_prices(machine, prices)
     computing = {row.layer for row in counts}
     laid = lay_out(qnet, machine, function, computing, tiling, energies(accesses, prices), batch)

@@ -9,7 +9,7 @@ from typing import Any
 from addersim.hardware import Element, Hardware
 from addersim.mapping.steps import Step
 from addersim.mapping.traffic import Setting
-from addersim.mapping.transfers import Transfer, layer_cycles, port_cycles
+from addersim.mapping.transfers import Transfer, layer_cycles, port_cycles, whole
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ RULES = (
 def layer_run(step: Step, moved: Iterable[Transfer], machine: Hardware, where: Setting, tiles: str = "") -> LayerRun:
     """Return how long a layer takes with what it moves."""
     ports = port_cycles(moved)
-    cycles = *busy_cycles(step, machine, where), ports.rounded().hidden, ports.by_slowest()
+    hidden = {name: whole(cycles) for name, cycles in ports.hidden.items()}
+    cycles = *busy_cycles(step, machine, where), hidden, ports.by_slowest()
     if step.on is None:
         return LayerRun(step.node.name, None, *cycles, 0.0)
     return LayerRun(step.node.name, step.on.element, *cycles, step.on.schedule.utilisation, step.on.nest.taps, tiles)

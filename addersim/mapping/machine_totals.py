@@ -25,7 +25,7 @@ from addersim.mapping.residency import edge_bits, stored_bits
 from addersim.mapping.scratchpads import Place, inside_accesses
 from addersim.mapping.steps import Step, steps_on
 from addersim.mapping.traffic import FREE, Setting, layer_of, setting, transfers
-from addersim.mapping.transfers import Transfer, port_cycles
+from addersim.mapping.transfers import Transfer, port_cycles, whole
 from addersim.network.counts import count
 from addersim.network.graph import Network
 from addersim.network.ops import words
@@ -144,12 +144,12 @@ def totals(plan: Plan, machine: Hardware, box: Box) -> Totals:
         step, moved = _moved(plan, step, where, box)
         for access in (access for transfer in moved for access in transfer.accesses):
             place = access.store.name, access.writes, access.bits
-            words_of[place] = words_of[place] + times[key] * access.count
+            words_of[place] = words_of[place] + times[key] * access.words
         for one in inside_accesses(step.on.path, step.on.schedule, machine) if step.on else ():
             total.inside[one.place] = total.inside[one.place] + times[key] * one.count
         busy = sum(busy_cycles(step, machine, where))
         total.busy_cycles = total.busy_cycles + times[key] * busy
-        total.cycles = total.cycles + times[key] * port_cycles(moved).rounded().layer_cycles(busy)
+        total.cycles = total.cycles + times[key] * port_cycles(moved).layer_cycles(busy, whole)
     stores = {store.name: store for store in (*where.stores, where.dram)}
     for (name, write, bits), number in words_of.items():
         total.accesses[name, write] = total.accesses[name, write] + number * stores[name].accesses(bits)

@@ -178,7 +178,7 @@ class LevelSearch:
             return self._figure("energy", words, inside) * self._figure("latency", words, inside)
         moved = level_transfers(words, self.layer.widths, self.level, self.stores, self.dram)
         if objective == "traffic":
-            return sum(one.count * one.bits for one in moved)
+            return sum(one.words * one.bits for one in moved)
         moved += array_transfers(inside.words, self.layer.widths, self.stores, self.dram)
         if objective == "latency":
             return port_cycles(moved).layer_cycles(inside.cycles)

@@ -154,7 +154,7 @@ def transfers(step: Step, where: Setting, crossings: Sequence[Crossing]) -> tupl
         found = _of_array(step.node, step.on, where, crossings)
     else:
         found = _of_vector_lanes(step.node, where) if step.node.name in where.computing else []
-    return tuple(transfer for transfer in found if occurs(transfer.count))
+    return tuple(transfer for transfer in found if occurs(transfer.words))
 
 
 def _of_array(node: Node, on: OnArray, where: Setting, crossings: Sequence[Crossing]) -> list[Transfer]:

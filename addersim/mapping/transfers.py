@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,20 +32,18 @@ class Widths:
     sums: int
 
 
-@dataclass(frozen=True)
-class Access:
-    """``count`` words of ``bits`` bits that are read from a memory or written to it; ``action`` words it for a bill."""
+class Access(NamedTuple):
+    """Words of ``bits`` bits that are read from a memory or written to it; ``action`` says it for a bill."""
 
     store: Store
     writes: bool
     action: str
-    count: Any
+    words: Any
     bits: int
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """``count`` words of ``bits`` bits from ``source`` to ``target``.
+class Transfer(NamedTuple):
+    """Words of ``bits`` bits from ``source`` to ``target``.
 
     ``inside`` is the one of them that is filled or drained: :data:`COMPUTE` where the words serve the array or the
     vector lanes.
@@ -55,32 +53,32 @@ class Transfer:
     inside: Store
     source: Store
     target: Store
-    count: Any
+    words: Any
     bits: int
 
     @property
     def accesses(self) -> tuple[Access, ...]:
         """The accesses on both sides; what the array or the vector lanes do is counted elsewhere."""
         reads, writes = ("drain", "write") if self.inside is self.source else ("read", "fill")
-        read = Access(self.source, False, f"{reads} {self.what}", self.count, self.bits)
-        write = Access(self.target, True, f"{writes} {self.what}", self.count, self.bits)
+        read = Access(self.source, False, f"{reads} {self.what}", self.words, self.bits)
+        write = Access(self.target, True, f"{writes} {self.what}", self.words, self.bits)
         return tuple(access for access in (read, write) if access.store is not COMPUTE)
 
     @property
     def energy_pj(self) -> Any:
         """Energy of the accesses on both sides."""
         read, write = self.source.read_pj, self.target.write_pj
-        return self.count * (self.source.accesses(self.bits) * read + self.target.accesses(self.bits) * write)
+        return self.words * (self.source.accesses(self.bits) * read + self.target.accesses(self.bits) * write)
 
 
-def into(inside: Store, beyond: Store, what: str, count: Any, bits: int) -> Transfer:
+def into(inside: Store, beyond: Store, what: str, words: Any, bits: int) -> Transfer:
     """Return the transfer that fills ``inside`` from ``beyond``."""
-    return Transfer(what, inside, beyond, inside, count, bits)
+    return Transfer(what, inside, beyond, inside, words, bits)
 
 
-def out_of(inside: Store, beyond: Store, what: str, count: Any, bits: int) -> Transfer:
+def out_of(inside: Store, beyond: Store, what: str, words: Any, bits: int) -> Transfer:
     """Return the transfer that drains ``inside`` to ``beyond``."""
-    return Transfer(what, inside, inside, beyond, count, bits)
+    return Transfer(what, inside, inside, beyond, words, bits)
 
 
 def level_transfers(
@@ -123,18 +121,10 @@ class PortCycles:
     hidden: Mapping[str, Any]
     waiting: Mapping[str, Mapping[str, Any]]
 
-    def layer_cycles(self, busy: Any) -> Any:
-        """Return :func:`layer_cycles`, the longest of the ports of each transfer waited for."""
-        slowest = [reduce(np.maximum, ports.values()) for ports in self.waiting.values()]
-        return layer_cycles(busy, self.hidden.values(), slowest)
-
-    def rounded(self) -> PortCycles:
-        """Return the cycles rounded up, as integers."""
-        hidden = {name: whole(cycles) for name, cycles in self.hidden.items()}
-        waiting = {
-            inside: {name: whole(cycles) for name, cycles in ports.items()} for inside, ports in self.waiting.items()
-        }
-        return PortCycles(hidden, waiting)
+    def layer_cycles(self, busy: Any, rounding: Callable[[Any], Any] = lambda cycles: cycles) -> Any:
+        """Return :func:`layer_cycles`, the longest of the ports of each transfer waited for, all of them rounded."""
+        slowest = (reduce(np.maximum, ports.values()) for ports in self.waiting.values())
+        return layer_cycles(busy, map(rounding, self.hidden.values()), map(rounding, slowest))
 
     def by_slowest(self) -> dict[str, int]:
         """Return the cycles waited for, rounded up, by the slower memory of every transfer; of one machine."""
@@ -153,7 +143,7 @@ def port_cycles(transfers: Iterable[Transfer]) -> PortCycles:
         ports = hidden if transfer.inside.overlaps else waiting[transfer.inside.name]
         for store in (transfer.source, transfer.target):
             if store is not COMPUTE:
-                ports[store.name] = ports[store.name] + store.cycles(transfer.count, transfer.bits)
+                ports[store.name] = ports[store.name] + store.cycles(transfer.words, transfer.bits)
     return PortCycles(hidden, waiting)
 
 

@@ -208,7 +208,7 @@ def test_interrupted_training_says_how_to_go_on(tmp_path, monkeypatch, capsys, c
             (out / "checkpoint.pt").write_bytes(b"")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("addersim.train.loop.train", interrupted)
+    monkeypatch.setattr("addersim.train.train", interrupted)
     addersim("train", "lenet5_adder-fashion_mnist", "--out", tmp_path, expect=130)
     assert capsys.readouterr().err == f"addersim: {message}\n"
 
