@@ -68,6 +68,45 @@ def test_import_addersim_is_light():
     assert run(code).strip() == "set()"
 
 
+DOCUMENTED = [
+    "hardware.load_hardware",
+    "costs.load_table",
+    "kernels.reference.layer",
+    "kernels.native.layer",
+    "interchange.scalesim.read_topology",
+    "machines.evaluate_machines",
+    "topology.read_topology",
+    "nn.AdderConv2d",
+    "nn.functional.adder_conv2d",
+    "rtl.parameters",
+    "train.read_recipe",
+    "train.qat.IntegerModule",
+]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_documented_name_is_there_after_a_plain_import(name):
+    assert run(f"import addersim; print(callable(addersim.{name}))") == "True\n"
+
+
+@pytest.mark.parametrize(
+    ("package", "names"),
+    [
+        ("addersim", {"hardware", "nn", "train", "quantize", "evaluate_machines", "load_plugin"}),
+        ("addersim.costs", {"COSTS", "load_table"}),
+        ("addersim.hardware", {"HARDWARE", "load_hardware"}),
+        ("addersim.interchange", {"golden_vectors", "scalesim"}),
+        ("addersim.kernels", {"native", "reference"}),
+        ("addersim.nn", {"AdderConv2d", "convert", "load_checkpoint"}),
+        ("addersim.rtl", {"parameters", "source"}),
+        ("addersim.train", {"Recipe", "qat", "read_recipe", "train"}),
+    ],
+)
+def test_dir_lists_what_a_package_has(package, names):
+    found = set(run(f"import {package} as package; print(*dir(package))").split())
+    assert names <= found and "lazy" not in found
+
+
 def test_public_names_are_there_and_stay_functions():
     code = (
         "import addersim, addersim.machines, addersim.topology, addersim.simulation.simulate, addersim.costs.evaluate\n"
