@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 import addersim
 from addersim.network.float_run import channels_last
-from addersim.network.graph import Network, Node, Tensor
+from addersim.network.graph import Network
+from addersim.network.node import Node, Tensor
 from addersim.network.ops import OPS
 
 LIMIT_MB = 100

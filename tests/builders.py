@@ -11,7 +11,8 @@ from addersim.arithmetic.fixed import IntFormat
 from addersim.arithmetic.output_stage import OutputStage
 from addersim.hardware import Hardware, load_hardware
 from addersim.hardware.machine import ROLES
-from addersim.network.graph import EdgeFormat, Network, Node, Tensor
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node, Tensor
 from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
 

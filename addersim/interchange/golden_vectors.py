@@ -22,7 +22,8 @@ from addersim import version
 from addersim.arithmetic.fixed import IntFormat, Ints, format_for
 from addersim.errors import InputError
 from addersim.files import make_folder
-from addersim.network.graph import Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import Node
 from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
 from addersim.simulation.simulate import LayerTrace, simulate

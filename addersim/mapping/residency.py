@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 
 from addersim.hardware import Hardware
 from addersim.hardware.machine import Role
-from addersim.network.graph import Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import Node
 from addersim.network.ops import OPS, words
 
 RULES = (

@@ -12,8 +12,9 @@ from addersim.hardware.fit import fit
 from addersim.mapping.array_runs import Array
 from addersim.mapping.dataflows import Dataflow, Schedule
 from addersim.mapping.scratchpads import scratchpad_words
-from addersim.network.graph import Network, Node
+from addersim.network.graph import Network
 from addersim.network.loops import LoopNest
+from addersim.network.node import Node
 from addersim.network.ops import OPS
 
 

@@ -22,7 +22,8 @@ from addersim.mapping.steps import OnArray, Step
 from addersim.mapping.tile_search import Layer
 from addersim.mapping.tiles import Crossing, met
 from addersim.mapping.transfers import COMPUTE, Transfer, Widths, array_transfers, into, level_transfers, out_of
-from addersim.network.graph import Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import Node
 from addersim.network.ops import OPS, words
 
 RULES = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from addersim.network.graph import Network, Node, Tensor
+from addersim.network.graph import Network
+from addersim.network.node import Node, Tensor
 from addersim.network.ops import OPS
 
 

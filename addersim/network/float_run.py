@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from addersim.errors import InputError
-from addersim.network.graph import Network, Shape
+from addersim.network.graph import Network
+from addersim.network.node import Shape
 from addersim.network.ops import OPS, Floats
 
 BATCH = 64

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from addersim.errors import InputError, nearest
-from addersim.network.graph import Network, Node, Shape, Tensor
+from addersim.network.graph import Network
+from addersim.network.node import Node, Shape, Tensor
 from addersim.network.ops import OPS, Edge
 
 IDENTITIES = {

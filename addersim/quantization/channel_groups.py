@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from addersim.errors import InputError
-from addersim.network.graph import Network, Node, Tensor
+from addersim.network.graph import Network
+from addersim.network.node import Node, Tensor
 from addersim.network.ops import FUSED, OPS
 
 

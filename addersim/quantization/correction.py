@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from addersim.arithmetic.fixed import Ints
 from addersim.kernels import native
 from addersim.network.float_run import as_images, channels_last
-from addersim.network.graph import EdgeFormat, Network, Node, Tensor
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node, Tensor
 from addersim.network.ops import OPS, Floats
 from addersim.quantization.fuse import Fused
 from addersim.quantization.layer_integers import Draft, Reals, finished

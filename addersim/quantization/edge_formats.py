@@ -8,7 +8,8 @@ from functools import cached_property, partial
 from typing import Any
 
 from addersim.errors import InputError
-from addersim.network.graph import EdgeFormat, Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node
 from addersim.network.ops import OPS
 from addersim.quantization.channel_groups import group_of, is_group
 from addersim.quantization.fuse import Fused, end_layers, fuse, role

@@ -13,7 +13,7 @@ from addersim.arithmetic.datapath import Datapath, Kind, exact_datapath
 from addersim.arithmetic.fixed import IntFormat, Ints, format_for
 from addersim.arithmetic.output_stage import OutputStage
 from addersim.errors import InputError
-from addersim.network.graph import EdgeFormat, Node
+from addersim.network.node import EdgeFormat, Node
 from addersim.network.ops import OPS
 from addersim.quantization.fuse import Fused
 from addersim.quantization.gains import encode_gains

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from addersim.network.float_run import float_batches
-from addersim.network.graph import EdgeFormat, Network
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat
 from addersim.network.ops import OPS, Floats
 from addersim.quantization.fuse import Fused
 from addersim.quantization.layer_integers import adder_weights, batch_norm

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 from addersim.errors import InputError, nearest
-from addersim.network.graph import EdgeFormat, Network, Node, Tensor
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node, Tensor
 from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
 from addersim.quantization.channel_groups import grouped, is_group, whole_of

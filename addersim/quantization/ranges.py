@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from addersim.errors import InputError
 from addersim.network.float_run import float_batches
-from addersim.network.graph import EdgeFormat, Network
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat
 
 RangeRule = Literal["mse", "output_mse", "quantile", "max"]
 SAMPLE = 1 << 17  # values kept per edge

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from addersim.network.graph import EdgeFormat, Node, Tensor
+from addersim.network.node import EdgeFormat, Node, Tensor
 from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
 from addersim.quantization.fuse import Fused, role

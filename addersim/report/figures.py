@@ -11,7 +11,7 @@ from addersim.costs.comparison.array_kinds import ArrayComparison
 from addersim.costs.comparison.compare import METRICS, Comparison, Metric
 from addersim.costs.comparison.tornado import Tornado
 from addersim.hardware import Hardware
-from addersim.network.graph import Node
+from addersim.network.node import Node
 from addersim.simulation.simulate import LayerTrace
 from addersim.simulation.validate import Validation
 from addersim.study.outcome import Outcome, Side, what_moves

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from addersim.arithmetic.fixed import IntFormat
-from addersim.network.graph import Node
+from addersim.network.node import Node
 from addersim.network.ops import OPS
 from addersim.report.drawing import COLOURS, INK, QUIET, axes, panel, style, svg, tint, write
 from addersim.report.words import number, percent, short

@@ -22,7 +22,7 @@ from addersim.kernels import native
 from addersim.kernels.lanes import walk
 from addersim.kernels.theorems import shifted
 from addersim.network.float_run import as_images, channels_last
-from addersim.network.graph import Node
+from addersim.network.node import Node
 from addersim.network.ops.array_layer import array_layers
 from addersim.network.quantized import QuantizedNetwork
 from addersim.simulation.simulate import BATCH, simulate

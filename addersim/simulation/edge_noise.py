@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from addersim.network.float_run import channels_last
-from addersim.network.graph import Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import Node
 
 
 class EdgeNoise:

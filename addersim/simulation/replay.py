@@ -18,7 +18,8 @@ from addersim.arithmetic.datapath import EVENTS
 from addersim.arithmetic.fixed import Ints
 from addersim.kernels import _native, finishing
 from addersim.kernels.tape import Tape, Unrecordable, recording
-from addersim.network.graph import Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import Node
 from addersim.network.ops import Facts, Runner
 
 MOST_BYTES = 1 << 25  # of activations that stay in memory as long as the network does; larger layers gain nothing

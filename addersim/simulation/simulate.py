@@ -18,7 +18,8 @@ from addersim.errors import InputError, nearest
 from addersim.kernels import native
 from addersim.kernels.plan import split_bias
 from addersim.network.float_run import as_images, channels_first, channels_last
-from addersim.network.graph import EdgeFormat, Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node
 from addersim.network.ops import OPS, Facts, Runner
 from addersim.network.quantized import QuantizedNetwork
 from addersim.simulation.replay import Numbers, Prepared, Replay

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from addersim.errors import InputError
 from addersim.network.float_run import as_images, channels_first, float_batches
-from addersim.network.graph import EdgeFormat, Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node
 from addersim.network.quantized import QuantizedNetwork
 from addersim.network.torch_import import from_torch
 from addersim.quantization.channel_groups import cut_like

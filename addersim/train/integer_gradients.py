@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from addersim.arithmetic.fixed import Ints
-from addersim.network.graph import EdgeFormat, Node
+from addersim.network.node import EdgeFormat, Node
 from addersim.network.ops import OPS
 from addersim.nn.operations import TEMPORARY_BYTES, as_images, conv2d_full_grad, conv2d_input_grad, conv2d_sign_grad
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from addersim.arithmetic.fixed import Ints
 from addersim.kernels import native
-from addersim.network.graph import EdgeFormat, Node, Tensor
+from addersim.network.node import EdgeFormat, Node, Tensor
 from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
 from addersim.quantization.fuse import Fused

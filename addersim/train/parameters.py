@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from addersim.errors import InputError
-from addersim.network.graph import Node
+from addersim.network.node import Node
 from addersim.quantization.channel_groups import group_of, whole_of
 
 NAMES = {

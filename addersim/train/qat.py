@@ -15,7 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from addersim.arithmetic.fixed import Ints
 from addersim.errors import InputError
-from addersim.network.graph import EdgeFormat, Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node
 from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
 from addersim.network.torch_import import from_torch

@@ -25,8 +25,8 @@ from addersim.hardware import Hardware, load_hardware
 from addersim.mapping.dataflows import DATAFLOWS
 from addersim.mapping.scratchpads import with_scratchpads
 from addersim.mapping.tiles import Tiles, crossing
-from addersim.network.graph import EdgeFormat, Node, Tensor
 from addersim.network.loops import LoopNest
+from addersim.network.node import EdgeFormat, Node, Tensor
 from addersim.network.quantized import QuantizedNetwork
 
 HERE = Path(__file__).parent

@@ -11,7 +11,7 @@ import addersim
 from addersim.costs.bill import Cost
 from addersim.hardware import Hardware, load_hardware
 from addersim.mapping.latency import LayerRun
-from addersim.network.graph import Node
+from addersim.network.node import Node
 from addersim.network.quantized import QuantizedNetwork
 
 QNET: QuantizedNetwork = addersim.quantize(

@@ -8,7 +8,7 @@ from builders import CONCAT, machine, network, pointwise, shared
 from addersim.hardware import Hardware, load_hardware
 from addersim.mapping.residency import Residency, residency, share_bits
 from addersim.network.counts import count
-from addersim.network.graph import Node
+from addersim.network.node import Node
 from addersim.network.quantized import QuantizedNetwork
 
 

@@ -21,7 +21,7 @@ from addersim.hardware.machine import ROLES
 from addersim.mapping.tile_search import TooSmall
 from addersim.network.counts import count
 from addersim.network.example import example_network
-from addersim.network.graph import Node
+from addersim.network.node import Node
 from addersim.study.study import Study
 
 QNET = small_network().on("adder_16x16")

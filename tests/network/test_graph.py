@@ -9,7 +9,8 @@ import pytest
 import addersim
 from addersim.errors import InputError
 from addersim.files import write_atomically
-from addersim.network.graph import EdgeFormat, Network, Node, Tensor
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node, Tensor
 
 
 def equal(a: Network, b: Network) -> bool:

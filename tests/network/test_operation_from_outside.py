@@ -17,7 +17,8 @@ from addersim.arithmetic.primitives import Count
 from addersim.arithmetic.window import Window
 from addersim.kernels import native, reference
 from addersim.network.float_run import run_float
-from addersim.network.graph import EdgeFormat, Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node
 from addersim.network.ops import OPS, Facts, Floats, Op, counts, words
 from addersim.network.ops.array_layer import ArrayLayer
 

@@ -12,7 +12,8 @@ from addersim.errors import InputError
 from addersim.kernels import native, reference
 from addersim.network.counts import count
 from addersim.network.float_run import run_float
-from addersim.network.graph import Network, Node, Tensor
+from addersim.network.graph import Network
+from addersim.network.node import Node, Tensor
 from addersim.network.ops import OPS
 from addersim.simulation.simulate import simulate
 

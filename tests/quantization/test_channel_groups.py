@@ -15,7 +15,7 @@ import addersim
 from addersim.errors import InputError
 from addersim.kernels import native, reference
 from addersim.network.float_run import float_batches, run_float
-from addersim.network.graph import Node
+from addersim.network.node import Node
 from addersim.network.ops import OPS
 from addersim.quantization.channel_groups import grouped
 from addersim.quantization.fuse import fuse

@@ -9,7 +9,7 @@ from builders import chain, images, layer, norm, residual
 
 import addersim
 from addersim.network.float_run import float_batches
-from addersim.network.graph import EdgeFormat, Node
+from addersim.network.node import EdgeFormat, Node
 from addersim.quantization.fuse import fuse
 from addersim.quantization.output_error import IMAGES, output_error
 from addersim.quantization.ranges import COARSE

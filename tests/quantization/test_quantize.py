@@ -20,7 +20,8 @@ from addersim.arithmetic.fixed import IntFormat, Overflow
 from addersim.arithmetic.output_stage import Style
 from addersim.errors import InputError
 from addersim.network.float_run import float_batches, run_float
-from addersim.network.graph import EdgeFormat, Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node
 from addersim.quantization.fuse import fuse
 from addersim.quantization.gains import encode_gains
 from addersim.quantization.ranges import Observed, edge_format, observe

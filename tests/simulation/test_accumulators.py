@@ -15,7 +15,7 @@ from addersim.arithmetic.fixed import IntFormat, Overflow, Rounding, format_for
 from addersim.arithmetic.window import Window
 from addersim.errors import InputError
 from addersim.kernels import native, reference
-from addersim.network.graph import EdgeFormat, Tensor
+from addersim.network.node import EdgeFormat, Tensor
 from addersim.simulation.accumulators import sum_bounds
 from addersim.simulation.simulate import simulate
 

@@ -10,7 +10,7 @@ from addersim.arithmetic.datapath import with_accumulator
 from addersim.arithmetic.fixed import Overflow
 from addersim.arithmetic.window import Window
 from addersim.kernels import native
-from addersim.network.graph import EdgeFormat
+from addersim.network.node import EdgeFormat
 from addersim.network.ops import OPS
 from addersim.simulation import replay
 from addersim.simulation.replay import record

@@ -13,7 +13,7 @@ from training import NETWORKS, quarters, recipe, same_integers, save_npz, shaken
 
 import addersim
 from addersim.errors import InputError
-from addersim.network.graph import EdgeFormat
+from addersim.network.node import EdgeFormat
 from addersim.nn import AdderConv2d, AdderLinear, build_model
 from addersim.nn.functional import adder_conv2d
 from addersim.study.images import normalise

@@ -23,8 +23,9 @@ from addersim.arithmetic.fixed import Ints
 from addersim.arithmetic.primitives import Count, Name, Part, Primitive
 from addersim.arithmetic.window import Window
 from addersim.errors import InputError
-from addersim.network.graph import EdgeFormat, Network, Node, Shape
+from addersim.network.graph import Network
 from addersim.network.loops import LoopNest
+from addersim.network.node import EdgeFormat, Node, Shape
 from addersim.shelf import Shelf
 
 Role = Literal["input", "layer", "add", "norm", "rectifier", "join", "sum", "move", "stage"]
@@ -104,7 +105,7 @@ class Op:
     Attributes
     ----------
     kind
-        Its name on the shelf and in a :class:`~addersim.network.graph.Node`.
+        Its name on the shelf and in a :class:`~addersim.network.node.Node`.
     aten
         Names of the ATen or custom operators it imports.
     array

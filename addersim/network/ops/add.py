@@ -17,7 +17,8 @@ from addersim.arithmetic.datapath import Kind
 from addersim.arithmetic.primitives import Count
 from addersim.errors import InputError
 from addersim.kernels.plan import AddPlan
-from addersim.network.graph import EdgeFormat, Network, Node, Shape
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node, Shape
 from addersim.network.ops import (
     OPS,
     Arguments,

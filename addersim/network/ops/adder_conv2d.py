@@ -12,7 +12,7 @@ import numpy as np
 
 from addersim.arithmetic.window import Window
 from addersim.kernels import _native
-from addersim.network.graph import Node, Shape
+from addersim.network.node import Node, Shape
 from addersim.network.ops import OPS, Arguments, Floats, Imported
 from addersim.network.ops.array_layer import ArrayLayer, patches
 from addersim.network.ops.conv2d import window_arguments, window_examples

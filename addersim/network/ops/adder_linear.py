@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from addersim.network.graph import Node
+from addersim.network.node import Node
 from addersim.network.ops import OPS, Floats
 from addersim.network.ops.adder_conv2d import l1_distance
 from addersim.network.ops.linear import Linear

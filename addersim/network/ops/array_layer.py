@@ -14,8 +14,9 @@ from addersim.arithmetic.output_stage import OutputStage
 from addersim.arithmetic.primitives import Count
 from addersim.arithmetic.window import Window
 from addersim.kernels.plan import LayerPlan, LayerRunner
-from addersim.network.graph import EdgeFormat, Network, Node, Shape
+from addersim.network.graph import Network
 from addersim.network.loops import LoopNest
+from addersim.network.node import EdgeFormat, Node, Shape
 from addersim.network.ops import OPS, Facts, Floats, Op, Runner, counts, float_counts
 
 

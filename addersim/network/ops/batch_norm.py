@@ -12,7 +12,8 @@ import numpy as np
 
 from addersim.arithmetic.datapath import Kind
 from addersim.arithmetic.primitives import Count
-from addersim.network.graph import Network, Node, Shape
+from addersim.network.graph import Network
+from addersim.network.node import Node, Shape
 from addersim.network.ops import OPS, Arguments, Floats, Imported, Op, float_counts, words
 
 

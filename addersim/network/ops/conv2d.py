@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from addersim.errors import InputError
-from addersim.network.graph import Node, Shape
+from addersim.network.node import Node, Shape
 from addersim.network.ops import OPS, Arguments, Floats, Imported, pair
 from addersim.network.ops.array_layer import ArrayLayer, patches
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from addersim.arithmetic.fixed import Ints
 from addersim.errors import InputError
-from addersim.network.graph import EdgeFormat, Node, Shape
+from addersim.network.node import EdgeFormat, Node, Shape
 from addersim.network.ops import OPS, Arguments, Edge, Facts, Floats, Imported, Op, words
 
 

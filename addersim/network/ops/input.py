@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from addersim.network.graph import Node, Shape
+from addersim.network.node import Node, Shape
 from addersim.network.ops import OPS, Op
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from addersim.arithmetic.datapath import Kind
 from addersim.arithmetic.window import Window
 from addersim.errors import InputError
-from addersim.network.graph import Node, Shape
+from addersim.network.node import Node, Shape
 from addersim.network.ops import OPS, Arguments, Floats, Imported
 from addersim.network.ops.array_layer import ArrayLayer
 

@@ -13,7 +13,8 @@ from addersim.arithmetic.fixed import Ints
 from addersim.arithmetic.primitives import Count
 from addersim.arithmetic.window import Window
 from addersim.errors import InputError
-from addersim.network.graph import EdgeFormat, Network, Node, Shape
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node, Shape
 from addersim.network.ops import (
     OPS,
     Arguments,

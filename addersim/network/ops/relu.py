@@ -14,7 +14,8 @@ import numpy as np
 from addersim.arithmetic.datapath import Kind
 from addersim.arithmetic.fixed import Ints
 from addersim.arithmetic.primitives import Count
-from addersim.network.graph import EdgeFormat, Network, Node, Shape
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node, Shape
 from addersim.network.ops import OPS, Arguments, Facts, Floats, Imported, Op, counts, float_counts, words
 
 

@@ -13,7 +13,8 @@ from types import ModuleType
 from addersim.arithmetic.datapath import Kind
 from addersim.arithmetic.primitives import Count
 from addersim.kernels.plan import StagePlan
-from addersim.network.graph import EdgeFormat, Network, Node
+from addersim.network.graph import Network
+from addersim.network.node import EdgeFormat, Node
 from addersim.network.ops import OPS, Op, Runner, words
 from addersim.network.ops.array_layer import pointwise, stage_counts
 

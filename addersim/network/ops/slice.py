@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from addersim.arithmetic.fixed import Ints
 from addersim.errors import InputError
-from addersim.network.graph import EdgeFormat, Node, Shape
+from addersim.network.node import EdgeFormat, Node, Shape
 from addersim.network.ops import OPS, Arguments, Facts, Floats, Imported, Op
 
 
