@@ -39,17 +39,12 @@ def page(outcome: Outcome) -> str:
 
 def _content(outcome: Outcome) -> dict[str, Any]:
     notes, comparison = footnotes(outcome), outcome.comparison
-    bill = outcome.sides[0].costs[outcome.table]
-    sentence = words.unbroken(headline(outcome))
     return {
-        "name": outcome.study.title or outcome.sides[0].qnet.name,
-        "title": outcome.study.title or sentence,
-        "lead": sentence if outcome.study.title else "",
-        "second": words.unbroken(second_line(outcome)),
+        **_heading(outcome),
         "facts": _facts(outcome),
         "cards": cards(outcome),
         "unbroken": words.unbroken,
-        "table": bill.table,
+        "table": outcome.sides[0].costs[outcome.table].table,
         "notes": notes,
         "note_of": {note.table: note.number for note in notes if note.table},
         "charts": _charts(outcome),
@@ -64,6 +59,17 @@ def _content(outcome: Outcome) -> dict[str, Any]:
         "command": command(outcome.study),
         "study_file": Path(outcome.study.path).name,
         "version": VERSION,
+    }
+
+
+def _heading(outcome: Outcome) -> dict[str, str]:
+    """Return what stands above everything else: the study's own title, if it has one, above the sentence of figures."""
+    title, sentence = outcome.study.title, words.unbroken(headline(outcome))
+    return {
+        "name": title or outcome.sides[0].qnet.name,
+        "title": title or sentence,
+        "lead": sentence if title else "",
+        "second": words.unbroken(second_line(outcome)),
     }
 
 
