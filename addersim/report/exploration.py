@@ -16,7 +16,7 @@ from addersim.study.explore.pareto import Sense, accepted, pareto
 DRAWN = 2000  # dominated points at most; the front is always whole
 PLACES = 8  # numbers of a key that stand at equal distances
 LABELLED = 12  # points of the front
-BLUE, RED = COLOURS["adder"], COLOURS["multiplier"]
+BLUE = COLOURS["adder"]
 SHADES = LinearSegmentedColormap.from_list("addersim", [tint(BLUE, 0.06), tint(BLUE, 0.55), BLUE, "#002a45"], 48)
 
 
