@@ -135,15 +135,12 @@ def _joint(column: int, above: set[int], below: set[int], ends: tuple[int, int])
 def _boxes(row: list[Block]) -> list[str]:
     """Return the lines of one row of boxes; lanes that no box covers go straight through."""
     height = max(len(wrapped(block)) for block in row)
-    boxes = {block.first * (LANE + GAP): _box(block, height) for block in row}
     free = set(range(len(LANES))) - {lane for block in row for lane in range(block.first, block.last + 1)}
-    found = []
-    for line in range(height + 2):
-        characters = {_middle(lane): "│" for lane in free}
-        for start, box in boxes.items():
-            characters.update(enumerate(box[line], start))
-        found.append(_put(characters))
-    return found
+    lines = [{_middle(lane): "│" for lane in free} for _ in range(height + 2)]
+    for block in row:
+        for characters, text in zip(lines, _box(block, height), strict=True):
+            characters.update(enumerate(text, block.first * (LANE + GAP)))
+    return [_put(characters) for characters in lines]
 
 
 def _box(block: Block, height: int) -> list[str]:

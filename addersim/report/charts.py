@@ -119,8 +119,7 @@ def gathered(groups: Groups) -> Groups:
     small = [name for name in groups if sums[name] < SMALL * max(sums.values())]
     if len(groups) < MANY or len(small) < 2:
         return groups
-    rest: dict[str, Sequence[float]] = {}
-    large = dict(groups)
+    large, rest = dict(groups), dict[str, Sequence[float]]()
     for name in small:
         for side, bar in large.pop(name).items():
             rest[side] = [a + b for a, b in zip(bar, rest.get(side, [0.0] * len(bar)), strict=True)]

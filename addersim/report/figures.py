@@ -35,20 +35,11 @@ def layer_table(side: Side, table: str) -> Any:
     errors = {layer.name: layer for layer in side.validation.layers} if side.validation else {}
     rows = []
     for node in side.qnet.nodes:
-        row = _described(side, node) | _traced(side, layers.get(node.name))
+        row = _described(side, node, layers.get(node.name))
         row |= {key: getattr(errors.get(node.name), key, float("nan")) for key in FIT}
         row["array"] = _array(side.machine, bill[node.name]["array"])
         rows.append(row | {key: bill[node.name][key] for key in BILLED})
     return pd.DataFrame(rows).astype({"accumulator_bits_needed": "Int64"})
-
-
-def _traced(side: Side, layer: LayerTrace | None) -> dict[str, Any]:
-    """Return what the images made of a layer's registers; the input has no trace."""
-    return {
-        "overflows": layer.overflows if layer else 0,
-        "saturated": layer.facts.saturated if layer else side.trace.saturated_inputs,
-        "accumulator_bits_needed": layer.accumulator_bits if layer else None,
-    }
 
 
 def _array(machine: Hardware, kind: Any) -> str:
@@ -56,7 +47,7 @@ def _array(machine: Hardware, kind: Any) -> str:
     return f"{'x'.join(map(str, machine.array(kind)))} {kind}" if kind else ""
 
 
-def _described(side: Side, node: Node) -> dict[str, Any]:
+def _described(side: Side, node: Node, layer: LayerTrace | None) -> dict[str, Any]:
     shape, path, form = side.qnet.tensors[node.name].shape, node.datapath, side.qnet.format(node.name)
     return {
         "layer": node.name,
@@ -67,6 +58,9 @@ def _described(side: Side, node: Node) -> dict[str, Any]:
         "x/w/acc": f"{path.x}/{path.w}/{path.accumulator.format}" if path else "",
         "out": str(form.format),
         "step": form.step,
+        "overflows": layer.overflows if layer else 0,
+        "saturated": layer.facts.saturated if layer else side.trace.saturated_inputs,
+        "accumulator_bits_needed": layer.accumulator_bits if layer else None,
     }
 
 
@@ -94,11 +88,11 @@ def with_layers(outcome: Outcome) -> dict[str, Any]:
     for side in outcome.sides:
         layers = json.loads(layer_table(side, outcome.table).to_json(orient="records"))
         traced = {layer.name: layer for layer in side.trace.layers}
-        figures[side.label]["layers"] = [{**row, **_loop(traced.get(row["layer"]))} for row in layers]
+        figures[side.label]["layers"] = [{**row, **_traced(traced.get(row["layer"]))} for row in layers]
     return figures
 
 
-def _loop(layer: LayerTrace | None) -> dict[str, Any]:
+def _traced(layer: LayerTrace | None) -> dict[str, Any]:
     """Return which loop ran a layer; the input has no trace."""
     return {"path": layer.facts.path} if layer else {}
 

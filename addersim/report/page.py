@@ -38,9 +38,12 @@ def page(outcome: Outcome) -> str:
 
 
 def _content(outcome: Outcome) -> dict[str, Any]:
-    notes, comparison = footnotes(outcome), outcome.comparison
+    notes, title, sentence = footnotes(outcome), outcome.study.title, words.unbroken(headline(outcome))
     return {
-        **_heading(outcome),
+        "name": title or outcome.sides[0].qnet.name,
+        "title": title or sentence,
+        "lead": sentence if title else "",
+        "second": words.unbroken(second_line(outcome)),
         "facts": _facts(outcome),
         "cards": cards(outcome),
         "unbroken": words.unbroken,
@@ -51,25 +54,13 @@ def _content(outcome: Outcome) -> dict[str, Any]:
         "histograms": histograms(outcome),
         "histogram_images": min(IMAGES, outcome.images),
         "grids": _grids(outcome),
-        "twin": comparison is not None,
-        "tables_compared": len(comparison.costs) if comparison else 0,
+        "comparison": outcome.comparison,
         "adder": any(side.label == "adder" for side in outcome.sides),
         "assumptions": [said_without_folders(text, outcome.study) for text in assumptions(outcome)],
         "validations": [(side.label, side.validation.summary) for side in outcome.sides if side.validation],
         "command": command(outcome.study),
         "study_file": Path(outcome.study.path).name,
         "version": VERSION,
-    }
-
-
-def _heading(outcome: Outcome) -> dict[str, str]:
-    """Return what stands above everything else: the study's own title, if it has one, above the sentence of figures."""
-    title, sentence = outcome.study.title, words.unbroken(headline(outcome))
-    return {
-        "name": title or outcome.sides[0].qnet.name,
-        "title": title or sentence,
-        "lead": sentence if title else "",
-        "second": words.unbroken(second_line(outcome)),
     }
 
 
