@@ -9,16 +9,23 @@ import numpy as np
 from addersim.arithmetic.datapath import Kind, exact_datapath
 from addersim.arithmetic.fixed import IntFormat
 from addersim.arithmetic.output_stage import OutputStage
+from addersim.errors import InputError
 from addersim.hardware import Hardware, load_hardware
 from addersim.hardware.machine import ROLES
 from addersim.network.graph import Network
 from addersim.network.node import EdgeFormat, Node, Tensor
 from addersim.network.ops import OPS
 from addersim.network.quantized import QuantizedNetwork
+from addersim.quantization.quantize import quantize
 
+# Formats, an output stage, the numbers that weights are drawn from.
 U6, U8, S8 = IntFormat(6, False), IntFormat(8, False), IntFormat(8, True)
+U8_EDGE = EdgeFormat(8, False, 1.0)
 STAGE = OutputStage(IntFormat(20, True), IntFormat(28, True), relu=True)
 RNG = np.random.default_rng(1)
+
+
+# Networks of integers.
 
 
 def array_node(name: str, kind: str, source: str, w: np.ndarray, x: IntFormat, **attrs: object) -> Node:
@@ -35,6 +42,20 @@ def array_node(name: str, kind: str, source: str, w: np.ndarray, x: IntFormat, *
     datapath = exact_datapath(array, x, x if array == "adder" else S8, depth)
     window = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
     return Node(name, kind, (source,), {**window, **attrs}, params, datapath, STAGE)
+
+
+def pointwise(name: str, source: str, K: int, C: int) -> Node:
+    """Return an adder layer of single pixels, all its weights 1."""
+    return array_node(name, "adder_conv2d", source, np.ones((K, 1, 1, C), np.int64), U6)
+
+
+def network(*nodes: Node, formats: dict[str, EdgeFormat] | None = None) -> QuantizedNetwork:
+    """Return a network on an image of 2 x 4 x 4 whose edges carry 8 bits."""
+    shapes = {"x": (2, 4, 4)}
+    for node in nodes:
+        shapes[node.name] = OPS[node.kind].shape(node, *(shapes[edge] for edge in node.inputs))
+    tensors = {name: Tensor(shape, (formats or {}).get(name, U8_EDGE)) for name, shape in shapes.items()}
+    return QuantizedNetwork("hand-made", (Node("x", "input"), *nodes), tensors)
 
 
 def small_network(middle: str = "adder_conv2d", name: str = "small") -> QuantizedNetwork:
@@ -70,22 +91,45 @@ def without_formats(qnet: QuantizedNetwork) -> Network:
     return Network(qnet.name, nodes, {name: Tensor(t.shape) for name, t in qnet.tensors.items()})
 
 
-def chain(*nodes: Node, shape=(4, 6, 6)) -> Network:
-    """Return a network of nodes that may name earlier ones; the first reads the input ``x``."""
-    everything = (Node("x", "input", attrs={"shape": shape}), *nodes)
-    tensors: dict[str, Tensor] = {}
-    for node in everything:
-        tensors[node.name] = Tensor(OPS[node.kind].shape(node, *(tensors[i].shape for i in node.inputs)))
-    return Network("chain", everything, tensors)
+def residual_network() -> QuantizedNetwork:
+    """Return x -> (a, b) -> add: two layers on the array whose products meet in a residual addition."""
+    open_stage = replace(STAGE, finish=False)
+    w = np.ones((4, 1, 1, 4), np.int64)
+    a, b = (replace(array_node(n, "adder_conv2d", "x", w, U6), stage=open_stage) for n in "ab")
+    shifts = {key: np.full(4, 12) for key in ("shift_a_k", "shift_b_k", "shift_k")}
+    nodes = (Node("x", "input"), a, b, Node("add", "add", ("a", "b"), {}, shifts, None, STAGE))
+    nodes += (array_node("fc", "linear", "add", np.ones((2, 1, 1, 4), np.int64), U6),)
+    bits = {"x": 6, "a": 24, "b": 24, "add": 6, "fc": 16}
+    tensors = {n: Tensor((4, 8, 8), EdgeFormat(k, True, 1.0)) for n, k in bits.items()}
+    return QuantizedNetwork("residual", nodes, {**tensors, "fc": Tensor((2, 8, 8), tensors["fc"].format)})
+
+
+CONCAT = network(
+    pointwise("a", "x", 3, 2),
+    pointwise("b", "a", 3, 3),
+    Node("both", "concat", ("a", "b")),
+    pointwise("c", "both", 2, 6),
+    pointwise("d", "c", 2, 2),
+)
+
+
+# Float networks, node by node.
+
+
+def images(n=6, shape=(4, 6, 6), seed=1):
+    """Return images, N C H W, of the standard normal distribution."""
+    return np.random.default_rng(seed).normal(size=(n, *shape)).astype(np.float32)
 
 
 def layer(name, source, kind="adder_conv2d", C=4, K=4, R=3, seed=0, spread=1.0):
+    """Return a float layer on the array that keeps its input's size."""
     w = np.random.default_rng(seed).normal(size=(K, R, R, C)).astype(np.float32) * np.float32(spread)
     attrs = {"stride": (1, 1), "padding": (R // 2, R // 2), "dilation": (1, 1), "groups": 1}
     return Node(name, kind, (source,), attrs, {"w_krsc": w})
 
 
 def norm(name, source, K=4, mean=-30.0, gamma=1.0):
+    """Return a batch norm with the same numbers in every channel."""
     ones = np.ones(K, np.float32)
     return Node(
         name,
@@ -101,11 +145,17 @@ def norm(name, source, K=4, mean=-30.0, gamma=1.0):
     )
 
 
-def images(n=6, shape=(4, 6, 6), seed=1):
-    return np.random.default_rng(seed).normal(size=(n, *shape)).astype(np.float32)
+def chain(*nodes: Node, shape=(4, 6, 6)) -> Network:
+    """Return a network of nodes that may name earlier ones; the first reads the input ``x``."""
+    everything = (Node("x", "input", attrs={"shape": shape}), *nodes)
+    tensors: dict[str, Tensor] = {}
+    for node in everything:
+        tensors[node.name] = Tensor(OPS[node.kind].shape(node, *(tensors[i].shape for i in node.inputs)))
+    return Network("chain", everything, tensors)
 
 
 def residual(identity_first: bool) -> Network:
+    """Return a float network with a residual addition in front of its last layer."""
     inputs = ("r", "m") if identity_first else ("m", "r")
     return chain(
         layer("a", "x", "conv2d"),
@@ -119,40 +169,20 @@ def residual(identity_first: bool) -> Network:
     )
 
 
-U8_EDGE = EdgeFormat(8, False, 1.0)
-
-
-def network(*nodes: Node, formats: dict[str, EdgeFormat] | None = None) -> QuantizedNetwork:
-    """Return a network on an image of 2 x 4 x 4 whose edges carry 8 bits."""
-    shapes = {"x": (2, 4, 4)}
-    for node in nodes:
-        shapes[node.name] = OPS[node.kind].shape(node, *(shapes[edge] for edge in node.inputs))
-    tensors = {name: Tensor(shape, (formats or {}).get(name, U8_EDGE)) for name, shape in shapes.items()}
-    return QuantizedNetwork("hand-made", (Node("x", "input"), *nodes), tensors)
-
-
-def pointwise(name: str, source: str, K: int, C: int) -> Node:
-    return array_node(name, "adder_conv2d", source, np.ones((K, 1, 1, C), np.int64), U6)
+# Machines.
 
 
 def machine(inputs: int, outputs: int = 1 << 16, weights: int = 1 << 16) -> Hardware:
+    """Return a machine with a buffer of so many bytes per operand."""
     sizes = {"inputs": inputs, "weights": weights, "outputs": outputs}
     return load_hardware("adder_16x16", buffers={name: {"size_bytes": size} for name, size in sizes.items()})
 
 
 def shared(size_bytes: int, double_buffered: bool = False) -> Hardware:
+    """Return a machine with one buffer for all operands."""
     holds = ["inputs", "weights", "outputs"]
     buffer = {"name": "all", "holds": holds, "size_bytes": size_bytes, "word_bits": 64}
     return load_hardware("adder_16x16", buffers=[{**buffer, "double_buffered": double_buffered}])
-
-
-CONCAT = network(
-    pointwise("a", "x", 3, 2),
-    pointwise("b", "a", 3, 3),
-    Node("both", "concat", ("a", "b")),
-    pointwise("c", "both", 2, 6),
-    pointwise("d", "c", 2, 2),
-)
 
 
 def stack(near: int, far: int, bits: int = 64, ports: int = 1, double: bool = False, dram: int = 16) -> Hardware:
@@ -163,19 +193,7 @@ def stack(near: int, far: int, bits: int = 64, ports: int = 1, double: bool = Fa
     return load_hardware("adder_16x16", buffers=[*inside, outside], dram={"bits_per_cycle": dram})
 
 
-def residual_network() -> QuantizedNetwork:
-    """Return x -> (a, b) -> add: two layers on the array whose products meet in a residual addition."""
-    open_stage = replace(STAGE, finish=False)
-    w = np.ones((4, 1, 1, 4), np.int64)
-    a, b = (replace(array_node(n, "adder_conv2d", "x", w, U6), stage=open_stage) for n in "ab")
-    shifts = {key: np.full(4, 12) for key in ("shift_a_k", "shift_b_k", "shift_k")}
-    nodes = (Node("x", "input"), a, b, Node("add", "add", ("a", "b"), {}, shifts, None, STAGE))
-    nodes += (array_node("fc", "linear", "add", np.ones((2, 1, 1, 4), np.int64), U6),)
-    bits = {"x": 6, "a": 24, "b": 24, "add": 6, "fc": 16}
-    tensors = {n: Tensor((4, 8, 8), EdgeFormat(k, True, 1.0)) for n, k in bits.items()}
-    return QuantizedNetwork("residual", nodes, {**tensors, "fc": Tensor((2, 8, 8), tensors["fc"].format)})
-
-
+# Random networks of every operation.
 KINDS = ["adder_conv2d", "conv2d", "depthwise", "add", "batch_norm", "relu", "max_pool", "avg_pool", "concat", "pad"]
 
 
@@ -254,7 +272,11 @@ class Grower:
         return Network("random", kept, {n.name: Tensor(self.shapes[n.name]) for n in kept})
 
 
-def grown(seed):
+def grown(seed, **settings):
+    """Return a random network, images, and its integers by random settings or those given.
+
+    In the place of the integers stands None where an untrained rectifier is dead: an edge of zeros has no range.
+    """
     rng = np.random.default_rng(seed)
     grower = Grower(rng)
     grower.layer("conv2d", depthwise=False)
@@ -268,4 +290,9 @@ def grown(seed):
         "output_stage": str(rng.choice(["multiplier_shift", "shift_add", "shift_only"])),
         "correction": str(rng.choice(["none", "mean", "least_squares"])),
     }
-    return network, rng.normal(size=(8, *network.input.shape)).astype(np.float32), choices
+    x = rng.normal(size=(8, *network.input.shape)).astype(np.float32)
+    try:
+        return network, x, quantize(network, x, **(settings or choices))
+    except InputError as error:
+        assert "carries only zeros" in str(error)
+        return network, x, None

@@ -49,7 +49,8 @@ def study_file(tmp_path, example):
     """A study of the example network and its multiplier twin, in files of their own."""
     example.save(tmp_path / "net.safetensors")
     addersim.example_network(adder=False).save(tmp_path / "twin.safetensors")
-    text = '[network]\nfile = "net.safetensors"\n[twin]\nfile = "twin.safetensors"\n[data]\nlimit = 16\n'
+    text = '[network]\nfile = "net.safetensors"\n[twin]\nfile = "twin.safetensors"\n'
+    text += "[data]\nlimit = 16\ncalibration_limit = 16\n"
     path = tmp_path / "study.toml"
     path.write_text(text + '[space]\n"hardware.rows" = [8, 16]\n"quantization.bits" = [4, 8]\n')
     return path

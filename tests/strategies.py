@@ -51,12 +51,9 @@ def datapaths(draw):
     )
 
 
-@st.composite
-def layers(draw):
-    """Operands, window and pad code of a small layer for the datapath."""
-    datapath = draw(datapaths())
-    groups = draw(st.sampled_from([1, 1, 2]))
-    window = Window(
+def small_window(draw, groups):
+    """Return a window of a few taps, with steps, padding and holes of any kind."""
+    return Window(
         draw(st.integers(1, 3)),
         draw(st.integers(1, 2)),
         (draw(st.integers(1, 2)), draw(st.integers(1, 2))),
@@ -64,6 +61,14 @@ def layers(draw):
         (draw(st.integers(1, 2)), 1),
         groups,
     )
+
+
+@st.composite
+def layers(draw):
+    """Operands, window and pad code of a small layer for the datapath."""
+    datapath = draw(datapaths())
+    groups = draw(st.sampled_from([1, 1, 2]))
+    window = small_window(draw, groups)
     C, K = groups * draw(st.integers(1, 6)), groups * draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     x = rng.integers(datapath.x.min, datapath.x.max, (draw(st.integers(1, 2)), 5, 4, C), endpoint=True)

@@ -25,7 +25,8 @@ from addersim.weights.shipped import cards
 
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "reports" / "lenet5-fashion"
-pytestmark = pytest.mark.skipif(not REPORT.is_dir(), reason="tests an installed package, without its repository")
+if not REPORT.is_dir():
+    pytest.skip("tests an installed package, without its repository", allow_module_level=True)
 
 
 def told(limits):

@@ -29,7 +29,7 @@ def print_sides(outcome: Outcome) -> None:
     screen = Console()
     for side in outcome.sides:
         rows = layer_table(side, outcome.table).to_dict("records")
-        screen.print(_integers(side, rows), _fit(side, rows), _costs(side, rows))
+        screen.print(_integers(side, rows), _fit(side, rows), _costs(rows))
     screen.print(_totals(outcome))
     for line in _remarks(outcome):
         screen.print(line, style="dim", highlight=False, markup=False)
@@ -81,7 +81,7 @@ def _fit(side: Side, rows: list[dict[str, Any]]) -> Table:
     return grid
 
 
-def _costs(side: Side, rows: list[dict[str, Any]]) -> Table:
+def _costs(rows: list[dict[str, Any]]) -> Table:
     """Which array ran a layer, how long, and what it cost."""
     units = ["arithmetic_pj", "buffers_pj", "dram_pj"]
     heads = ["arithmetic nJ", "buffers nJ", "DRAM nJ"]

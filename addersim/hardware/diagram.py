@@ -134,19 +134,20 @@ def _joint(column: int, above: set[int], below: set[int], ends: tuple[int, int])
 
 def _boxes(row: list[Block]) -> list[str]:
     """Return the lines of one row of boxes; lanes that no box covers go straight through."""
-    texts = [wrapped(block) for block in row]
+    height = max(len(wrapped(block)) for block in row)
     free = set(range(len(LANES))) - {lane for block in row for lane in range(block.first, block.last + 1)}
-    found = []
-    for line in range(max(map(len, texts)) + 2):
-        characters = {_middle(lane): "│" for lane in free}
-        for block, text in zip(row, texts, strict=True):
-            start = block.first * (LANE + GAP)
-            shown = _line(text[line - 1] if 0 < line <= len(text) else "", _width(block))
-            if line in (0, max(map(len, texts)) + 1):
-                shown = ("┌{}┐" if line == 0 else "└{}┘").format("─" * (_width(block) - 2))
-            characters.update({start + i: character for i, character in enumerate(shown)})
-        found.append(_put(characters))
-    return found
+    lines = [{_middle(lane): "│" for lane in free} for _ in range(height + 2)]
+    for block in row:
+        for characters, text in zip(lines, _box(block, height), strict=True):
+            characters.update(enumerate(text, block.first * (LANE + GAP)))
+    return [_put(characters) for characters in lines]
+
+
+def _box(block: Block, height: int) -> list[str]:
+    """Return the lines of a box with room for so many lines of text."""
+    width, texts = _width(block), wrapped(block)
+    inside = [f"│ {text:<{width - 4}} │" for text in texts + [""] * (height - len(texts))]
+    return [f"┌{'─' * (width - 2)}┐", *inside, f"└{'─' * (width - 2)}┘"]
 
 
 def _width(block: Block) -> int:
@@ -156,7 +157,3 @@ def _width(block: Block) -> int:
 def wrapped(block: Block) -> list[str]:
     """Return the lines of a box, broken to its width in a terminal."""
     return [part for line in block.lines for part in wrap(line, _width(block) - 4, subsequent_indent="  ")]
-
-
-def _line(text: str, width: int) -> str:
-    return f"│ {text:<{width - 4}} │"

@@ -139,22 +139,20 @@ class Hardware(Record):
     @model_validator(mode="after")
     def _is_consistent(self) -> Hardware:
         names = [memory.name for memory in (*self.buffers, *self.scratchpads)]
-        if len(set(names)) < len(names):
-            raise ValueError(f"buffers: expected names that differ, not {', '.join(names)}")
-        if bool(self.multiplier_rows) != bool(self.multiplier_cols):
-            raise ValueError("multiplier_rows and multiplier_cols: expected both 0 or both positive")
-        if self.pe == "multiplier" and self.multiplier_rows:
-            raise ValueError("multiplier_rows: a multiplier machine has no side array, expected 0")
-        if self.pe == "xnor" and self.operand_bits > 1:
-            raise ValueError("operand_bits: an xnor element takes single bits, expected 1")
-        if self.accumulator_bits < self.operand_bits:
-            raise ValueError("accumulator_bits: expected operand_bits or more")
-        if self.multiplier_accumulator_bits is not None and not self.multiplier_rows:
-            raise ValueError("multiplier_accumulator_bits: expected a side array of multipliers")
-        if self.sum_bits("multiplier") < self.operand_bits:
-            raise ValueError("multiplier_accumulator_bits: expected operand_bits or more")
-        if self.rows % self.tree_inputs or self.multiplier_rows % self.tree_inputs:
-            raise ValueError("tree_inputs: expected a divisor of rows and multiplier_rows")
+        side, own, bits = self.multiplier_rows > 0, self.multiplier_accumulator_bits, self.operand_bits
+        uneven = self.rows % self.tree_inputs or self.multiplier_rows % self.tree_inputs
+        complaints = {
+            f"buffers: expected names that differ, not {', '.join(names)}": len(set(names)) < len(names),
+            "multiplier_rows and multiplier_cols: expected both 0 or both positive": side != (self.multiplier_cols > 0),
+            "multiplier_rows: a multiplier machine has no side array, expected 0": side and self.pe == "multiplier",
+            "operand_bits: an xnor element takes single bits, expected 1": self.pe == "xnor" and bits > 1,
+            "accumulator_bits: expected operand_bits or more": self.accumulator_bits < bits,
+            "multiplier_accumulator_bits: expected a side array of multipliers": own is not None and not side,
+            "multiplier_accumulator_bits: expected operand_bits or more": self.sum_bits("multiplier") < bits,
+            "tree_inputs: expected a divisor of rows and multiplier_rows": uneven,
+        }
+        if due := [complaint for complaint, is_due in complaints.items() if is_due]:
+            raise ValueError(due[0])
         return self
 
     def levels(self, role: Role) -> tuple[Buffer, ...]:

@@ -28,12 +28,7 @@ OPTIONS = f'str weight_gradient="full", int temporary_bytes={TEMPORARY_BYTES}'
 
 def _geometry(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Geometry:
     """Return the geometry, after checking everything the C loops rely on."""
-    if x.dim() != 4 or w.dim() != 4:
-        raise InputError(f"adder_conv2d: x has {x.dim()} axes and w {w.dim()}, expected N C H W and K C R S")
-    if groups < 1 or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
-        raise InputError(f"adder_conv2d: x {tuple(x.shape)}, w {tuple(w.shape)}, groups={groups} do not fit together")
-    if x.dtype != w.dtype or x.device != w.device or not x.dtype.is_floating_point:
-        raise InputError(f"adder_conv2d: x is {x.dtype} on {x.device}, w {w.dtype} on {w.device}; they must agree")
+    _check_tensors(x, w, groups)
     for name, pair, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
         if len(pair) != 2 or min(pair) < least:
             raise InputError(f"adder_conv2d: {name} is {list(pair)}, expected two integers >= {least}")
@@ -41,6 +36,15 @@ def _geometry(x: Tensor, w: Tensor, stride: Ints, padding: Ints, dilation: Ints,
     if min(how.output_size(x, w)) < 1:
         raise InputError(f"adder_conv2d: the kernel of w {tuple(w.shape)} is larger than x {tuple(x.shape)}")
     return how
+
+
+def _check_tensors(x: Tensor, w: Tensor, groups: int) -> None:
+    if x.dim() != 4 or w.dim() != 4:
+        raise InputError(f"adder_conv2d: x has {x.dim()} axes and w {w.dim()}, expected N C H W and K C R S")
+    if groups < 1 or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
+        raise InputError(f"adder_conv2d: x {tuple(x.shape)}, w {tuple(w.shape)}, groups={groups} do not fit together")
+    if x.dtype != w.dtype or x.device != w.device or not x.dtype.is_floating_point:
+        raise InputError(f"adder_conv2d: x is {x.dtype} on {x.device}, w {w.dtype} on {w.device}; they must agree")
 
 
 def check_options(weight_gradient: str, temporary_bytes: int) -> None:

@@ -49,7 +49,7 @@ def fuse(network: Network) -> tuple[Fused, ...]:
     for node in network.nodes:
         if node.name not in absorbed:
             fused.append(_fuse(network, node))
-            absorbed |= _names(fused[-1], network)
+            absorbed |= _names(fused[-1])
     return tuple(fused)
 
 
@@ -79,7 +79,7 @@ def _only_reader(network: Network, name: str, wanted: Role) -> Node | None:
     return readers[0] if alone and role(readers[0]) == wanted else None
 
 
-def _names(fused: Fused, network: Network) -> set[str]:
+def _names(fused: Fused) -> set[str]:
     names = {fused.root.name, fused.end}
     return names | {fused.norm.name} if fused.norm else names
 

@@ -112,7 +112,7 @@ def identity_node(name: str, source: str, x: EdgeFormat, out: EdgeFormat, choice
     return replace(node, stage=replace(node.output_stage, finish=False))
 
 
-def add_node(fused: Fused, branches: Sequence[Node], out: EdgeFormat) -> Node:
+def add_node(fused: Fused, branches: Sequence[Node]) -> Node:
     """Return the addition of two products, with a register that holds their aligned sum."""
     a, b = branches
     shifts = [branch.params["shift_k"] for branch in branches]

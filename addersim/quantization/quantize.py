@@ -258,7 +258,7 @@ def _add(build: _Build, fused: Fused, inputs: list[str]) -> str:
         wide = EdgeFormat(branch.output_stage.product.bits, True, form.step, own.zero_point)
         branches.append(build.put(branch, wide, fused.root.inputs[i]))
     products = [build.node(name) for name in branches]
-    return build.put(add_node(fused, products, form), form, fused.end)
+    return build.put(add_node(fused, products), form, fused.end)
 
 
 def _rescaled(build: _Build, name: str, form: EdgeFormat) -> str:

@@ -88,7 +88,7 @@ def renewed(
     """Return one node of :func:`requantise` and its edge's format, after what it reads."""
     form = plan.formats[old.name]
     if role(old) == "add":
-        return add_node(parts[old.name], [nodes[name] for name in old.inputs], form), form
+        return add_node(parts[old.name], [nodes[name] for name in old.inputs]), form
     if old.stage is None:
         return old, form if role(old) in ("input", "join") else _moved(old, tensors[old.inputs[0]])
     # The zero point of an addition's output comes in with its first branch.

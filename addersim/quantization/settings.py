@@ -43,9 +43,7 @@ class Quantization(Record):
     layer_bits: dict[str, Bits] = Field(default_factory=dict)
     steps: Steps = "free"
     groups: Positive = 1
-    datapath: Annotated[SkipValidation[Datapath | None], BeforeValidator(_adder_datapath)] = Field(
-        default=None, exclude=True
-    )
+    datapath: AdderDatapath = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
     def _weights_are_no_wider(self) -> Quantization:

@@ -64,7 +64,7 @@ def draw(bars: Bars) -> Markup:
         end = _limits(ax, bars)
         ax.set_ylim(max(tops[-1], 1.0), 0)
         for top, group in zip(tops, bars.groups.values(), strict=False):
-            _group(ax, bars, group, top + GAP / 2, end)
+            _group(ax, group, top + GAP / 2, end)
         middles = [(top + bottom) / 2 for top, bottom in pairwise(tops)]
         ax.set_yticks(middles, [short(name, LETTERS) for name in bars.groups])
         _finish(ax, bars.unit)
@@ -87,7 +87,7 @@ def _limits(ax: Any, bars: Bars) -> float:
     return end
 
 
-def _group(ax: Any, bars: Bars, group: Mapping[str, Sequence[float]], top: float, end: float) -> None:
+def _group(ax: Any, group: Mapping[str, Sequence[float]], top: float, end: float) -> None:
     for row, side in enumerate(side for side in COLOURS if side in group):
         middle, left, colour = top + (row + 0.5) * BAR, 0.0, COLOURS[side]
         for strength, value in zip(STRENGTHS, group[side], strict=False):

@@ -119,11 +119,11 @@ def gathered(groups: Groups) -> Groups:
     small = [name for name in groups if sums[name] < SMALL * max(sums.values())]
     if len(groups) < MANY or len(small) < 2:
         return groups
-    rest: dict[str, Sequence[float]] = {}
+    large, rest = dict(groups), dict[str, Sequence[float]]()
     for name in small:
-        for side, bar in groups[name].items():
+        for side, bar in large.pop(name).items():
             rest[side] = [a + b for a, b in zip(bar, rest.get(side, [0.0] * len(bar)), strict=True)]
-    return {**{name: bars for name, bars in groups.items() if name not in small}, f"{len(small)} small layers": rest}
+    return {**large, f"{len(small)} small layers": rest}
 
 
 def _by_layer(outcome: Outcome, values: Values) -> Groups:

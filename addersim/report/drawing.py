@@ -124,19 +124,20 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
 
 def _own_identifiers(root: ElementTree.Element, name: str) -> None:
     """Prefix identifiers that something refers to with ``name``, and drop the others."""
-    reference = re.compile(r"url\(#([^)]+)\)")
-    used = {found for e in root.iter() for value in e.attrib.values() for found in reference.findall(value)}
-    used |= {value[1:] for e in root.iter() if (value := e.get(f"{{{XLINK}}}href", "")).startswith("#")}
-    for element in root.iter():
-        for key, value in list(element.attrib.items()):
-            if key == "id" and value not in used:
-                del element.attrib[key]
-            elif key == "id":
-                element.set(key, f"{name}-{value}")
-            elif key == f"{{{XLINK}}}href" and value.startswith("#"):
-                element.set(key, f"#{name}-{value[1:]}")
-            elif "url(#" in value:
-                element.set(key, reference.sub(rf"url(#{name}-\1)", value))
+    attributes = [(element, key, value) for element in root.iter() for key, value in element.items()]
+    used = {found for _, key, value in attributes for found in _reference(key).findall(value)}
+    for element, key, value in attributes:
+        if key != "id":
+            element.set(key, _reference(key).sub(rf"{name}-\g<0>", value))
+        elif value in used:
+            element.set(key, f"{name}-{value}")
+        else:
+            del element.attrib[key]
+
+
+def _reference(key: str) -> re.Pattern[str]:
+    """Return what finds the identifiers that an attribute's value refers to."""
+    return re.compile(r"(?<=^#).+" if key == f"{{{XLINK}}}href" else r"(?<=url\(#)[^)]+")
 
 
 def ratio_axis(ax: Any, low: float, high: float, rows: int, marks: Sequence[float]) -> None:

@@ -16,7 +16,7 @@ from addersim.study.explore.pareto import Sense, accepted, pareto
 DRAWN = 2000  # dominated points at most; the front is always whole
 PLACES = 8  # numbers of a key that stand at equal distances
 LABELLED = 12  # points of the front
-BLUE, RED = COLOURS["adder"], COLOURS["multiplier"]
+BLUE = COLOURS["adder"]
 SHADES = LinearSegmentedColormap.from_list("addersim", [tint(BLUE, 0.06), tint(BLUE, 0.55), BLUE, "#002a45"], 48)
 
 
@@ -107,18 +107,14 @@ def parallel_coordinates(
     _check(frame, keys)
     frame, front = accepted(frame), pareto(frame, objectives)
     columns = [key for key in [*keys, *objectives] if frame[key].nunique() > 1] or [*objectives]
-    places = {column: _places(frame[column], column in keys) for column in columns}
-    others = frame.drop(front.index)
-    others = others.iloc[:: -(-len(others) // 200) or 1]
+    heights, ticks = zip(*(_places(frame[column], column in keys) for column in columns), strict=True)
+    width = max(540, 110 * len(columns))
     with style(name):
-        figure = panel(330, max(540, 110 * len(columns)))
-        drawn = axes(figure, 52, 62, max(540, 110 * len(columns)) - 104, 236)
-        for rows, colour, width in ((others, tint(QUIET, 0.3), 0.6), (front, BLUE, 1.3)):
-            heights = np.array([[places[c][0][i] for c in columns] for i in frame.index.get_indexer(rows.index)])
-            if len(heights):
-                drawn.plot(np.arange(len(columns)), heights.T, color=colour, linewidth=width, alpha=0.9)
+        figure = panel(330, width)
+        drawn = axes(figure, 52, 62, width - 104, 236)
+        _lines(drawn, np.stack(heights), frame.index.isin(front.index))
         for at, column in enumerate(columns):
-            _axis(drawn, at, column, places[column][1], at % 2 == 1)
+            _axis(drawn, at, column, ticks[at], at % 2 == 1)
         drawn.set_xlim(-0.02, len(columns) - 0.98)
         drawn.axis("off")
         return svg(figure, name, f"{len(front)} points of the front among {len(frame)}, over {', '.join(columns)}")
@@ -158,14 +154,14 @@ def _number(drawn: Any, front: Any, stairs: Any, objectives: Mapping[str, Sense]
     """Number points of the stairs by their place in the front, on the side where no better point can be."""
     x, y = _two(objectives)
     left, low = objectives[x] == "min", objectives[y] == "min"
-    look = {"ha": "right" if left else "left", "va": "top" if low else "bottom", "fontsize": 10, "color": INK}
+    (side, right), (below, up) = ("right", -5) if left else ("left", 5), ("top", -5) if low else ("bottom", 5)
+    look = {"ha": side, "va": below, "fontsize": 10, "color": INK}
     spans = [np.ptp(drawn.dataLim.intervalx) or 1, np.ptp(drawn.dataLim.intervaly) or 1]
     taken: list[Any] = []
     for index in stairs.index[np.unique(np.linspace(0, len(stairs) - 1, 4 * LABELLED).round().astype(int))]:
         at = np.array([stairs[x][index], stairs[y][index]], float)
         if len(taken) < LABELLED and all(np.hypot(*((at - other) / spans)) > 0.06 for other in taken):
-            shift = (-5 if left else 5, -5 if low else 5)
-            drawn.annotate(str(front.index.get_loc(index) + 1), at, shift, textcoords="offset points", **look)
+            drawn.annotate(str(front.index.get_loc(index) + 1), at, (right, up), textcoords="offset points", **look)
             taken.append(at)
 
 
@@ -205,6 +201,15 @@ def _places(values: Any, is_key: bool) -> tuple[Any, list[tuple[float, str]]]:
     distinct = sorted(values.unique()) if number else list(dict.fromkeys(values))
     top = max(len(distinct) - 1, 1)
     return np.array([distinct.index(v) / top for v in values]), [(i / top, _short(v)) for i, v in enumerate(distinct)]
+
+
+def _lines(drawn: Any, heights: Any, in_front: Any) -> None:
+    """Draw a line per column of ``heights``, the front's above the others."""
+    front, others = heights[:, in_front], heights[:, ~in_front]
+    others = others[:, :: -(-others.shape[1] // 200) or 1]
+    for lines, colour, width in ((others, tint(QUIET, 0.3), 0.6), (front, BLUE, 1.3)):
+        if lines.size:
+            drawn.plot(np.arange(len(lines)), lines, color=colour, linewidth=width, alpha=0.9)
 
 
 def _axis(drawn: Any, at: int, column: str, ticks: list[tuple[float, str]], low: bool) -> None:

@@ -49,7 +49,7 @@ def write_exploration(
     if rows.empty:
         raise InputError(f"no point has figures: {priced['refused'].iloc[0]}")
     front = front_of(rows, objectives)
-    figures = _figures(rows, [key for key in keys if rows[key].nunique() > 1], objectives)
+    figures = _figures(rows, keys, objectives)
     content = {
         "title": title,
         "points": len(rows),
@@ -61,8 +61,7 @@ def write_exploration(
         "version": VERSION,
     }
     texts = {f"{name}.svg": _alone(drawn) for name, (_, drawn) in figures.items()}
-    texts["front.csv"] = str(front.to_csv(index=False, lineterminator="\n"))
-    texts["index.html"] = _page(content)
+    texts |= {"front.csv": str(front.to_csv(index=False, lineterminator="\n")), "index.html": _page(content)}
     for name, text in texts.items():
         write_atomically(Path(folder) / name, text.encode("utf-8", "replace"))
     return Path(folder) / "index.html"
@@ -82,9 +81,9 @@ def _page(content: Mapping[str, Any]) -> str:
     return template.render(content, css=Markup(here.joinpath("page.css").read_text(encoding="utf-8"))) + "\n"
 
 
-def _figures(rows: Any, varied: list[str], objectives: Mapping[str, Sense]) -> dict[str, tuple[str, Markup]]:
+def _figures(rows: Any, keys: Sequence[str], objectives: Mapping[str, Sense]) -> dict[str, tuple[str, Markup]]:
     """Return name, title and drawing of the figures that these rows have."""
-    figures: dict[str, tuple[str, Markup]] = {}
+    varied, figures = [key for key in keys if rows[key].nunique() > 1], dict[str, tuple[str, Markup]]()
     if len(objectives) > 1:
         first, second, *_ = (said(column) for column in objectives)
         figures["scatter"] = (f"{second} against {first}, and their Pareto front", scatter(rows, objectives))

@@ -35,11 +35,7 @@ def layer_table(side: Side, table: str) -> Any:
     errors = {layer.name: layer for layer in side.validation.layers} if side.validation else {}
     rows = []
     for node in side.qnet.nodes:
-        row = _described(side, node)
-        layer = layers.get(node.name)
-        row["overflows"] = layer.overflows if layer else 0
-        row["saturated"] = layer.facts.saturated if layer else side.trace.saturated_inputs
-        row["accumulator_bits_needed"] = layer.accumulator_bits if layer else None
+        row = _described(side, node, layers.get(node.name))
         row |= {key: getattr(errors.get(node.name), key, float("nan")) for key in FIT}
         row["array"] = _array(side.machine, bill[node.name]["array"])
         rows.append(row | {key: bill[node.name][key] for key in BILLED})
@@ -51,7 +47,7 @@ def _array(machine: Hardware, kind: Any) -> str:
     return f"{'x'.join(map(str, machine.array(kind)))} {kind}" if kind else ""
 
 
-def _described(side: Side, node: Node) -> dict[str, Any]:
+def _described(side: Side, node: Node, layer: LayerTrace | None) -> dict[str, Any]:
     shape, path, form = side.qnet.tensors[node.name].shape, node.datapath, side.qnet.format(node.name)
     return {
         "layer": node.name,
@@ -62,6 +58,9 @@ def _described(side: Side, node: Node) -> dict[str, Any]:
         "x/w/acc": f"{path.x}/{path.w}/{path.accumulator.format}" if path else "",
         "out": str(form.format),
         "step": form.step,
+        "overflows": layer.overflows if layer else 0,
+        "saturated": layer.facts.saturated if layer else side.trace.saturated_inputs,
+        "accumulator_bits_needed": layer.accumulator_bits if layer else None,
     }
 
 

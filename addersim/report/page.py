@@ -38,26 +38,23 @@ def page(outcome: Outcome) -> str:
 
 
 def _content(outcome: Outcome) -> dict[str, Any]:
-    notes, comparison = footnotes(outcome), outcome.comparison
-    bill = outcome.sides[0].costs[outcome.table]
-    sentence = words.unbroken(headline(outcome))
+    notes, title, sentence = footnotes(outcome), outcome.study.title, words.unbroken(headline(outcome))
     return {
-        "name": outcome.study.title or outcome.sides[0].qnet.name,
-        "title": outcome.study.title or sentence,
-        "lead": sentence if outcome.study.title else "",
+        "name": title or outcome.sides[0].qnet.name,
+        "title": title or sentence,
+        "lead": sentence if title else "",
         "second": words.unbroken(second_line(outcome)),
         "facts": _facts(outcome),
         "cards": cards(outcome),
         "unbroken": words.unbroken,
-        "table": bill.table,
+        "table": outcome.sides[0].costs[outcome.table].table,
         "notes": notes,
         "note_of": {note.table: note.number for note in notes if note.table},
         "charts": _charts(outcome),
         "histograms": histograms(outcome),
         "histogram_images": min(IMAGES, outcome.images),
         "grids": _grids(outcome),
-        "twin": comparison is not None,
-        "tables_compared": len(comparison.costs) if comparison else 0,
+        "comparison": outcome.comparison,
         "adder": any(side.label == "adder" for side in outcome.sides),
         "assumptions": [said_without_folders(text, outcome.study) for text in assumptions(outcome)],
         "validations": [(side.label, side.validation.summary) for side in outcome.sides if side.validation],

@@ -83,18 +83,30 @@ def _draw(plot: Any, cost: Cost, shown: list[Point]) -> None:
     low, edge = min([*finite, *ridges]) / 2, max([*finite, *ridges]) * BESIDE
     high = edge * BESIDE
     for array, ridge in zip(arrays, ridges, strict=True):
-        roof = [attainable(cost, array, x) for x in (low, ridge, high)]
-        plot.loglog([low, ridge, high], roof, color=COLOURS.get(array, QUIET), linewidth=1.2)
-        plot.text(high, roof[-1] * 1.08, f"{array}s, {roof[-1]:g}", color=QUIET, ha="right", size=10)
+        _roof(plot, cost, array, (low, ridge, high))
     for number, point in enumerate(shown):
-        place = edge if point.taps_per_byte is None else point.taps_per_byte, point.taps_per_cycle
-        colour, (right, up, side) = COLOURS.get(point.array, QUIET), SIDES[number % 2]
-        plot.plot(*place, "o", color=colour, markersize=4.5, clip_on=False)
-        plot.annotate(_letter(number), place, (right, up), textcoords="offset points", ha=side, size=10.5, color=colour)
+        _mark(plot, number, point, edge)
     plot.set_xlim(low, high)
     top, bottom = max(attainable(cost, array, high) for array in arrays), min(point.taps_per_cycle for point in shown)
     plot.set_ylim(min(bottom, attainable(cost, arrays[0], low)) / 2, top * 1.5)
-    plot.set_xlabel("taps per byte of DRAM traffic" + ("; right edge: no traffic" if len(finite) < len(shown) else ""))
+    _name_axes(plot, "; right edge: no traffic" if len(finite) < len(shown) else "")
+
+
+def _roof(plot: Any, cost: Cost, array: Any, places: tuple[float, float, float]) -> None:
+    roof = [attainable(cost, array, x) for x in places]
+    plot.loglog(places, roof, color=COLOURS.get(array, QUIET), linewidth=1.2)
+    plot.text(places[-1], roof[-1] * 1.08, f"{array}s, {roof[-1]:g}", color=QUIET, ha="right", size=10)
+
+
+def _mark(plot: Any, number: int, point: Point, edge: float) -> None:
+    place = edge if point.taps_per_byte is None else point.taps_per_byte, point.taps_per_cycle
+    colour, (right, up, side) = COLOURS.get(point.array, QUIET), SIDES[number % 2]
+    plot.plot(*place, "o", color=colour, markersize=4.5, clip_on=False)
+    plot.annotate(_letter(number), place, (right, up), textcoords="offset points", ha=side, size=10.5, color=colour)
+
+
+def _name_axes(plot: Any, remark: str) -> None:
+    plot.set_xlabel(f"taps per byte of DRAM traffic{remark}")
     plot.set_ylabel("taps per cycle")
     for axis in (plot.xaxis, plot.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))

@@ -141,21 +141,23 @@ def ratio_grid(outcome: Outcome, comparison: Comparison) -> Grid:
 
 def bill_grid(outcome: Outcome) -> Grid:
     """Return the totals of every network by every cost table."""
-    bills = [(cost.table, side.label, cost) for side in outcome.sides for cost in side.costs.values()]
-    if outcome.comparison:
-        for adder, multiplier in outcome.comparison.costs.values():
-            bills += [(adder.table, "adder", adder), (adder.table, "multiplier", multiplier)]
-    distinct = {(table, label): cost for table, label, cost in bills}
-    order = list(dict.fromkeys(table for table, _, _ in bills))
-    keys = sorted(distinct, key=lambda key: (order.index(key[0]), key[1]))
-    costs = [distinct[key] for key in keys]
-    told = iter(words.aligned([value for cost in costs for value in _energies(cost)], digits=5))
+    bills = _bills(outcome)
+    told = iter(words.aligned([value for cost in bills.values() for value in _energies(cost)], digits=5))
     rows = [
         [*key, *islice(told, len(ENERGIES) + 1), words.number(cost.latency_us), _area(cost)]
-        for key, cost in zip(keys, costs, strict=True)
+        for key, cost in bills.items()
     ]
     heads = ["cost table", "network", *ENERGIES, "total, nJ", "latency, µs", "area, mm²"]
     return Grid("One image by every cost table", heads, rows, text=2)
+
+
+def _bills(outcome: Outcome) -> dict[tuple[str, str], Cost]:
+    """Return the costs by table, the study's first, and network."""
+    bills = {(cost.table, side.label): cost for side in outcome.sides for cost in side.costs.values()}
+    for adder, multiplier in outcome.comparison.costs.values() if outcome.comparison else ():
+        bills |= {(adder.table, "adder"): adder, (adder.table, "multiplier"): multiplier}
+    order = list(dict.fromkeys(table for table, _ in bills))
+    return {key: bills[key] for key in sorted(bills, key=lambda key: (order.index(key[0]), key[1]))}
 
 
 def _energies(cost: Cost) -> list[float]:

@@ -11,7 +11,6 @@ from addersim.train.readers import Bytes
 SIZE = 64  # pixels along a side of a canvas
 MOST_ITEMS = 4
 THRESHOLD = 32  # a pixel brighter than this belongs to its item
-BACKGROUND = 0
 
 
 def composites(images_nhw: Bytes, labels_n: Bytes, count: int, seed: int) -> tuple[Bytes, Bytes]:

@@ -27,6 +27,7 @@ from addersim.quantization.requantize import Layout, absorbed, layout, requantis
 from addersim.quantization.settings import settings_of
 from addersim.train.integer_gradients import Layer, Replace, Round, Stage, channels, real
 from addersim.train.integer_pass import Pass
+from addersim.train.learned_steps import learnable, logarithm
 from addersim.train.parameters import NAMES, array, owner, tensors_of
 
 MOMENTUM = {"batch": 0.1, "running": 0.02}  # of the running statistics
@@ -108,7 +109,9 @@ class IntegerModule(nn.Module):
         self._plan = layout(qnet, settings_of(settings))
         self._parts = {part.root.name: part for part in fuse(network)}
         self._tensors = {node.name: tensors_of(module, node) for node in network.nodes if node.params}
-        self._steps = {name: _step(self._plan.formats[name].step) for name in _learnable(self._plan) if learned_steps}
+        self._steps = {
+            name: logarithm(self._plan.formats[name].step) for name in learnable(self._plan) if learned_steps
+        }
         self.steps = nn.ParameterDict({name.replace(".", "/"): step for name, step in self._steps.items()})
         self._absorb()
         self.centre(np.asarray(images))
@@ -157,17 +160,21 @@ class IntegerModule(nn.Module):
         edges = {first: Edge(real(now.integers[first], form), _constant(form.step), form)}
         for old in now.plan.qnet.nodes[1:]:
             now.renew(old)
-            if not torch.is_grad_enabled():
+            if torch.is_grad_enabled():
+                edges[old.name] = self._differentiable(now, old, [edges[name] for name in old.inputs])
+            else:
                 now.execute(old.name)
-                continue
-            t, normed = now.centred(old.name), self.training and self._follows(old.name)
-            if t is not None and normed:
-                t = self._follow(now, old, t)
-            now.execute(old.name)
-            edges[old.name] = self._edge(now, old.name, t, normed, [edges[name] for name in old.inputs])
         self.executed = now.network()
         self.outputs.update((block, edges[name].value) for block, name in self.blocks.items() if name in edges)
         return edges[last].value if last in edges else real(now.integers[last], now.form(last))
+
+    def _differentiable(self, now: Pass, old: Node, sources: Sequence[Edge]) -> Edge:
+        """Run a node; return what its codes stand for, with its gradient."""
+        t, normed = now.centred(old.name), self.training and self._follows(old.name)
+        if t is not None and normed:
+            t = self._follow(now, old, t)
+        now.execute(old.name)
+        return self._edge(now, old.name, t, normed, sources)
 
     def _follows(self, name: str) -> bool:
         """Whether a layer's batch norm takes the statistics of the batch in training: that of an adder layer does."""
@@ -275,31 +282,6 @@ def _blocks(module: nn.Module, qnet: QuantizedNetwork) -> dict[str, str]:
     names = dict(module.named_modules())
     sums = [node.name for node in qnet.nodes if role(node) == "add"]
     return {block: name for name in sums if (block := name.rpartition(".")[0]) and block in names}
-
-
-def _learnable(plan: Layout) -> list[str]:
-    """Return the rounded edges whose steps can be learned: somebody computes with them, and they are not tied."""
-    tied = plan.choices.output_stage != "multiplier_shift"
-    found = []
-    for name in [node.name for node in plan.qnet.nodes if node.stage is not None and not node.unrounded]:
-        roles = [role(node) for node in _readers(plan.qnet, name)]
-        power_of_two = math.frexp(plan.formats[name].step)[0] == 0.5
-        if roles and "join" not in roles and not (tied and power_of_two):
-            found.append(name)
-    return found
-
-
-def _readers(qnet: QuantizedNetwork, name: str) -> list[Node]:
-    """Return the nodes that compute with an edge, behind those that move its codes; concatenations too."""
-    found = []
-    for node in qnet.consumers(name):
-        found += [node] if node.stage is not None or role(node) == "join" else _readers(qnet, node.name)
-    return found
-
-
-def _step(value: float) -> nn.Parameter:
-    """Return the logarithm of a step: whatever moves it, the step stays positive."""
-    return nn.Parameter(torch.tensor(math.log(value), dtype=torch.float64))
 
 
 def _moved_statistics(norm: Node, mean_k: NDArray[Any], var_k: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -116,11 +116,8 @@ def check(qnet: QuantizedNetwork, machine: Hardware, fields: Mapping[str, list[f
 @pytest.mark.parametrize("seed", range(40))
 def test_every_column_equals_one_evaluation_at_a_time(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    network, images, choices = grown(seed)
-    try:
-        qnet = addersim.quantize(network, images, **choices)
-    except InputError as error:
-        assert "carries only zeros" in str(error)  # an untrained rectifier may be dead
+    _, _, qnet = grown(seed)
+    if qnet is None:
         return
     machine = random_machine(rng)
     check(qnet, machine, random_fields(machine, rng), str(rng.choice(list(DATAFLOWS))))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import layers
+from strategies import layers, small_window
 
 from addersim.arithmetic.datapath import REGISTERS, Register, exact_datapath, with_accumulator
 from addersim.arithmetic.fixed import IntFormat, format_for
@@ -67,14 +67,7 @@ def byte_layers(draw):
         x = w = IntFormat(draw(st.integers(2, 8)), draw(st.booleans()))
     shift = draw(st.integers(0, 1)) if w.bits < 7 else 0
     groups = draw(st.sampled_from([1, 1, 2]))
-    window = Window(
-        draw(st.integers(1, 3)),
-        draw(st.integers(1, 2)),
-        (draw(st.integers(1, 2)), draw(st.integers(1, 2))),
-        (draw(st.integers(0, 1)), draw(st.integers(0, 2))),
-        (draw(st.integers(1, 2)), 1),
-        groups,
-    )
+    window = small_window(draw, groups)
     C, K = draw(st.integers(1, 9)), draw(st.one_of(st.integers(1, 9), st.integers(10, 70)))
     depth = window.R * window.S * C
     path = exact_datapath("adder", x, w, depth, weight_shift=shift)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import images
 
 import addersim
 from addersim.errors import InputError
@@ -26,10 +27,6 @@ def network_of(kind: str, i: int) -> Network:
     source = Node("x", "input", attrs={"shape": shapes[0]})
     tensors = {"x": Tensor(shapes[0]), "layer": Tensor(OPS[kind].shape(node, *shapes * len(node.inputs)))}
     return Network(kind, (source, node), tensors)
-
-
-def data(shape, n=4, seed=0):
-    return np.random.default_rng(seed).normal(size=(n, *shape)).astype(np.float32)
 
 
 def nchw(w_krsc):
@@ -92,7 +89,7 @@ def test_every_operation_has_examples():
 @pytest.mark.parametrize(("kind", "i"), CASES)
 def test_float_maths_and_shape_are_those_of_torch(kind, i):
     network = network_of(kind, i)
-    x = data(network.input.shape)
+    x = images(4, network.input.shape, seed=0)
     expected = torch_result(network.nodes[-1], torch.tensor(x).double()).numpy()
     ours = run_float(network, x)
     assert ours.shape[1:] == network.output.shape
@@ -103,7 +100,7 @@ def test_float_maths_and_shape_are_those_of_torch(kind, i):
 @pytest.mark.parametrize("bits", [3, 8])
 def test_integers_agree_between_kernels_and_with_the_floats(kind, i, bits, tmp_path):
     network = network_of(kind, i)
-    x = data(network.input.shape, n=6)
+    x = images(6, network.input.shape, seed=0)
     qnet = addersim.quantize(network, x, bits=bits, range="max")
     qnet.save(tmp_path / "q.safetensors")
     loaded = addersim.QuantizedNetwork.load(tmp_path / "q.safetensors")
@@ -123,7 +120,7 @@ def test_counting_is_never_negative_and_floats_count_as_fp32(kind, i):
     network = network_of(kind, i)
     rows = count(network).rows
     assert all(row.times > 0 and row.primitive.floating and row.primitive.bits == 32 for row in rows)
-    rows = count(addersim.quantize(network, data(network.input.shape))).rows
+    rows = count(addersim.quantize(network, images(4, network.input.shape, seed=0))).rows
     assert all(row.times > 0 and not row.primitive.floating for row in rows)
 
 
@@ -131,7 +128,7 @@ def test_average_pool_is_exact_with_and_without_counted_padding():
     """Codes times step equal the average of the input's real values, as fractions."""
     for i in range(3):
         network = network_of("avg_pool", i)
-        x = data(network.input.shape)
+        x = images(4, network.input.shape, seed=0)
         qnet = addersim.quantize(network, x)
         trace = simulate(qnet, x, keep="*")
         real = qnet.input.format.real(trace.edges["x"])
@@ -168,7 +165,7 @@ def test_a_lone_batch_norm_becomes_a_scale_with_dead_channels_silenced():
     params = {**node.params, "var_k": np.array([1.0, 0.0, 2.0, 0.3], np.float32)}
     tensors = {"x": Tensor((4, 5, 5)), "layer": Tensor((4, 5, 5))}
     network = Network("bn", (Node("x", "input", attrs={"shape": (4, 5, 5)}), replace(node, params=params)), tensors)
-    scale = addersim.quantize(network, data((4, 5, 5))).nodes[1]
+    scale = addersim.quantize(network, images(4, (4, 5, 5), seed=0)).nodes[1]
     assert scale.kind == "scale"
     for channel in (1, 2):  # running variance 0; gamma 0
         assert scale.params["multiplier_k"][channel] == 0

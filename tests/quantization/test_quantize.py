@@ -1,7 +1,6 @@
-"""Quantisation: formats, gains, the exact clamp, fusion, and what is refused."""
+"""Quantisation: fusion, the exact clamp, widths, output stages, and what is refused."""
 
 import inspect
-import itertools
 import os
 import subprocess
 import sys
@@ -19,104 +18,15 @@ from addersim.arithmetic.datapath import Register, exact_datapath
 from addersim.arithmetic.fixed import IntFormat, Overflow
 from addersim.arithmetic.output_stage import Style
 from addersim.errors import InputError
-from addersim.network.float_run import float_batches, run_float
+from addersim.network.float_run import run_float
 from addersim.network.graph import Network
 from addersim.network.node import EdgeFormat, Node
 from addersim.quantization.fuse import fuse
-from addersim.quantization.gains import encode_gains
-from addersim.quantization.ranges import Observed, edge_format, observe
 from addersim.quantization.settings import Quantization, Settings
 from addersim.study.study import check_key
 
 STYLES = get_args(Style)
 RULES = ["mse", "output_mse", "quantile", "max"]
-
-
-@pytest.mark.parametrize("m", [4, 8])
-@pytest.mark.parametrize("style", STYLES)
-def test_gains_are_the_nearest_of_their_kind(style, m):
-    gains = np.concatenate([10.0 ** np.linspace(-4, 1.5, 60), -(10.0 ** np.linspace(-3, 1, 20))])
-    multiplier, shift = encode_gains(gains, style, m, "layer")
-    assert np.all((shift >= 1) & (shift <= 31))
-    powers = [1 << i for i in range(m + 1)]
-    if style == "multiplier_shift":
-        allowed = range(1 << (m - 1), 1 << m)
-    elif style == "shift_only":
-        allowed = [1 << (m - 1)]
-    else:
-        sums = {a + b for a, b in itertools.combinations(powers[:-1], 2)} | {
-            a - b for a in powers for b in powers if a > b
-        }
-        allowed = sorted({v for v in sums | set(powers) if v < 1 << m})
-    for gain, M, n in zip(gains, multiplier.tolist(), shift.tolist(), strict=True):
-        assert np.sign(M) == np.sign(gain)
-        # doubling every candidate with its shift covers all magnitudes of this word
-        values = np.array([v * 2.0**-s for v in allowed for s in range(-6, 32)])
-        best = values[np.argmin(np.abs(values - abs(gain)))]
-        if n > 1 or style == "shift_only":
-            assert abs(abs(M) / 2.0**n - abs(gain)) <= abs(best - abs(gain)) * (1 + 1e-9) + 1e-12
-
-
-def test_gains_at_the_ends():
-    multiplier, shift = encode_gains(np.array([0.0, 1e-12, 300.0]), "multiplier_shift", 8, "layer")
-    assert (multiplier[0], shift[0]) == (0, 1)
-    assert (multiplier[1], shift[1]) == (0, 31)
-    assert (multiplier[2], shift[2]) == (600, 1)  # wider than 8 bits, and counted so
-    for bad in (np.inf, np.nan, 1e9):
-        with pytest.raises(InputError, match="layer 'fc': its output stage needs a gain"):
-            encode_gains(np.array([bad]), "multiplier_shift", 8, "fc")
-
-
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("bits", [2, 4, 8])
-def test_zero_always_has_an_exact_code(rule, bits):
-    values = images().ravel()
-    for low, centred in ((values.min(), False), (values.min(), True), (0.0, False)):
-        sample = np.clip(values, low, None)
-        form = edge_format(
-            "edge", Observed(float(sample.min()), float(sample.max()), sample), bits, rule=rule, centred=centred
-        )
-        assert form.real(form.quantise(np.zeros(1)))[0] == 0
-        assert form.signed == (low < 0 and not centred)
-        assert form.bits == bits
-
-
-def test_mse_range_beats_its_rivals_and_powers_of_two_are_such():
-    sample = np.abs(images(200).ravel())
-    seen = Observed(0.0, float(sample.max()), sample)
-
-    def error(form: EdgeFormat) -> float:
-        return float(np.mean((form.real(form.quantise(sample)) - sample) ** 2))
-
-    forms = {rule: edge_format("edge", seen, 3, rule=rule) for rule in RULES}
-    assert error(forms["mse"]) <= min(error(forms["max"]), error(forms["quantile"]))
-    power = edge_format("edge", seen, 8, grid=1.0)
-    assert np.log2(power.step) == round(np.log2(power.step))
-
-
-def test_dead_edges_and_missing_images_are_refused():
-    with pytest.raises(InputError, match="edge 'a' carries only zeros"):
-        edge_format("a", Observed(0.0, 0.0, np.zeros(3, np.float32)), 8)
-    network = chain(layer("a", "x"))
-    with pytest.raises(InputError, match="at least one image"):
-        addersim.quantize(network, images(0))
-    with pytest.raises(InputError, match=r"images have shape \(2, 3, 6, 6\)"):
-        addersim.quantize(network, images(2, (3, 6, 6)))
-    with pytest.raises(InputError, match="hold integers, expected floats"):
-        addersim.quantize(network, np.rint(images(2)).astype(np.int8))
-    broken = images(2)
-    broken[1, 0, 0, 0] = np.nan
-    with pytest.raises(InputError, match="image 1 holds NaN"):
-        addersim.quantize(network, broken)
-
-
-def test_observation_sees_every_channel():
-    """Channels whose number divides a stride must not hide each other."""
-    x = np.zeros((50, 4, 6, 6), np.float32)
-    x[:, 2] = 5.0
-    seen = observe(chain(layer("a", "x")), x)
-    assert seen["x"].high == 5.0
-    assert 0.2 < np.mean(seen["x"].sample > 0) < 0.3
 
 
 @settings(max_examples=50, deadline=None)
@@ -336,73 +246,6 @@ def test_a_rectifier_ends_the_search_for_output_layers():
     assert [qnet.node(name).datapath.w.bits for name in ("head1", "head2")] == [4, 8]  # the last one stays the last
 
 
-CORRECTIONS = ["mean", "least_squares"]
-
-
-def unclamped(qnet, last):
-    """Return what the last layer's stage makes in front of rounding and clamp: p."""
-    node = qnet.node(last)
-    open_end = replace(node, stage=replace(node.stage, finish=False))
-    nodes = tuple(open_end if n.name == last else n for n in qnet.nodes)
-    return addersim.simulate(replace(qnet, nodes=nodes), images()).logits_int
-
-
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("kind", ["conv2d", "adder_conv2d"])
-@pytest.mark.parametrize("gamma", [1.0, -2.0])
-def test_mean_correction_leaves_no_mean_error_in_any_channel(style, kind, gamma):
-    mean = -30.0 if kind == "adder_conv2d" else 0.0
-    network = chain(layer("a", "x", "conv2d"), layer("b", "a", kind), norm("m", "b", mean=mean, gamma=gamma))
-    errors = {}
-    for correction in ("none", "mean"):
-        qnet = addersim.quantize(network, images(), bits=4, output_stage=style, correction=correction)
-        real = unclamped(qnet, "b") * 2.0 ** -qnet.node("b").params["shift_k"][:, None, None] * qnet.output.format.step
-        errors[correction] = np.abs((real - run_float(network, images())).mean((0, 2, 3)))
-    assert np.all(errors["mean"] < 0.5 * qnet.output.format.step)  # of A_k's rounding
-    assert errors["none"].max() > errors["mean"].max()
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_least_squares_is_the_line_that_numpy_fits_to_the_simulators_values(style):
-    """The reference: a polynomial of degree 1 through t, taken apart from the simulated p = t * M + A."""
-    network = chain(layer("a", "x", "conv2d"), layer("b", "a", K=3), norm("m", "b", K=3, gamma=-1.5))
-    qnet = addersim.quantize(network, images(), bits=3, output_stage=style, correction="least_squares")
-    node, y = qnet.node("b"), run_float(network, images())
-    p = unclamped(qnet, "b")
-    M, A, n = (node.params[key][:, None, None] for key in ("multiplier_k", "offset_k", "shift_k"))
-    t = (p - A) // M
-    np.testing.assert_array_equal(t * M + A, p)
-    for k in range(3):
-        slope = np.polyfit(t[:, k].ravel(), y[:, k].ravel(), 1)[0] / qnet.output.format.step
-        expected = encode_gains(np.array([slope]), style, 8, "b")
-        assert (expected[0][0], expected[1][0]) == (M[k, 0, 0], n[k, 0, 0])
-        assert abs((p[:, k] * 2.0 ** -n[k] * qnet.output.format.step - y[:, k]).mean()) < 1e-3
-
-
-@pytest.mark.parametrize("correction", CORRECTIONS)
-@pytest.mark.parametrize("identity_first", [True, False])
-@pytest.mark.parametrize("style", ["multiplier_shift", "shift_add"])  # one power of two is too coarse to promise it
-def test_correction_brings_a_residual_network_nearer_to_its_floats(correction, identity_first, style):
-    network = residual(identity_first)
-    expected, error = run_float(network, images()), {}
-    for name in ("none", correction):
-        qnet = addersim.quantize(network, images(), bits=3, output_stage=style, correction=name)
-        trace = addersim.simulate(qnet, images())
-        assert not any(entry.overflows for entry in trace.layers)
-        error[name] = float(np.mean((trace.logits - expected) ** 2))
-    assert error[correction] < error["none"]
-
-
-def test_correction_works_on_lone_norms_dead_channels_and_constant_inputs():
-    network = chain(layer("a", "x", "conv2d"), Node("r", "relu", ("a",)), norm("n", "r", mean=0.5), layer("b", "n"))
-    network.node("n").params["gamma_k"][1] = 0
-    network.node("a").params["w_krsc"][2] = 0
-    for correction in CORRECTIONS:
-        qnet = addersim.quantize(network, images(), correction=correction)
-        assert qnet.node("n").kind == "scale" and qnet.node("n").params["multiplier_k"][1] == 0
-        assert addersim.validate(network, qnet, images()).worst.sqnr_db > 20
-
-
 @pytest.mark.parametrize(("bits", "weight_bits"), [(5, 4), (8, 4), (4, 4)])
 @pytest.mark.parametrize("signed", [False, True])
 def test_narrow_adder_weights_stand_on_a_coarser_step(bits, weight_bits, signed):
@@ -460,61 +303,6 @@ def test_steps_of_all_edges_may_be_powers_of_two(rule, style):
         assert addersim.simulate(qnet, images()).saturated_inputs == 0
     free = addersim.quantize(residual(True), images(), bits=6, range=rule, output_stage=style)
     assert any(np.log2(t.format.step) != round(np.log2(t.format.step)) for t in free.tensors.values())
-
-
-def test_an_edge_without_values_names_who_reads_it():
-    network = chain(layer("a", "x", "conv2d"), Node("r", "relu", ("a",)), layer("b", "r"), norm("m", "b"))
-    network.node("a").params["w_krsc"][:] = 0
-    with pytest.raises(InputError, match=r"edge 'r' carries only zeros .* \(read by 'b'\)"):
-        addersim.quantize(network, images())
-    network.node("a").params["w_krsc"][1, 0, 0, 0] = np.nan
-    with pytest.raises(InputError, match="edge 'a' holds NaN or infinity on the calibration images"):
-        addersim.quantize(network, images())
-
-
-def test_batch_norm_correction_gives_every_channel_the_floats_mean_and_variance():
-    network = chain(layer("a", "x", "conv2d"), layer("b", "a"), norm("m", "b", gamma=-1.5))
-    expected = run_float(network, images())
-    qnet = addersim.quantize(network, images(), bits=3, multiplier_bits=12, correction="batch_norm")
-    found = unclamped(qnet, "b") * 2.0 ** -qnet.node("b").params["shift_k"][:, None, None] * qnet.output.format.step
-    np.testing.assert_allclose(found.mean((0, 2, 3)), expected.mean((0, 2, 3)), atol=qnet.output.format.step)
-    np.testing.assert_allclose(found.std((0, 2, 3)), expected.std((0, 2, 3)), rtol=1e-3)
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_the_second_branch_of_an_addition_makes_up_for_the_first(style):
-    """A layer that an addition reads is fitted to the sum: no channel of the sum has a mean error."""
-    network = residual(True)
-    qnet = addersim.quantize(network, images(), bits=3, residual_bits=3, output_stage=style, correction="mean")
-    branches = qnet.node("s").inputs
-    edges = addersim.simulate(qnet, images(), keep=branches).edges
-    real = 0.0
-    for name in branches:
-        node, form = qnet.node(name), qnet.tensors[name].format
-        real = real + form.real(edges[name] * 2.0 ** -node.params["shift_k"][:, None, None])
-    expected = next(iter(float_batches(network, images(), keep=["s"])))["s"]
-    error_k = real.mean((0, 2, 3)) - expected.mean((0, 1, 2))
-    assert np.abs(error_k).max() < 0.02 * expected.std()
-
-
-@pytest.mark.parametrize("kind", ["conv2d", "adder_conv2d"])
-def test_behind_a_rectifier_least_squares_fit_what_passes_it(monkeypatch, kind):
-    """Gains of one power of two are wrong; then a fit to the values that pass the rectifier beats one to all."""
-    network = chain(
-        layer("a", "x", "conv2d", spread=0.16),
-        layer("b", "a", kind),
-        norm("m", "b", mean=-38.0 if kind == "adder_conv2d" else 0.0),
-        Node("r", "relu", ("m",)),
-        layer("c", "r", "conv2d", R=1),
-    )
-    expected = next(iter(float_batches(network, images(40), keep=["r"])))["r"]
-    errors = {}
-    for passes in (0, 3):
-        monkeypatch.setattr("addersim.quantization.correction.PASSES", passes)
-        qnet = addersim.quantize(network, images(40), output_stage="shift_only", correction="least_squares")
-        codes = addersim.simulate(qnet, images(40), keep=["b"]).edges["b"]
-        errors[passes] = float(np.mean((qnet.tensors["b"].format.real(np.moveaxis(codes, 1, -1)) - expected) ** 2))
-    assert errors[3] < 0.95 * errors[0]
 
 
 @pytest.mark.parametrize("kind", ["conv2d", "adder_conv2d"])

@@ -5,7 +5,6 @@ import pytest
 from builders import grown
 
 import addersim
-from addersim.errors import InputError
 from addersim.kernels import native, reference
 from addersim.network.float_run import run_float
 from addersim.simulation.simulate import simulate
@@ -13,11 +12,8 @@ from addersim.simulation.simulate import simulate
 
 @pytest.mark.parametrize("seed", [*range(60), 11964])  # the last: a batch norm that feeds an addition
 def test_any_network(seed, tmp_path):
-    network, x, choices = grown(seed)
-    try:
-        qnet = addersim.quantize(network, x, **choices)
-    except InputError as error:
-        assert "carries only zeros" in str(error)  # an untrained rectifier may be dead
+    _, x, qnet = grown(seed)
+    if qnet is None:
         return
     ours, theirs = (simulate(qnet, x, keep="*", kernels=kernels) for kernels in (reference, native))
     for name, edge in ours.edges.items():
@@ -38,11 +34,8 @@ def test_any_network(seed, tmp_path):
 @pytest.mark.parametrize("seed", range(60, 90))
 def test_sixteen_bits_follow_the_floats_to_the_end(seed):
     """Inputs, first and last layer keep 8 bits and M_k has 12; where the output varies, little of it is lost."""
-    network, x, _ = grown(seed)
-    try:
-        qnet = addersim.quantize(network, x, bits=16, residual_bits=16, range="max", multiplier_bits=12)
-    except InputError as error:
-        assert "carries only zeros" in str(error)
+    network, x, qnet = grown(seed, bits=16, residual_bits=16, range="max", multiplier_bits=12)
+    if qnet is None:
         return
     expected = run_float(network, x)
     spread = np.abs(expected).max()

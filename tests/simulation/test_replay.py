@@ -25,7 +25,7 @@ def recorded(qnet, images):
     return record(qnet, runners, (N, H, W, C))
 
 
-def residual_network():
+def quantized_resnet20():
     torch = pytest.importorskip("torch")
     from addersim.nn import build_model
 
@@ -50,7 +50,7 @@ def check_same(qnet, images):
 
 def test_one_call_makes_what_layer_by_layer_makes(qnet, images):
     check_same(qnet, images)
-    check_same(*residual_network())
+    check_same(*quantized_resnet20())
 
 
 def test_batches_of_unequal_size_and_codes_as_input(qnet, images):

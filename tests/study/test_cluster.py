@@ -15,13 +15,6 @@ distributed = pytest.importorskip("distributed")
 SPACE = {"hardware.cols": list(range(1, 31))}
 
 
-@pytest.fixture
-def study_file(study_file):
-    """The study, calibrated on few images."""
-    study_file.write_text(study_file.read_text().replace("limit = 16", "limit = 16\ncalibration_limit = 16"))
-    return study_file
-
-
 @pytest.fixture(scope="module")
 def cluster():
     with distributed.LocalCluster(

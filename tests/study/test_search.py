@@ -18,13 +18,6 @@ OBJECTIVES = {"energy_pj": "min", "latency_us": "min"}
 
 
 @pytest.fixture
-def study_file(study_file):
-    """The study, calibrated on few images."""
-    study_file.write_text(study_file.read_text().replace("limit = 16", "limit = 16\ncalibration_limit = 16"))
-    return study_file
-
-
-@pytest.fixture
 def priced(monkeypatch):
     """The list of the single points that are evaluated."""
     points = []

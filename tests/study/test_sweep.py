@@ -25,13 +25,6 @@ SPACE = {"hardware.cols": [4, 8], "quantization.bits": [4, 8], "evaluation.dataf
 
 
 @pytest.fixture
-def study_file(study_file):
-    """The study, calibrated on few images."""
-    study_file.write_text(study_file.read_text().replace("limit = 16", "limit = 16\ncalibration_limit = 16"))
-    return study_file
-
-
-@pytest.fixture
 def one_point_parts(monkeypatch):
     """Parts of one point each."""
     monkeypatch.setattr(grid, "PART", 1)

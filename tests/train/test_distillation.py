@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
-from training import quarters, recipe, save_npz, train_cut_short, trained
+from training import data_folder, recipe, train_cut_short, trained
 
 from addersim.errors import InputError
 from addersim.nn import AdderConv2d, AdderLinear, build_model
@@ -34,9 +34,7 @@ BASE = 'model = "lenet5_adder"\ndataset = "fashion_mnist"\nepochs = 3\n'
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("data")
-    save_npz(place / "fashion_mnist.npz", quarters(128, 40))
-    return place
+    return data_folder(tmp_path_factory.mktemp("data"), 128, 40)
 
 
 def batch(generator, count=6):

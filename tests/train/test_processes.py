@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from training import quarters, recipe, save_npz, train_cut_short
+from training import data_folder, recipe, train_cut_short
 
 from addersim.errors import InputError
 from addersim.nn import AdderConv2d, adaptive_rate, parameter_groups
@@ -74,8 +74,7 @@ def small(classes):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("data")
-    save_npz(place / "fashion_mnist.npz", quarters(100, 30))
+    place = data_folder(tmp_path_factory.mktemp("data"), 100, 30)
     (place / "r.toml").write_text(RECIPE)
     (place / "command.py").write_text(
         COMMAND.replace("TESTS", repr([str(place) for place in Path(__file__).parents[:2]]))

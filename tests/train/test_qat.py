@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
-from training import NETWORKS, quarters, recipe, same_integers, save_npz, shaken, train_cut_short, trained
+from training import NETWORKS, data_folder, recipe, same_integers, shaken, train_cut_short, trained
 
 import addersim
 from addersim.errors import InputError
@@ -285,9 +285,7 @@ def test_what_cannot_be_trained_is_refused():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("data")
-    save_npz(place / "fashion_mnist.npz", quarters(96, 40))
-    return place
+    return data_folder(tmp_path_factory.mktemp("data"), 96, 40)
 
 
 def tuning(**change):

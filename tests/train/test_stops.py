@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from training import quarters, recipe, save_npz
+from training import data_folder, recipe
 
 from addersim.errors import InputError
 from addersim.nn import build_model
@@ -58,8 +58,7 @@ main()
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("data")
-    save_npz(place / "fashion_mnist.npz", quarters(300, 50))
+    place = data_folder(tmp_path_factory.mktemp("data"), 300, 50)
     (place / "r.toml").write_text(RECIPE)
     return place
 
