@@ -1,7 +1,9 @@
 """load_export: a ``.pt2`` file of ``torch.export.save``, vetted so that nothing in it can run.
 
-``torch.export.load`` unpickles what the archive asks it to and evaluates symbolic shapes, so the archive is
-read first and refused if it holds a pickled object, a symbolic expression, or a call outside ``torch.ops``.
+``torch.export.load`` unpickles what the archive asks it to, opens the shared objects of AOTInductor and evaluates
+symbolic shapes. So the archive is read first; it is refused if it has a member that ``torch.export.save`` does not
+write, a pickled object, a symbolic expression, or a call outside ``torch.ops``. What torch then loads is a new
+archive of the bytes that were checked: two readers of a zip file cannot see two files.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import io
 import json
 import logging
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +21,7 @@ from typing import Any
 from addersim.errors import InputError
 
 NAMESPACES = ("torch.ops.aten.", "torch.ops.addersim.")
-LARGEST_BYTES = 4 << 30
+FOREIGN = (AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile)
 
 
 def load_export(path: str | os.PathLike[str]) -> Any:
@@ -31,12 +34,10 @@ def load_export(path: str | os.PathLike[str]) -> Any:
     """
     file = Path(path)
     try:
-        data = file.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            _vet(archive, file)
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
+        checked = _checked(file)
+    except InputError:
+        raise
+    except (OSError, *FOREIGN) as error:
         raise InputError(f"{file}: not a file of torch.export.save ({error})") from error
     import torch
 
@@ -46,26 +47,46 @@ def load_export(path: str | os.PathLike[str]) -> Any:
     level = logger.level
     logger.setLevel(logging.ERROR)  # the error below says it in one line
     try:
-        return torch.export.load(io.BytesIO(data))
+        return torch.export.load(checked)
     except Exception as error:
-        raise InputError(f"{file}: torch.export cannot read it: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{file}: torch.export cannot read it: {str(error).partition(chr(10))[0]}") from error
     finally:
         logger.setLevel(level)
 
 
-def _vet(archive: zipfile.ZipFile, file: Path) -> None:
-    """Raise InputError for the first member that is too large or holds what it must not."""
-    rules = (
-        (".pt", _wrong_tensors),
-        ("_config.json", _wrong_payloads),
-        (".json", _wrong_graph),
-    )
+def _checked(file: Path) -> io.BytesIO:
+    """Return a new archive of the members of an old one, all of which are as they may be."""
+    found = io.BytesIO()
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(found, "w") as new:
+        if sum(entry.file_size for entry in old.infolist()) > file.stat().st_size:
+            raise InputError(f"{file}: expected members that are not compressed and do not overlap")
+        flat = "serialized_exported_program.json" in old.namelist()
+        for entry, name in _entries(old, file, flat):
+            data = old.read(entry)
+            rules = [rule for pattern, rule in (FLAT if flat else NESTED).items() if re.fullmatch(pattern, name)]
+            if wrong := rules[0](data) if rules else "torch.export.save writes no such member; refused":
+                raise InputError(f"{file}: {entry.filename!r}: {wrong}")
+            new.writestr(name if flat else f"network/{name}", data)
+    found.seek(0)
+    return found
+
+
+def _entries(archive: zipfile.ZipFile, file: Path, flat: bool) -> Iterator[tuple[zipfile.ZipInfo, str]]:
+    """Yield the members and their names without the one folder that they lie in."""
+    root = "" if flat else archive.namelist()[0].partition("/")[0] + "/"
+    seen = set()
     for entry in archive.infolist():
-        if entry.file_size > LARGEST_BYTES:
-            raise InputError(f"{file}: {entry.filename} unpacks to {entry.file_size} bytes")
-        rule = next((rule for ending, rule in rules if entry.filename.endswith(ending)), None)
-        if rule is not None and (wrong := rule(archive.read(entry))):
-            raise InputError(f"{file}: {entry.filename}: {wrong}")
+        name = entry.filename.removeprefix(root)
+        if name in seen or not entry.filename.startswith(root):
+            raise InputError(f"{file}: {entry.filename!r}: expected each member once, all in one folder")
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise InputError(f"{file}: {entry.filename!r}: expected a member that is not compressed")
+        seen.add(name)
+        yield entry, name
+
+
+def _nothing_wrong(data: bytes) -> str:
+    return ""
 
 
 def _wrong_tensors(data: bytes) -> str:
@@ -80,7 +101,7 @@ def _wrong_tensors(data: bytes) -> str:
 
 def _wrong_payloads(data: bytes) -> str:
     payloads = json.loads(data)["config"].values()
-    plain = all(not p["use_pickle"] and p["path_name"].startswith(("weight_", "tensor_")) for p in payloads)
+    plain = all(p["use_pickle"] is False and re.fullmatch(PAYLOAD, p["path_name"]) for p in payloads)
     return "" if plain else "names a pickled object; refused"
 
 
@@ -105,3 +126,21 @@ def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
             if key != "target" or is_call:
                 yield key, item
             yield from _pairs(item)
+
+
+PAYLOAD = "(weight|tensor)_[0-9]+"
+# The members that torch.export.save writes, and what may be wrong with them: from torch 2.8 on, in one folder,
+NESTED = {
+    r"models/model\.json": _wrong_graph,
+    r"data/(sample_inputs|weights|constants)/model\.pt": _wrong_tensors,
+    r"data/(weights/model_weights|constants/model_constants)_config\.json": _wrong_payloads,
+    f"data/(weights|constants)/{PAYLOAD}": _nothing_wrong,
+    r"archive_(format|version)|byteorder|(\.data/)?version|\.data/serialization_id": _nothing_wrong,
+    r"\.format_version|\.storage_alignment": _nothing_wrong,
+}
+# and up to torch 2.7, in none.
+FLAT = {
+    r"serialized_exported_program\.json": _wrong_graph,
+    r"serialized_(state_dict|constants|example_inputs)\.pt": _wrong_tensors,
+    "version": _nothing_wrong,
+}

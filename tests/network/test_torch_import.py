@@ -1,9 +1,14 @@
 """Import through torch.export: same floats as torch, names users know, refusals with name and place."""
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._export.serde.schema import SCHEMA_VERSION
+from torch._export.serde.serialize import serialize
 
 import addersim
 from addersim.errors import InputError
@@ -137,8 +142,6 @@ def test_an_exported_file_is_the_same_network(exported):
 
 def rewritten(source, target, change):
     """Copy a zip archive with ``change(name, bytes)`` applied to every member."""
-    import zipfile
-
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for entry in old.infolist():
             new.writestr(entry.filename, change(entry.filename, old.read(entry)))
@@ -172,3 +175,72 @@ def test_hostile_exports_are_refused_and_nothing_runs(exported, tmp_path):
     for bad in ("cut.pt2", "pickle.pt2", "missing.pt2"):
         with pytest.raises(InputError, match=rf"{bad}: not a file of torch.export.save"):
             load_export(tmp_path / bad)
+
+
+HOSTILE = {
+    "net/data/aotinductor/model/model.so": b"\x7fELF",
+    "net/data/constants/custom_obj_0": b"",
+    "net/DATA/SAMPLE_INPUTS/MODEL.PT": b"",
+    "net/data/sample_inputs/../sample_inputs/model.pt": b"",
+    "net/data\\sample_inputs\\model.pt": b"",
+    "net/data/weights/weight_\N{ARABIC-INDIC DIGIT ONE}": b"",
+    "net/extra/note.txt": b"",
+    "net/models/other.json": b"{}",
+    "net/": b"",
+    "other/data/weights/weight_0": b"",
+    "serialized_exported_program.json": b"{}",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_members_that_an_export_never_has_are_refused(exported, tmp_path, name):
+    path = rewritten(exported, tmp_path / "net.pt2", lambda _, data: data)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, HOSTILE[name])
+    with pytest.raises(InputError, match=r"net\.pt2: '.*': (torch\.export\.save writes no such|expected each member)"):
+        load_export(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_doubled_and_compressed_members_are_refused(exported, tmp_path):
+    path = rewritten(exported, tmp_path / "twice.pt2", lambda _, data: data)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("net/data/sample_inputs/model.pt", b"")
+    with pytest.raises(InputError, match=r"model\.pt': expected each member once"):
+        load_export(path)
+    with zipfile.ZipFile(tmp_path / "small.pt2", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/models/model.json", b" " * 10**6)
+    with pytest.raises(InputError, match="expected members that are not compressed"):
+        load_export(tmp_path / "small.pt2")
+    with zipfile.ZipFile(tmp_path / "empty.pt2", "w"):
+        pass
+    with pytest.raises(InputError, match=r"empty\.pt2: not a file of torch\.export\.save"):
+        load_export(tmp_path / "empty.pt2")
+
+
+@pytest.mark.parametrize("part", ["../sample_inputs/model.pt", "custom_obj_0", "opaque_obj_0", "weight_0/.."])
+def test_payloads_may_only_be_tensors(exported, tmp_path, part):
+    change = lambda name, data: data.replace(b'"weight_0"', json.dumps(part).encode())  # noqa: E731
+    with pytest.raises(InputError, match="names a pickled object"):
+        load_export(rewritten(exported, tmp_path / "net.pt2", change))
+
+
+@pytest.mark.parametrize("graph", [b"[" * 10**5, b"[]", b"{", b"\xff", b"7"])
+def test_garbled_graphs_end_in_one_line(exported, tmp_path, graph):
+    change = lambda name, data: graph if name.endswith(".json") else data  # noqa: E731
+    with pytest.raises(InputError, match=r"^[^\n]*net\.pt2: [^\n]*$"):
+        load_export(rewritten(exported, tmp_path / "net.pt2", change))
+
+
+def test_the_layout_up_to_torch_2_7_is_read(tmp_path):
+    module = nn.Sequential(AdderConv2d(1, 2, 2), nn.Flatten(), AdderLinear(2, 3)).eval()
+    program = torch.export.export(module, (torch.zeros(1, 1, 2, 2),))
+    parts = serialize(program)
+    with zipfile.ZipFile(tmp_path / "old.pt2", "w") as archive:
+        archive.writestr("version", ".".join(map(str, SCHEMA_VERSION)))
+        archive.writestr("serialized_exported_program.json", parts.exported_program)
+        for name in ("state_dict", "constants", "example_inputs"):
+            archive.writestr(f"serialized_{name}.pt", getattr(parts, name))
+    x = torch.rand(1, 1, 2, 2)
+    read, made = (run_float(from_torch(p, None), x) for p in (load_export(tmp_path / "old.pt2"), program))
+    np.testing.assert_array_equal(read, made)
