@@ -45,16 +45,11 @@ def read_topology(path: str | os.PathLike[str]) -> list[tuple[str, LoopNest]]:
     >>> [(name, loops.K, loops.C) for name, loops in read_topology(file)]
     [('fc', 10, 84)]
     """
-    try:
-        lines = list(csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    header = [cell.strip().lower() for cell in lines[0]] if lines else []
-    if header[1:2] not in (["m"], ["ifmap height"]):
+    lines = _cells(path)
+    read = {"m": _product, "ifmap height": _convolution}.get("".join(lines[0][1:2]).lower() if lines else "")
+    if read is None:
         raise InputError(f"{path}: not a topology file: expected 'Layer name, IFMAP Height, ...' or 'Layer, M, N, K'")
-    read = _product if header[1] == "m" else _convolution
-    cells = [(n, [cell.strip() for cell in line]) for n, line in enumerate(lines[1:], 2)]
-    found = [(line[0], read(line, f"{path}, line {n}")) for n, line in cells if any(line)]
+    found = [(line[0], read(line, f"{path}, line {n}")) for n, line in enumerate(lines[1:], 2) if any(line)]
     if not found:
         raise InputError(f"{path}: no layers")
     return found
@@ -80,6 +75,15 @@ def schedule_topology(
         {"layer": name, "taps": loops.taps, **vars(flow(loops, rows, cols))} for name, loops in read_topology(path)
     ]
     return pd.DataFrame(lines, columns=["layer", "taps", *Schedule.__dataclass_fields__])
+
+
+def _cells(path: str | os.PathLike[str]) -> list[list[str]]:
+    """Return the words of every line of a file."""
+    try:
+        lines = csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines())
+        return [[cell.strip() for cell in line] for line in lines]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
 
 
 def _convolution(cells: list[str], where: str) -> LoopNest:

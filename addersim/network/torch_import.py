@@ -119,12 +119,10 @@ class _Walk:
         output = outputs[0] if len(outputs) == 1 else None
         if output is None or output.name == "input":
             raise InputError(f"{self.name}: expected one output tensor that depends on the input, found {len(outputs)}")
-        names = [node.name for node in self.nodes]
-        before = self.nodes[: names.index(output.name) + 1]
         used = {output.name}
-        for node in reversed(before):
+        for node in reversed(self.nodes):
             used.update(node.inputs if node.name in used else ())
-        kept = tuple(node for node in before if node.name in used or not node.inputs)
+        kept = tuple(node for node in self.nodes if node.name in used or not node.inputs)
         return Network(self.name, kept, {node.name: self.tensors[node.name] for node in kept})
 
 

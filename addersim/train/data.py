@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from addersim.errors import InputError
 from addersim.train.composites import composites
@@ -93,14 +95,9 @@ def _read_cifar(name: str, place: Path) -> Arrays | None:
     """Return the arrays of a binary CIFAR in a folder or its archive, None if there is neither."""
     which = CIFAR[name]
     wanted = (*which.train, which.test)
-    inner = next((p for p in (place / which.folder, place) if (p / wanted[0]).is_file()), None)
-    archive = place / which.archive
-    if inner is not None:
-        files = {name: read_bytes(inner / name) for name in wanted if (inner / name).is_file()}
-    elif archive.is_file():
-        inner, files = archive, read_cifar_archive(archive)
-    else:
+    if (there := _cifar_files(name, place)) is None:
         return None
+    inner, files = there
     if missing := [name for name in wanted if name not in files]:
         raise InputError(f"{inner}: {missing[0]} is missing beside the other files of the set")
     parts = [read_cifar_records(files[name], f"{inner}: {name}", which.label_bytes) for name in wanted]
@@ -108,19 +105,33 @@ def _read_cifar(name: str, place: Path) -> Arrays | None:
     return images, labels, *parts[-1]
 
 
+def _cifar_files(name: str, place: Path) -> tuple[Path, dict[str, bytes]] | None:
+    """Return where the files of a binary CIFAR are and those found, by name; None if there is no such place."""
+    which = CIFAR[name]
+    for inner in (place / which.folder, place):
+        if (inner / which.train[0]).is_file():
+            found = [inner / file for file in (*which.train, which.test)]
+            return inner, {file.name: read_bytes(file) for file in found if file.is_file()}
+    archive = place / which.archive
+    return (archive, read_cifar_archive(archive)) if archive.is_file() else None
+
+
 def _check(dataset: Dataset, where: str) -> None:
     """Refuse arrays that do not fit the card or that are another known set."""
     card = dataset.card
-    for part in ("train", "test"):
-        images, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
-        if images.dtype != np.uint8 or images.shape[1:] != card.input_shape or not len(images):
-            raise InputError(f"{where}: {part} images are {images.dtype} {images.shape}, expected {card.input_shape}")
-        if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or labels.max() >= card.classes:
-            raise InputError(f"{where}: {part} labels do not fit {len(images)} images of {card.classes} classes")
+    _check_part(card, dataset.train_images, dataset.train_labels, f"{where}: train")
+    _check_part(card, dataset.test_images, dataset.test_labels, f"{where}: test")
     digest = hashlib.sha256(dataset.train_labels.tobytes()).hexdigest()
     for other in DATASETS.values():
         if other.labels_sha256 == digest and other is not card:
             raise InputError(f"{where}: these files are {other.name}, expected {card.name}")
+
+
+def _check_part(card: DatasetCard, images: Bytes, labels: NDArray[Any], part: str) -> None:
+    if images.dtype != np.uint8 or images.shape[1:] != card.input_shape or not len(images):
+        raise InputError(f"{part} images are {images.dtype} {images.shape}, expected {card.input_shape}")
+    if labels.dtype != np.uint8 or labels.shape != images.shape[:1] or labels.max() >= card.classes:
+        raise InputError(f"{part} labels do not fit {len(images)} images of {card.classes} classes")
 
 
 def download(card: DatasetCard) -> Path:
