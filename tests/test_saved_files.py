@@ -20,9 +20,10 @@ from addersim.files import check_version
 from addersim.kernels import native, reference
 from addersim.network.float_run import run_float
 from addersim.network.torch_file import load_export
+from addersim.nn.checkpoint import load_checkpoint
 from addersim.study.explore import sweep as sweeping
 from addersim.train.loop import train
-from addersim.weights.shipped import read_card
+from addersim.weights.shipped import cards, integer_networks, read_card, weights_file
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = json.loads((DATA / "golden.json").read_text())
@@ -69,6 +70,14 @@ def test_shipped_networks_give_the_same_bits(name):
     assert hashlib.sha256(logits).hexdigest() == GOLDEN["shipped"][name]
 
 
+@pytest.mark.parametrize("name", sorted(cards().keys() - integer_networks().keys()))
+def test_shipped_weights_load(name):
+    file = weights_file(name)
+    state = load_checkpoint(cards()[name]["model"], file).state_dict()
+    for key, value in safetensors.numpy.load_file(file).items():
+        np.testing.assert_array_equal(state[key].numpy(), value)
+
+
 @pytest.fixture
 def swept(tmp_path):
     """A copy of the sweep, whose study names a network beside it."""
@@ -94,6 +103,31 @@ def test_a_newer_sweep_is_refused(swept):
         addersim.sweep(swept.parent / "study.toml", out=swept, accuracy=True)
 
 
+def test_a_dump_says_the_same(images, tmp_path):
+    qnet = addersim.QuantizedNetwork.load(DATA / "integers_on_a_machine.safetensors")
+    manifest = addersim.dump(qnet, images[:1], tmp_path / "dump")
+    written, expected = (json.loads(file.read_text()) for file in (manifest, DATA / "dump" / "manifest.json"))
+    assert written.pop("versions").keys() == expected.pop("versions").keys()
+    assert written == expected
+    digest = hashlib.sha256()
+    for file in sorted(file.relative_to(manifest.parent) for file in manifest.parent.rglob("*.*") if file != manifest):
+        digest.update(f"{file}".encode() + (manifest.parent / file).read_bytes())
+    assert digest.hexdigest() == GOLDEN["dump"]
+
+
+def test_an_earlier_dump_is_replaced_and_a_newer_one_refused(images, tmp_path):
+    qnet = addersim.QuantizedNetwork.load(DATA / "integers.safetensors")
+    folder = Path(shutil.copytree(DATA / "dump", tmp_path / "dump"))
+    manifest = addersim.dump(qnet, images[:2], folder, overwrite=True)
+    content = json.loads(manifest.read_text())
+    assert content["images"] == 2
+    newer = json.dumps({**content, "versions": {**content["versions"], "manifest": 2}})
+    manifest.write_text(newer)
+    with pytest.raises(InputError, match=r"manifest\.json: dump format version 2, of a newer addersim; .* up to 1"):
+        addersim.dump(qnet, images[:1], folder, overwrite=True)
+    assert manifest.read_text() == newer
+
+
 @pytest.fixture
 def begun(tmp_path):
     save_npz(tmp_path / "fashion_mnist.npz", quarters())
@@ -109,9 +143,10 @@ def test_a_training_run_goes_on(begun):
     assert json.loads(result.card.read_text())["format"] == 1
 
 
-def test_a_newer_checkpoint_is_refused(begun):
+@pytest.mark.parametrize("kept", [True, False], ids=["same_keys", "other_keys"])
+def test_a_newer_checkpoint_is_refused(begun, kept):
     file = begun / "checkpoint.pt"
-    torch.save({**torch.load(file, weights_only=True), "format": 2}, file)
+    torch.save({**(torch.load(file, weights_only=True) if kept else {}), "format": 2}, file)
     with pytest.raises(InputError, match=r"checkpoint\.pt: checkpoint format version 2, of a newer addersim"):
         train(recipe(momentum=0.0, weight_decay=0.0), begun, begun.parent, resume=True, progress=False)
 

@@ -21,7 +21,7 @@ import numpy as np
 from addersim import version
 from addersim.arithmetic.fixed import IntFormat, Ints, format_for
 from addersim.errors import InputError
-from addersim.files import make_folder
+from addersim.files import check_version, make_folder
 from addersim.network.graph import Network
 from addersim.network.node import Node
 from addersim.network.ops import OPS
@@ -118,18 +118,20 @@ def require_free(folder: Path, overwrite: bool) -> None:
         raise InputError(f"{folder}: is a file, expected a folder to make")
     if not folder.exists() or not any(folder.iterdir()):
         return
-    if not _is_dump(folder):
+    if (found := _version(folder)) is None:
         raise InputError(f"{folder}: is not empty and no earlier dump; expected a new or an empty folder")
+    check_version(folder / MANIFEST, "dump format", found, FORMAT_VERSION)
     if not overwrite:
         raise InputError(f"{folder}: holds an earlier dump; expected another folder, or to be told to overwrite it")
 
 
-def _is_dump(folder: Path) -> bool:
+def _version(folder: Path) -> object:
+    """Return the version that a dump's manifest says, or nothing if the folder holds no dump."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and manifest.get("type") == TYPE
+        return manifest["versions"]["manifest"] if manifest["type"] == TYPE else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _put(temporary: Path, target: Path) -> None:

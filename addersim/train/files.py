@@ -107,10 +107,11 @@ def write_checkpoint(file: Path, recipe: Recipe, state: Mapping[str, Any], histo
 
 def read_checkpoint(file: Path, recipe: Recipe) -> tuple[dict[str, Any], list[Epoch]]:
     """Return what :func:`write_checkpoint` wrote; InputError if it is broken or of another recipe."""
-    content = read_pickle(file)
-    if not isinstance(content, dict) or not {"state_dict", "optimiser", "recipe", "history"} <= content.keys():
+    found = read_pickle(file)
+    content = found if isinstance(found, dict) else {}
+    check_version(file, "checkpoint format", content.get("format", 1), FORMAT_VERSION)  # first: its keys may be others
+    if not {"state_dict", "optimiser", "recipe", "history"} <= content.keys():
         raise InputError(f"{file}: not a checkpoint of a training run")
-    check_version(file, "checkpoint format", content.get("format", 1), FORMAT_VERSION)
     theirs = _recipe(content["recipe"], file)
     for key, ours in recipe.model_dump().items():
         if theirs[key] != ours:
