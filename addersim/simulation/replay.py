@@ -104,19 +104,21 @@ def _needed(edges: Mapping[str, NDArray[Any]], later: Sequence[Node], newest: No
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """The layers of a network ready to run, and its idle replays by shape; a shape without replay has ``None``."""
+    """The layers of a network ready to run, and its idle replays by shape; a shape without replay has ``None``.
 
-    network: Network
+    It does not hold the network itself, with which it is to go.
+    """
+
     runners: Mapping[str, Runner]
     idle: dict[tuple[int, ...], deque[Replay] | None] = field(default_factory=dict)
 
-    def take(self, shape: tuple[int, ...]) -> Replay | None:
-        """Return a replay for input codes of ``shape`` that nobody else uses until :meth:`give`."""
+    def take(self, network: Network, shape: tuple[int, ...]) -> Replay | None:
+        """Return a replay of the network for input codes of ``shape`` that nobody else uses until :meth:`give`."""
         idle = self.idle.get(shape, NONE_YET)
         try:
             return None if idle is None else idle.pop()
         except IndexError:
-            replay = record(self.network, self.runners, shape)
+            replay = record(network, self.runners, shape)
             if replay is None:
                 self.idle[shape] = None
             return replay

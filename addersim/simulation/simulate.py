@@ -192,7 +192,7 @@ def _prepared(qnet: Network, kernels: ModuleType) -> Prepared:
     key = kernels.__name__, os.environ.get("ADDERSIM_ISA")
     if key not in known:
         nodes = qnet.nodes[1:]
-        known[key] = Prepared(qnet, {n.name: OPS[n.kind].prepared(n, _formats(qnet, n), kernels) for n in nodes})
+        known[key] = Prepared({n.name: OPS[n.kind].prepared(n, _formats(qnet, n), kernels) for n in nodes})
     return known[key]
 
 
@@ -209,7 +209,7 @@ class _Part(NamedTuple):
 
 def _run(qnet: Network, prepared: Prepared, kernels: ModuleType, keep: Collection[str], batch: NDArray[Any]) -> _Part:
     codes, outside = _codes(qnet, batch, kernels)
-    if kernels is native and not keep and (replay := prepared.take(codes.shape)) is not None:
+    if kernels is native and not keep and (replay := prepared.take(qnet, codes.shape)) is not None:
         output, numbers = replay(codes)
         prepared.give(replay)
         return _Part({qnet.nodes[-1].name: output}, (replay, numbers), outside)

@@ -1,6 +1,9 @@
 """A network as one call of the core: the same integers and facts as layer by layer, or no replay at all."""
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,3 +120,14 @@ def test_a_failed_recording_leaves_the_core_as_it_was(qnet, images):
         raise ZeroDivisionError
     codes, _ = native.quantise(images, 0.1, 0, EdgeFormat(8, True, 0.1).format)
     assert native.max_pool(codes, Window(2, 2)).max() == codes.max()
+
+
+def test_a_network_that_was_simulated_goes_with_its_last_name(qnet, images):
+    """Its packed weights and replays, too, which hold no network."""
+    mine = replace(qnet)
+    last, codes = weakref.ref(mine), simulate(mine, images).logits_int
+    np.testing.assert_array_equal(simulate(qnet, images).logits_int, codes)
+    assert last() is mine
+    del mine
+    gc.collect()
+    assert last() is None
