@@ -19,9 +19,14 @@ def make_folder(path: Path) -> Path:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write ``data`` to a temporary file beside ``path``, then rename it; raise InputError if that fails."""
+    """Write ``data`` to a temporary file beside ``path``, then rename it; raise InputError if that fails.
+
+    A device or a pipe is refused: the rename would put a file in its place.
+    """
     payload = data.encode() if isinstance(data, str) else data
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"{path}: cannot be written: it is no regular file")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

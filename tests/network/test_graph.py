@@ -1,6 +1,7 @@
 """Networks on disk: same bytes on re-save, and every way a file can be wrong."""
 
 import json
+import os
 import struct
 
 import numpy as np
@@ -118,3 +119,10 @@ def test_nothing_half_written(tmp_path):
         write_atomically(tmp_path / "file" / "below", "new")
     assert (tmp_path / "file").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_pipes_and_devices_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=r"pipe: cannot be written: it is no regular file"):
+        write_atomically(tmp_path / "pipe", "new")
+    assert (tmp_path / "pipe").is_fifo() and [p.name for p in tmp_path.iterdir()] == ["pipe"]
