@@ -8,6 +8,8 @@ from pathlib import Path
 
 from addersim.errors import InputError
 
+PARTIAL = ".part"  # ends the name of a file that is not whole yet
+
 
 def make_folder(path: Path) -> Path:
     """Return ``path`` after making it a folder; raise InputError if that cannot be."""
@@ -18,25 +20,32 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write ``data`` to a temporary file beside ``path``, then rename it; raise InputError if that fails.
+def write_atomically(path: Path, data: bytes | memoryview | str, durable: bool = False) -> None:
+    """Write ``data`` to a temporary file beside ``path``, then rename it: readers see the old file or the new one.
 
-    A device or a pipe is refused: the rename would put a file in its place.
+    If it is to be ``durable``, the bytes are on the disk before the name is: a power failure leaves one of both, too.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, the old one being there still, or would replace a device or a pipe.
     """
     payload = data.encode() if isinstance(data, str) else data
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise InputError(f"{path}: cannot be written: it is no regular file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(payload)
+                stream.flush()
+                if durable:
+                    os.fsync(handle)
             Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
-        except BaseException:
+        finally:
             Path(temporary).unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -79,8 +79,6 @@ def _entries(archive: zipfile.ZipFile, file: Path, flat: bool) -> Iterator[tuple
         name = entry.filename.removeprefix(root)
         if name in seen or not entry.filename.startswith(root):
             raise InputError(f"{file}: {entry.filename!r}: expected each member once, all in one folder")
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise InputError(f"{file}: {entry.filename!r}: expected a member that is not compressed")
         seen.add(name)
         yield entry, name
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from addersim.train.files import Epoch, write_whole
+from addersim.files import write_atomically
+from addersim.train.files import Epoch
 
 WIDTH, PANEL, GAP, HEAD, LEFT, FOOT = 480.0, 110.0, 44.0, 34.0, 58.0, 38.0  # user units
 
@@ -38,8 +39,7 @@ def panels(history: Sequence[Epoch], merit: str = "accuracy") -> dict[str, list[
 
 def write_curves(file: Path, history: Sequence[Epoch], merit: str = "accuracy") -> None:
     """Draw the table of epochs as an SVG file that stands alone; InputError if it cannot be written."""
-    text = curves_svg(history, merit)
-    write_whole(file, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_atomically(file, curves_svg(history, merit), durable=True)
 
 
 def curves_svg(history: Sequence[Epoch], merit: str = "accuracy") -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from addersim.errors import InputError
-from addersim.files import check_version
+from addersim.files import PARTIAL, check_version, write_atomically
 from addersim.nn.pickles import read_pickle
 from addersim.train.recipe import Recipe
 
@@ -40,30 +38,6 @@ class Epoch:
     seconds: float
 
 
-def write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write`` with a temporary name, then rename: readers see the old file or the new one, at any moment.
-
-    The bytes are on the disk before the name is, so that a power failure leaves one of both, too.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written; the old one is then still there.
-    """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(file)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written ({error.strerror or error})") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
 def check_folder(checkpoint: Path, resume: bool, overwrite: bool) -> None:
     """Refuse to overwrite an earlier run unasked; remove what a killed run left half-written."""
     if resume and overwrite:
@@ -72,7 +46,7 @@ def check_folder(checkpoint: Path, resume: bool, overwrite: bool) -> None:
         raise InputError(
             f"{checkpoint}: of an earlier run; expected --resume to go on with it, or --overwrite to start anew"
         )
-    for partial in checkpoint.parent.glob(".*.[0-9]*.part"):
+    for partial in checkpoint.parent.glob(f".*.*{PARTIAL}"):
         partial.unlink(missing_ok=True)
 
 
@@ -82,18 +56,18 @@ def write_epochs(file: Path, history: Sequence[Epoch]) -> None:
     rows = csv.DictWriter(text, [f.name for f in fields(Epoch)], lineterminator="\n")
     rows.writeheader()
     rows.writerows(asdict(row) for row in history)
-    write_whole(file, lambda partial: partial.write_text(text.getvalue(), encoding="utf-8"))
+    write_atomically(file, text.getvalue(), durable=True)
 
 
 def write_weights(file: Path, state: Mapping[str, Tensor]) -> None:
     """Write a state dict as safetensors, without the batch counters, which inference does not need."""
     kept = {k: v.detach().contiguous() for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    write_whole(file, lambda partial: partial.write_bytes(save(kept)))  # save_file makes it private
+    write_atomically(file, save(kept), durable=True)
 
 
 def write_card(file: Path, card: Mapping[str, Any]) -> None:
     """Write a JSON card."""
-    write_whole(file, lambda partial: partial.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8"))
+    write_atomically(file, json.dumps(card, indent=2) + "\n", durable=True)
 
 
 def write_checkpoint(file: Path, recipe: Recipe, state: Mapping[str, Any], history: Sequence[Epoch]) -> None:
@@ -102,7 +76,7 @@ def write_checkpoint(file: Path, recipe: Recipe, state: Mapping[str, Any], histo
     content = {**state, "format": FORMAT_VERSION, "recipe": recipe.model_dump(), "history": history_rows}
     buffer = io.BytesIO()  # a full disk is then an OSError; torch's own writer raises anything
     torch.save(content, buffer)
-    write_whole(file, lambda partial: partial.write_bytes(buffer.getbuffer()))
+    write_atomically(file, buffer.getbuffer(), durable=True)
 
 
 def read_checkpoint(file: Path, recipe: Recipe) -> tuple[dict[str, Any], list[Epoch]]:

@@ -94,18 +94,8 @@ class ArrayComparison(Tabular):
             size = f"{machine.rows}x{machine.cols}"
             figures = [cost.energy_by_unit["arithmetic"], cost.energy_pj, cost.latency_us, row.array_um2, row.array_mw]
             rows.append([row.table, row.held, row.kind, size, *figures, *ratios])
-        columns = [
-            "table",
-            "equal",
-            "array",
-            "size",
-            "arithmetic_pj",
-            "energy_pj",
-            "latency_us",
-            "array_um2",
-            "array_mw",
-        ]
-        columns += ["arithmetic_over_adder", "energy_over_adder", "latency_over_adder"]
+        columns = ["table", "equal", "array", "size", "arithmetic_pj", "energy_pj", "latency_us"]
+        columns += ["array_um2", "array_mw", "arithmetic_over_adder", "energy_over_adder", "latency_over_adder"]
         return pd.DataFrame(rows, columns=columns)
 
 
