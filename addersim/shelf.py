@@ -12,7 +12,6 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -88,13 +87,14 @@ class Shelf(Generic[T], Mapping[str, T]):
         return len(self._fill())
 
 
-PLUGINS: dict[str, str] = {}  # path of every file that was loaded -> SHA-256 of what it held
+HOMES = ("network.ops", "mapping.dataflows", "costs", "hardware")  # of the shelves that plug-ins may fill
+PLUGINS: dict[str, str] = {}  # SHA-256 of every file that was loaded -> its path
 
 
 def load_plugin(path: str | os.PathLike[str]) -> None:
     """Run a Python file that puts operations, dataflows, cost tables or machines on their shelves.
 
-    A file that was loaded before, with the same content, is not run again. Nothing stays on a shelf if the file fails.
+    What was loaded before, by its content, is not run again. Nothing stays on a shelf if the file fails.
 
     Raises
     ------
@@ -114,23 +114,37 @@ def load_plugin(path: str | os.PathLike[str]) -> None:
     """
     file = Path(path).absolute()
     try:
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        source = file.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    if PLUGINS.get(str(file)) == content:
+    content = hashlib.sha256(source).hexdigest()
+    if content in PLUGINS:
         return
-    before = [(shelf, dict(shelf)) for shelf in Shelf.every]
-    loader = SourceFileLoader(f"addersim_plugin_{content[:16]}", str(file))
-    module = ModuleType(loader.name)
-    sys.modules[loader.name] = module  # dataclasses look for the module of a class there
+    for home in HOMES:  # full shelves first: a name that clashes does so in the plug-in, not at a later look-up
+        importlib.import_module(f"addersim.{home}")
+    before, loaded = [(shelf, dict(shelf)) for shelf in Shelf.every], dict(PLUGINS)
     try:
-        loader.exec_module(module)
+        _run(source, file, f"addersim_plugin_{content[:16]}")
     except (Exception, SystemExit) as error:
-        del sys.modules[loader.name]
         for shelf, things in before:
             shelf.replace(things)
-        raise InputError(f"{path}: the plug-in ends with {type(error).__name__}: {error}") from error
-    PLUGINS[str(file)] = content
+        PLUGINS.clear()
+        PLUGINS.update(loaded)
+        said = " ".join(str(error).split())
+        raise InputError(f"{path}: the plug-in ends with {type(error).__name__}: {said}") from error
+    PLUGINS[content] = str(file)
+
+
+def _run(source: bytes, file: Path, name: str) -> None:
+    """Execute the bytes that were hashed; an import would trust a cached compilation of other ones."""
+    module = ModuleType(name)
+    module.__file__ = str(file)
+    sys.modules[name] = module  # dataclasses look for the module of a class there
+    try:
+        exec(compile(source, file, "exec", dont_inherit=True), vars(module))
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
 
 
 def lazy(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

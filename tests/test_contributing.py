@@ -68,7 +68,7 @@ def test_an_operation_from_outside_goes_through_everything(outside):
     assert "channel_shuffle" in printed
 
 
-def test_workers_of_a_sweep_load_the_plug_in(outside, tmp_path):
+def test_a_sweep_s_folder_remembers_what_the_plug_in_held(outside, tmp_path):
     study = """[network]
 file = "lenet5_adder-mnist-8bit"
 [data]
@@ -139,6 +139,7 @@ print(COSTS["mine_22nm"].name, HARDWARE["narrow"].name, cost.cycles > 416_520)
         ("1 /", "ends with SyntaxError"),
         ("import no_such_module", "ends with ModuleNotFoundError"),
         ("raise SystemExit(3)", "ends with SystemExit: 3"),
+        ("raise ValueError('one\\ntwo')", "ends with ValueError: one two"),
         (FILES.get("one_element.py", "") + "\n1 / 0\n", "ends with ZeroDivisionError"),
         (FILES.get("one_element.py", "").replace('"one_element"', '"output_stationary"'), "two dataflows are called"),
     ],
@@ -154,10 +155,43 @@ def test_a_plug_in_that_fails_leaves_nothing(tmp_path, text, message):
         load_plugin(tmp_path / "nowhere.py")
 
 
+@pytest.mark.parametrize("end", ["1 / 0", 'DATAFLOWS.add("output_stationary", one_element)'])
+def test_a_plug_in_that_fails_first_of_all_leaves_nothing(tmp_path, end):
+    """In a fresh process the shelves are empty, or not there, when the file begins."""
+    (tmp_path / "mine.py").write_text(FILES["one_element.py"] + end + "\n")
+    code = """
+import addersim
+try:
+    addersim.load_plugin("mine.py")
+except addersim.InputError as error:
+    print(error)
+from addersim.mapping.dataflows import DATAFLOWS
+print("one_element" in list(DATAFLOWS), DATAFLOWS["output_stationary"].__module__)
+"""
+    said, left = run("-c", code, cwd=tmp_path).splitlines()
+    assert said.startswith("mine.py: the plug-in ends with")
+    assert left == "False addersim.mapping.dataflows.output_stationary"
+
+
+def test_a_plug_in_that_loads_another_takes_it_along(tmp_path, shelves):
+    (tmp_path / "one_element.py").write_text(FILES["one_element.py"])
+    both = (
+        "from pathlib import Path\nimport addersim\naddersim.load_plugin(Path(__file__).with_name('one_element.py'))\n"
+    )
+    (tmp_path / "both.py").write_text(both + "1 / 0\n")
+    with pytest.raises(InputError, match="ends with ZeroDivisionError"):
+        load_plugin(tmp_path / "both.py")
+    assert "one_element" not in list(DATAFLOWS) and not PLUGINS
+    (tmp_path / "both.py").write_text(both)
+    load_plugin(tmp_path / "both.py")
+    assert "one_element" in list(DATAFLOWS) and len(PLUGINS) == 2
+
+
 def test_a_plug_in_is_loaded_once(tmp_path, shelves):
     (tmp_path / "mine.py").write_text(FILES["one_element.py"])
-    for _ in range(2):
-        load_plugin(tmp_path / "mine.py")
+    (tmp_path / "link.py").symlink_to("mine.py")
+    for same in ("mine.py", "mine.py", f"../{tmp_path.name}/mine.py", "link.py"):
+        load_plugin(tmp_path / same)
     assert DATAFLOWS["one_element"].__doc__
     (tmp_path / "mine.py").write_text(FILES["one_element.py"] + "# changed\n")
     with pytest.raises(InputError, match="two dataflows are called 'one_element'"):

@@ -62,12 +62,12 @@ def sweep(
         pool = cluster or f"local:{threads}"
         frame = run_sweep(chosen, None, pool, progress, out=out, shard=shard, accuracy=accuracy)
     _show(frame, csv, json_, kept=csv is not None or out is not None)
-    page = _page(frame, chosen, goals, out) if out is not None and shard is None else None
+    said = ["accuracy of integers" if accuracy else "nothing is simulated: energy, latency and area only"]
+    said[0] += SKIPPED_TWIN if chosen.twin else ""
+    if out is not None and shard is None:
+        said.append(f"report: {_page(frame, chosen, goals, out)}")
     if not json_:
-        said = "accuracy of integers" if accuracy else "nothing is simulated: energy, latency and area only"
-        print(said + (SKIPPED_TWIN if chosen.twin else ""))
-        if page is not None:
-            print(f"report: {page}")
+        print(*said, sep="\n")
 
 
 def search(

@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from addersim.costs.bill import Cost
 from addersim.costs.comparison.array_kinds import HELD, KINDS, ArrayComparison, Figure
 from addersim.costs.comparison.compare import METRICS, Comparison
 from addersim.costs.comparison.tornado import Tornado
+from addersim.hardware import Hardware
 from addersim.hardware.diagram import ASCII
 from addersim.report.figures import layer_table
 from addersim.study.outcome import Outcome, Side
@@ -83,15 +85,14 @@ def _fit(side: Side, rows: list[dict[str, Any]]) -> Table:
 
 def _costs(rows: list[dict[str, Any]]) -> Table:
     """Which array ran a layer, how long, and what it cost."""
-    units = ["arithmetic_pj", "buffers_pj", "dram_pj"]
-    heads = ["arithmetic nJ", "buffers nJ", "DRAM nJ"]
-    if any(row["leakage_pj"] for row in rows):
+    units, heads = ["arithmetic_pj", "buffers_pj", "dram_pj"], ["arithmetic nJ", "buffers nJ", "DRAM nJ"]
+    if _sum(rows, "leakage_pj"):
         units, heads = [*units, "leakage_pj"], [*heads, "leakage nJ"]
     grid = _grid("", ["layer"], ["array", "cycles", "used %", *heads])
     for row in rows:
-        if row["cycles"] or any(row[unit] for unit in units):
+        energies = [f"{row[unit] / 1000:,.2f}" if row[unit] else "" for unit in units]
+        if row["cycles"] or any(energies):
             size, _, kind = row["array"].partition(" ")
-            energies = (f"{row[unit] / 1000:,.2f}" if row[unit] else "" for unit in units)
             used = f"{100 * row['utilisation']:.0f}" if row["utilisation"] else ""
             grid.add_row(row["layer"], f"{size} {kind[:1]}".strip(), f"{row['cycles']:,}", used, *energies)
     _total(grid, "", f"{_sum(rows, 'cycles'):,}", "", *(f"{_sum(rows, unit) / 1000:,.2f}" for unit in units))
@@ -110,33 +111,35 @@ def _total(grid: Table, *cells: str) -> None:
 def _totals(outcome: Outcome) -> Table:
     grid = _grid("one image", [""], [side.label for side in outcome.sides])
     costs = [side.costs[outcome.table] for side in outcome.sides]
-    rows: list[tuple[str, list[str]]] = [
-        (
-            "accuracy, float",
-            ["-" if s.float_accuracy is None else f"{100 * s.float_accuracy:.2f} %" for s in outcome.sides],
-        ),
-        ("accuracy, integers", [f"{100 * s.accuracy:.2f} %" for s in outcome.sides]),
-        ("energy", [f"{c.energy_pj / 1000:,.1f} nJ" for c in costs]),
-        *(
-            (f"  {unit}", [f"{c.energy_by_unit[unit] / 1000:,.1f} nJ" for c in costs])
-            for unit in costs[0].energy_by_unit
-            if unit != "leakage" or any(c.energy_by_unit[unit] for c in costs)
-        ),
-        ("latency", [f"{c.latency_us:,.2f} us" for c in costs]),
-        ("cycles", [f"{c.cycles:,}" for c in costs]),
-        _area(outcome),
-    ]
-    for name, cells in rows:
-        grid.add_row(name, *cells)
+    grid.add_row("accuracy, float", *(_percent(side.float_accuracy) for side in outcome.sides))
+    grid.add_row("accuracy, integers", *(_percent(side.accuracy) for side in outcome.sides))
+    for name, energies in _energies(costs):
+        grid.add_row(name, *(f"{energy_pj / 1000:,.1f} nJ" for energy_pj in energies))
+    grid.add_row("latency", *(f"{c.latency_us:,.2f} us" for c in costs))
+    grid.add_row("cycles", *(f"{c.cycles:,}" for c in costs))
+    grid.add_row(*_area(outcome))
     return grid
 
 
-def _area(outcome: Outcome) -> tuple[str, list[str]]:
+def _energies(costs: list[Cost]) -> Iterator[tuple[str, list[float]]]:
+    """Yield the whole energy of all sides and that of each unit, of leakage only where a table knows it."""
+    yield "energy", [cost.energy_pj for cost in costs]
+    for unit in costs[0].energy_by_unit:
+        energies = [cost.energy_by_unit[unit] for cost in costs]
+        if unit != "leakage" or any(energies):
+            yield f"  {unit}", energies
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def _area(outcome: Outcome) -> list[str]:
     """Return the row of the arrays' area, by the study's first table that prints areas; not every one does."""
     for table, cost in outcome.sides[0].costs.items():
         if cost.area_um2 is not None:
-            return f"array area ({cost.table})", [f"{s.costs[table].area_um2:,.0f} um2" for s in outcome.sides]
-    return "array area", ["-" for _ in outcome.sides]
+            return [f"array area ({cost.table})", *(f"{s.costs[table].area_um2:,.0f} um2" for s in outcome.sides)]
+    return ["array area", *("-" for _ in outcome.sides)]
 
 
 def _remarks(outcome: Outcome) -> Iterator[str]:
@@ -215,18 +218,21 @@ def print_arrays(found: ArrayComparison) -> None:
     grid = _grid("array / adder, range over tables: above 1 the adders win", ["equal", "array"], ["size", *FIGURES])
     for held in HELD:
         for kind in KINDS[1:]:
-            rows = [row for row in found.rows if (row.held, row.kind) == (held, kind)]
-            sizes = sorted({(row.cost.hardware.rows, row.cost.hardware.cols) for row in rows})
-            ratios = [sorted(found.ratio(kind, held, figure).values()) for figure in FIGURES]
-            if rows:
-                ends = dict.fromkeys([sizes[0], sizes[-1]])
-                size = " - ".join(f"{a}x{b}" for a, b in ends)
-                grid.add_row(held, kind, size, *(_between(r[0], r[-1]) for r in ratios))
+            machines = [row.cost.hardware for row in found.rows if (row.held, row.kind) == (held, kind)]
+            if machines:
+                ratios = [found.ratio(kind, held, figure).values() for figure in FIGURES]
+                grid.add_row(held, kind, _sizes(machines), *(_between(min(r), max(r)) for r in ratios))
         grid.add_section()
     screen = Console()
     screen.print(grid)
     for text in found.assumptions:
         screen.print(text, style="dim", highlight=False, markup=False)
+
+
+def _sizes(machines: list[Hardware]) -> str:
+    """Return the smallest and the largest size of an array, or the only one."""
+    sizes = [(machine.rows, machine.cols) for machine in machines]
+    return " - ".join(f"{rows}x{cols}" for rows, cols in dict.fromkeys([min(sizes), max(sizes)]))
 
 
 def print_paths(outcome: Outcome) -> None:
@@ -275,18 +281,18 @@ def print_entry(full: dict[str, Any]) -> None:
 
 def _lines(fields: dict[str, Any], indent: str) -> Iterator[str]:
     for key, value in fields.items():
-        if isinstance(value, dict) and value:
+        if value in (None, "", [], {}):
+            continue
+        if isinstance(value, dict):
             yield f"{indent}{key}:"
             yield from _lines(value, indent + "  ")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
+        elif isinstance(value, list) and isinstance(value[0], dict):
             yield f"{indent}{key}:"
-            for one in value:
-                yield (
-                    indent + "  " + ", ".join(f"{k} {_short(v)}" for k, v in one.items() if v not in (None, "", False))
-                )
-        elif value not in (None, "", [], {}):
+            yield from (f"{indent}  {_short(one)}" for one in value)
+        else:
             yield f"{indent}{key}: {value}"
 
 
-def _short(value: Any) -> str:
-    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _short(fields: dict[str, Any]) -> str:
+    said = {key: " and ".join(map(str, v)) if isinstance(v, list) else v for key, v in fields.items()}
+    return ", ".join(f"{key} {value}" for key, value in said.items() if fields[key] not in (None, "", False))

@@ -93,7 +93,7 @@ def evaluate_machines(
     found = {name: np.empty((len(tables), *shape), kind) for name, kind in kinds.items()}
     for box in boxes(shape, BLOCK):
         for number, bill in enumerate(_bills(plan, prices, box)):
-            place: tuple[Any, ...] = number, *box
+            place: tuple[Any, ...] = number, *box, ...  # a text of no axes is stored, not the array around it
             for name, values in bill.items():
                 found[name][place] = values
     return _without_refused({name: np.moveaxis(values, 0, -1) for name, values in found.items()})

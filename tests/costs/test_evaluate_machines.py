@@ -131,6 +131,13 @@ def test_sizes_at_which_edges_and_weights_begin_to_stay(qnet: QuantizedNetwork, 
     check(qnet, machine, {**{key: list(map(int, v)) for key, v in sizes.items()}, "rows": [3, 16]}, "weight_stationary")
 
 
+def test_one_machine_is_a_grid_of_no_axes(qnet: QuantizedNetwork) -> None:
+    found = evaluate_machines(qnet, "adder_16x16", {}, tables=TABLES)
+    cost = addersim.evaluate(qnet.on("adder_16x16"), "adder_16x16", table=TABLES[1])
+    assert [repr(text) for text in found["refused"]] == ["''"] * len(TABLES)  # texts, not arrays that hold one
+    assert (found["cycles"][1], found["energy_pj"][1]) == (cost.cycles, pytest.approx(cost.energy_pj))
+
+
 def test_scratchpads_trees_and_scaled_tables() -> None:
     multipliers = small_network("conv2d")
     table = load_table("horowitz2014_45nm@16nm,0.8V")

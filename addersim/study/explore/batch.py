@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Batch:
     memory
         Folder that remembers accuracies, ``None`` for nowhere; left out where it is not there.
     plugins
-        Files that the worker loads first: :func:`addersim.load_plugin`.
+        SHA-256 and path of the files that the worker loads first: :func:`addersim.load_plugin`.
     """
 
     study: str
@@ -44,7 +44,7 @@ class Batch:
     indices: Indices
     accuracy: bool
     memory: str | None
-    plugins: tuple[str, ...] = ()
+    plugins: Mapping[str, str] = field(default_factory=dict)
     version: str = VERSION
 
 
@@ -53,7 +53,7 @@ def make_batch(study: Study, space: Space, indices: Indices, identity: Mapping[s
     said = study.model_dump_json(exclude_unset=True, exclude_none=True, exclude={"space", "twin", "title"})
     content = f"{identity['study_sha256']} {identity['space_sha256']}"
     place = str(memory) if memory else None
-    return Batch(said, content, space.axes, indices, identity["accuracy"], place, tuple(PLUGINS))
+    return Batch(said, content, space.axes, indices, identity["accuracy"], place, dict(PLUGINS))
 
 
 def rows(batch: Batch) -> Columns:
@@ -62,17 +62,24 @@ def rows(batch: Batch) -> Columns:
     Raises
     ------
     InputError
-        If a point cannot be evaluated, or the batch is from another version of addersim.
+        If a point cannot be evaluated, the batch is from another version of addersim, or a plug-in holds other content.
     """
     if batch.version != VERSION:
         raise InputError(f"a worker has addersim {VERSION}, the sweep {batch.version}")
-    for plugin in batch.plugins:
-        load_plugin(plugin)
+    _load(batch.plugins)
     study, space = _read(batch.study), Space(batch.axes)
     settings = {k: v for k, v in space.points(batch.indices[:1])[0].items() if k.split(".")[0] not in COST_KEYS}
     qnet = _network(batch.content, batch.study, json.dumps(settings))
     data, memory = changed(study, settings).data, Path(batch.memory) if batch.memory else None
     return priced(study, qnet, space, batch.indices, measure(data, memory) if batch.accuracy else None)
+
+
+def _load(plugins: Mapping[str, str]) -> None:
+    for content, path in plugins.items():
+        if content not in PLUGINS:
+            load_plugin(path)
+        if content not in PLUGINS:
+            raise InputError(f"{path}: a worker finds other content there than the sweep began with")
 
 
 def _read(said: str) -> Study:

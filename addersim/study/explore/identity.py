@@ -26,7 +26,7 @@ def identity(study: Study, space: Space, accuracy: bool) -> dict[str, Any]:
     folder = Path(study.path).absolute().parent
     said: dict[str, Any] = {"study": _by_content(content, folder), "space": _by_content(dict(space.axes), folder)}
     hashes = {f"{key}_sha256": hashlib.sha256(json.dumps(value).encode()).hexdigest() for key, value in said.items()}
-    plugins = {"plugins": sorted(PLUGINS.values())} if PLUGINS else {}
+    plugins = {"plugins": sorted(PLUGINS)} if PLUGINS else {}
     return {"addersim": VERSION, "accuracy": accuracy, **plugins, **said, **hashes}
 
 
