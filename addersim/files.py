@@ -30,7 +30,6 @@ def write_atomically(path: Path, data: bytes | memoryview | str, durable: bool =
     InputError
         If the file cannot be written, the old one being there still, or would replace a device or a pipe.
     """
-    payload = data.encode() if isinstance(data, str) else data
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise InputError(f"{path}: cannot be written: it is no regular file")
@@ -38,7 +37,7 @@ def write_atomically(path: Path, data: bytes | memoryview | str, durable: bool =
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(payload)
+                stream.write(data.encode() if isinstance(data, str) else data)
                 stream.flush()
                 if durable:
                     os.fsync(handle)

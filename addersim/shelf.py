@@ -122,16 +122,19 @@ def load_plugin(path: str | os.PathLike[str]) -> None:
         return
     for home in HOMES:  # full shelves first: a name that clashes does so in the plug-in, not at a later look-up
         importlib.import_module(f"addersim.{home}")
+    name = f"addersim_plugin_{content[:16]}"
     before, loaded = [(shelf, dict(shelf)) for shelf in Shelf.every], dict(PLUGINS)
     try:
-        _run(source, file, f"addersim_plugin_{content[:16]}")
+        _run(source, file, name)
     except (Exception, SystemExit) as error:
+        sys.modules.pop(name, None)
         for shelf, things in before:
             shelf.replace(things)
         PLUGINS.clear()
         PLUGINS.update(loaded)
-        said = " ".join(str(error).split())
-        raise InputError(f"{path}: the plug-in ends with {type(error).__name__}: {said}") from error
+        raise InputError(
+            f"{path}: the plug-in ends with {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
     PLUGINS[content] = str(file)
 
 
@@ -140,11 +143,7 @@ def _run(source: bytes, file: Path, name: str) -> None:
     module = ModuleType(name)
     module.__file__ = str(file)
     sys.modules[name] = module  # dataclasses look for the module of a class there
-    try:
-        exec(compile(source, file, "exec", dont_inherit=True), vars(module))
-    except BaseException:
-        sys.modules.pop(name, None)
-        raise
+    exec(compile(source, file, "exec", dont_inherit=True), vars(module))
 
 
 def lazy(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from addersim.arithmetic.window import Window
-from addersim.mapping.tiles import INDICES, Tiles
+from addersim.mapping.tiles import INDICES, Tiles, group_of_batch
 from addersim.network.loops import LoopNest
 
 
@@ -19,6 +20,11 @@ def layer(K: int, C: int, image: tuple[int, int], window: Window, N: int = 1) ->
     P, Q = window.out_size(*image)
     steps = window.stride, window.padding, window.dilation
     return LoopNest(K, C, P, Q, window.R, window.S, *image, N, window.groups, *steps)
+
+
+def one_group(nest: LoopNest) -> LoopNest:
+    """Return the loops of one group of one image."""
+    return replace(group_of_batch(nest), N=1)
 
 
 @lru_cache

@@ -80,8 +80,8 @@ def schedule_topology(
 def _cells(path: str | os.PathLike[str]) -> list[list[str]]:
     """Return the words of every line of a file."""
     try:
-        lines = csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines())
-        return [[cell.strip() for cell in line] for line in lines]
+        text = Path(path).read_text(encoding="utf-8-sig")
+        return [[cell.strip() for cell in line] for line in csv.reader(text.splitlines())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
 

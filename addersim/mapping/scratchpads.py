@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 from addersim.arithmetic.datapath import Datapath
@@ -34,11 +33,6 @@ def scratchpad_words(dataflow: Dataflow, machine: Hardware) -> dict[str, int]:
     words = {WORDS[role]: pad.size_bytes * 8 // pad.word_bits for pad in machine.scratchpads for role in pad.holds}
     taken = inspect.signature(dataflow).parameters
     return {name: count for name, count in words.items() if name in taken}
-
-
-def with_scratchpads(dataflow: Dataflow, machine: Hardware) -> Dataflow:
-    """Return ``dataflow`` with :func:`scratchpad_words`."""
-    return partial(dataflow, **scratchpad_words(dataflow, machine))
 
 
 @dataclass(frozen=True)

@@ -92,11 +92,6 @@ class Crossing:
         return Crossing(self.inputs * count, self.weights * count, self.outputs * count, self.sums * count)
 
 
-def one_group(nest: LoopNest) -> LoopNest:
-    """Return the loops of one group of one image."""
-    return replace(group_of_batch(nest), N=1)
-
-
 def group_of_batch(nest: LoopNest) -> LoopNest:
     """Return the loops of one group of all images; groups share nothing and follow one another."""
     return replace(nest, K=nest.K // nest.groups, C=nest.C // nest.groups, groups=1)

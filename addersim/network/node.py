@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,9 @@ class Tensor:
         if self.format is None:
             raise InputError("an edge has no integer format: quantise the network first")
         return self.format
+
+
+Formats: TypeAlias = tuple[EdgeFormat, ...]  # of the edges that a node reads, and of its own, last
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from addersim.kernels import native
 from addersim.kernels.plan import split_bias
 from addersim.network.float_run import as_images, channels_first, channels_last
 from addersim.network.graph import Network
-from addersim.network.node import EdgeFormat, Node
+from addersim.network.node import EdgeFormat, Formats, Node
 from addersim.network.ops import OPS, Facts, Runner
 from addersim.network.quantized import QuantizedNetwork
 from addersim.simulation.replay import Numbers, Prepared, Replay
@@ -241,7 +241,7 @@ def _merged(parts: Sequence[_Part]) -> Mapping[str, Facts]:
     return {name: reduce(Facts.merged, (facts[name] for facts in found)) for name in found[0]}
 
 
-def _formats(qnet: Network, node: Node) -> tuple[EdgeFormat, ...]:
+def _formats(qnet: Network, node: Node) -> Formats:
     return tuple(qnet.format(name) for name in (*node.inputs, node.name))
 
 

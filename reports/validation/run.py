@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from addersim.costs.evaluate import evaluate
 from addersim.files import write_atomically
 from addersim.hardware import Hardware, load_hardware
 from addersim.mapping.dataflows import DATAFLOWS
-from addersim.mapping.scratchpads import with_scratchpads
+from addersim.mapping.scratchpads import scratchpad_words
 from addersim.mapping.tiles import Tiles, crossing
 from addersim.network.loops import LoopNest
 from addersim.network.node import EdgeFormat, Node, Tensor
@@ -142,7 +142,8 @@ def bill(layer: str, machine: Hardware, batch: int) -> Cost:
 
 def chip() -> list[Row]:
     """Return time and global buffer traffic, layer by layer and in total."""
-    flow = with_scratchpads(DATAFLOWS["row_stationary"], CHIP)
+    row_stationary = DATAFLOWS["row_stationary"]
+    flow = partial(row_stationary, **scratchpad_words(row_stationary, CHIP))
     rows = []
     for layer in TIME_MS:
         cost, run = bill(layer, CHIP, 4), flow(replace(ALEXNET[layer], N=4), CHIP.rows, CHIP.cols)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from walks import LAYERS, every, walked
+from walks import LAYERS, every, one_group, walked
 
 from addersim.errors import InputError
 from addersim.mapping.array_runs import Array
@@ -18,7 +18,7 @@ from addersim.mapping.dataflows import DATAFLOWS
 from addersim.mapping.memories import Store, levels, outside
 from addersim.mapping.placement import Placed, place, place_each
 from addersim.mapping.tile_search import FIELDS, Layer, Objective, TooSmall
-from addersim.mapping.tiles import ORDERS, Crossing, Tiles, candidates, crossing, one_group, parts, room
+from addersim.mapping.tiles import ORDERS, Crossing, Tiles, candidates, crossing, parts, room
 from addersim.mapping.transfers import Widths
 from addersim.network.loops import LoopNest
 

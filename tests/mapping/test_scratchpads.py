@@ -13,7 +13,7 @@ from addersim.costs.tables.rows import Word
 from addersim.hardware import HARDWARE, load_hardware
 from addersim.mapping.dataflows import DATAFLOWS
 from addersim.mapping.dataflows.row_stationary import EYERISS_WORDS, row_stationary
-from addersim.mapping.scratchpads import WORDS, with_scratchpads
+from addersim.mapping.scratchpads import WORDS, scratchpad_words
 from addersim.network.loops import LoopNest
 
 EYERISS, ADDERS = HARDWARE["eyeriss"], HARDWARE["adder_16x16"]
@@ -33,11 +33,11 @@ def test_the_eyeriss_machine_has_the_scratchpads_that_the_dataflow_counts_on() -
 def test_a_dataflow_counts_on_the_machines_scratchpads() -> None:
     loops = LoopNest(K=48, C=16, P=8, Q=8, R=3, S=3)
     small = load_hardware(EYERISS, scratchpads={"sum_pad": {"size_bytes": 8}})
-    got = with_scratchpads(row_stationary, small)(loops, 12, 14)
+    got = row_stationary(loops, 12, 14, **scratchpad_words(row_stationary, small))
     assert got == row_stationary(loops, 12, 14, sum_words=4)
     assert got.input_reads > row_stationary(loops, 12, 14).input_reads
     flow = DATAFLOWS["output_stationary"]
-    assert with_scratchpads(flow, small)(loops, 12, 14) == flow(loops, 12, 14)
+    assert scratchpad_words(flow, small) == {}
 
 
 def test_every_word_is_charged_a_whole_access_of_the_scratchpad() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from walks import LAYERS, every, pixels, steps, walked, words_of
+from walks import LAYERS, every, one_group, pixels, steps, walked, words_of
 
 from addersim.mapping.tiles import (
     AXES,
@@ -21,7 +21,6 @@ from addersim.mapping.tiles import (
     crossing,
     crossings,
     met,
-    one_group,
     parts,
     room,
     sizes,

@@ -25,7 +25,7 @@ from addersim.arithmetic.window import Window
 from addersim.errors import InputError
 from addersim.network.graph import Network
 from addersim.network.loops import LoopNest
-from addersim.network.node import EdgeFormat, Node, Shape
+from addersim.network.node import EdgeFormat, Formats, Node, Shape
 from addersim.shelf import Shelf
 
 Role = Literal["input", "layer", "add", "norm", "rectifier", "join", "sum", "move", "stage"]
@@ -141,13 +141,11 @@ class Op:
         """Return the operation's real-valued result; arrays are channels-last."""
         raise ValueError(f"{self.kind} has no float form")
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
+    def fixed_run(self, node: Node, formats: Formats, kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
         """Return the integers of the output edge; ``formats`` are those of the inputs, then the output's."""
         raise ValueError(f"{self.kind} has no integer form")
 
-    def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
+    def prepared(self, node: Node, formats: Formats, kernels: ModuleType) -> Runner:
         """Return :meth:`fixed_run` with all but the images bound; work that every batch shares is done here."""
         return partial(self.fixed_run, node, formats, kernels)
 

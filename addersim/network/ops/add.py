@@ -18,7 +18,7 @@ from addersim.arithmetic.primitives import Count
 from addersim.errors import InputError
 from addersim.kernels.plan import AddPlan
 from addersim.network.graph import Network
-from addersim.network.node import EdgeFormat, Node, Shape
+from addersim.network.node import Formats, Node, Shape
 from addersim.network.ops import (
     OPS,
     Arguments,
@@ -59,7 +59,7 @@ class Add(Op):
     def float_run(self, node: Node, *xs: Floats) -> Floats:
         return np.asarray(xs[0] + xs[1])
 
-    def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
+    def prepared(self, node: Node, formats: Formats, kernels: ModuleType) -> Runner:
         p, q, out = formats
         stage, (a, b, n) = node.output_stage, (node.params[key] for key in ("shift_a_k", "shift_b_k", "shift_k"))
         low = out.zero_point if stage.relu else out.format.min

@@ -16,7 +16,7 @@ from addersim.arithmetic.window import Window
 from addersim.kernels.plan import LayerPlan, LayerRunner
 from addersim.network.graph import Network
 from addersim.network.loops import LoopNest
-from addersim.network.node import EdgeFormat, Node, Shape
+from addersim.network.node import EdgeFormat, Formats, Node, Shape
 from addersim.network.ops import OPS, Facts, Floats, Op, Runner, counts, float_counts
 
 
@@ -44,7 +44,7 @@ class ArrayLayer(Op):
         stride, padding, dilation, groups = window.stride, window.padding, window.dilation, window.groups
         return LoopNest(K, C, P, Q, window.R, window.S, H, W, 1, groups, stride, padding, dilation)
 
-    def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
+    def prepared(self, node: Node, formats: Formats, kernels: ModuleType) -> Runner:
         stage, p, out = node.output_stage, node.params, formats[-1]
         plan = LayerPlan(
             w_krsc=p["w_krsc"],

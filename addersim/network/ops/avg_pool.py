@@ -21,7 +21,7 @@ from addersim.arithmetic.primitives import Count
 from addersim.arithmetic.window import Window
 from addersim.errors import InputError
 from addersim.network.graph import Network
-from addersim.network.node import EdgeFormat, Node, Shape
+from addersim.network.node import EdgeFormat, Formats, Node, Shape
 from addersim.network.ops import (
     OPS,
     Arguments,
@@ -89,9 +89,7 @@ class AvgPool(Op):
     def constants(self, node: Node, *shapes: Shape) -> Mapping[str, Ints]:
         return {"factor_pq": window_factors(node, shapes[0][1:])[0]}
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
+    def fixed_run(self, node: Node, formats: Formats, kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
         factor_pq, _ = window_factors(node, xs[0].shape[1:3])
         y = kernels.sum_pool(xs[0], pool_window(node), self.pad_code(node, formats[0]), factor_pq)
         return (y[:, 0, 0, :] if node.attrs["squeeze"] else y), Facts()

@@ -10,7 +10,7 @@ import numpy as np
 
 from addersim.arithmetic.fixed import Ints
 from addersim.errors import InputError
-from addersim.network.node import EdgeFormat, Node, Shape
+from addersim.network.node import Formats, Node, Shape
 from addersim.network.ops import OPS, Arguments, Facts, Floats, Imported, Op
 
 
@@ -41,9 +41,7 @@ class Concat(Op):
 
         return torch.cat(xs, 1)
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
+    def fixed_run(self, node: Node, formats: Formats, kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
         return np.concatenate(xs, axis=-1), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:

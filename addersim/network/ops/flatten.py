@@ -10,7 +10,7 @@ import numpy as np
 
 from addersim.arithmetic.fixed import Ints
 from addersim.errors import InputError
-from addersim.network.node import EdgeFormat, Node, Shape
+from addersim.network.node import Formats, Node, Shape
 from addersim.network.ops import OPS, Arguments, Edge, Facts, Floats, Imported, Op, words
 
 
@@ -41,9 +41,7 @@ class Flatten(Op):
     def torch_run(self, node: Node, *xs: Any) -> Any:
         return xs[0].flatten(1)
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
+    def fixed_run(self, node: Node, formats: Formats, kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
         return (xs[0] if xs[0].ndim == 2 else kernels.flatten(xs[0])), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:

@@ -14,7 +14,7 @@ from addersim.arithmetic.primitives import Count
 from addersim.arithmetic.window import Window
 from addersim.errors import InputError
 from addersim.network.graph import Network
-from addersim.network.node import EdgeFormat, Node, Shape
+from addersim.network.node import Formats, Node, Shape
 from addersim.network.ops import (
     OPS,
     Arguments,
@@ -57,9 +57,7 @@ class MaxPool(Op):
     def window(self, node: Node) -> Window:
         return pool_window(node)
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
+    def fixed_run(self, node: Node, formats: Formats, kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
         return kernels.max_pool(xs[0], pool_window(node)), Facts()
 
     def primitives(self, node: Node, network: Network, array: Kind | None) -> list[Count]:

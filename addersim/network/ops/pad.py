@@ -10,7 +10,7 @@ import numpy as np
 
 from addersim.arithmetic.fixed import Ints
 from addersim.errors import InputError
-from addersim.network.node import EdgeFormat, Node, Shape
+from addersim.network.node import EdgeFormat, Formats, Node, Shape
 from addersim.network.ops import OPS, Arguments, Facts, Floats, Imported, Op
 
 
@@ -46,9 +46,7 @@ class Pad(Op):
     def pad_code(self, node: Node, x: EdgeFormat) -> int:
         return x.zero_point
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
+    def fixed_run(self, node: Node, formats: Formats, kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
         return np.pad(xs[0], _amounts(node, xs[0].ndim), constant_values=self.pad_code(node, formats[0])), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:

@@ -15,7 +15,7 @@ from addersim.arithmetic.datapath import Kind
 from addersim.arithmetic.fixed import Ints
 from addersim.arithmetic.primitives import Count
 from addersim.network.graph import Network
-from addersim.network.node import EdgeFormat, Node, Shape
+from addersim.network.node import Formats, Node, Shape
 from addersim.network.ops import OPS, Arguments, Facts, Floats, Imported, Op, counts, float_counts, words
 
 
@@ -35,9 +35,7 @@ class Relu(Op):
     def torch_run(self, node: Node, *xs: Any) -> Any:
         return xs[0].relu()
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
+    def fixed_run(self, node: Node, formats: Formats, kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
         return np.maximum(xs[0], formats[0].zero_point), Facts()
 
     def primitives(self, node: Node, network: Network, array: Kind | None) -> list[Count]:

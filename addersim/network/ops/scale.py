@@ -14,7 +14,7 @@ from addersim.arithmetic.datapath import Kind
 from addersim.arithmetic.primitives import Count
 from addersim.kernels.plan import StagePlan
 from addersim.network.graph import Network
-from addersim.network.node import EdgeFormat, Node
+from addersim.network.node import Formats, Node
 from addersim.network.ops import OPS, Op, Runner, words
 from addersim.network.ops.array_layer import pointwise, stage_counts
 
@@ -25,7 +25,7 @@ class Scale(Op):
     kind = "scale"
     role = "stage"
 
-    def prepared(self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType) -> Runner:
+    def prepared(self, node: Node, formats: Formats, kernels: ModuleType) -> Runner:
         x, out, stage, p = formats[0], formats[-1], node.output_stage, node.params
         b, m, a, n = (p[key] for key in ("bias_k", "multiplier_k", "offset_k", "shift_k"))
         low = out.zero_point if stage.relu else out.format.min

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from addersim.arithmetic.fixed import Ints
 from addersim.errors import InputError
-from addersim.network.node import EdgeFormat, Node, Shape
+from addersim.network.node import Formats, Node, Shape
 from addersim.network.ops import OPS, Arguments, Facts, Floats, Imported, Op
 
 
@@ -46,9 +46,7 @@ class Slice(Op):
         a = node.attrs
         return xs[0].index_select(a["axis"] + 1, torch.arange(a["start"], a["stop"], a["step"]))
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
+    def fixed_run(self, node: Node, formats: Formats, kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
         return _cut(node, xs[0]), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:

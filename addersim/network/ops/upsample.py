@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from addersim.arithmetic.fixed import Ints
 from addersim.errors import InputError
-from addersim.network.node import EdgeFormat, Node, Shape
+from addersim.network.node import Formats, Node, Shape
 from addersim.network.ops import OPS, Arguments, Facts, Floats, Imported, Op, pair
 
 
@@ -43,9 +43,7 @@ class Upsample(Op):
         factors = [float(factor) for factor in node.attrs["factors"]]
         return torch.nn.functional.interpolate(xs[0], scale_factor=factors, mode="nearest")
 
-    def fixed_run(
-        self, node: Node, formats: tuple[EdgeFormat, ...], kernels: ModuleType, *xs: Ints
-    ) -> tuple[Ints, Facts]:
+    def fixed_run(self, node: Node, formats: Formats, kernels: ModuleType, *xs: Ints) -> tuple[Ints, Facts]:
         return _repeat(node, xs[0]), Facts()
 
     def examples(self) -> Iterable[tuple[Node, tuple[Shape, ...]]]:
