@@ -1,9 +1,10 @@
 """load_export: a ``.pt2`` file of ``torch.export.save``, vetted so that nothing in it can run.
 
-``torch.export.load`` unpickles what the archive asks it to, opens the shared objects of AOTInductor and evaluates
-symbolic shapes. So the archive is read first; it is refused if it has a member that ``torch.export.save`` does not
-write, a pickled object, a symbolic expression, or a call outside ``torch.ops``. What torch then loads is a new
-archive of the bytes that were checked: two readers of a zip file cannot see two files.
+``torch.export.load`` unpickles what the archive asks it to, opens the shared objects of AOTInductor, evaluates
+symbolic shapes, and imports what a container of arguments or outputs names. So the archive is read first; it is
+refused if it has a member that ``torch.export.save`` does not write, a pickled object, a symbolic expression, a
+container other than Python's own, or a call outside ``torch.ops``. What torch then loads is a new archive of the
+bytes that were checked: two readers of a zip file cannot see two files.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from addersim.errors import InputError
 
+CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")  # None: a leaf
 NAMESPACES = ("torch.ops.aten.", "torch.ops.addersim.")
 FOREIGN = (AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile)
 
@@ -104,13 +106,27 @@ def _wrong_payloads(data: bytes) -> str:
 
 
 def _wrong_graph(data: bytes) -> str:
-    """Say what is wrong with a graph: whether it has symbolic shapes, or calls anything but operators."""
+    """Say what is wrong with a graph: symbolic shapes, containers not of Python, calls of no operator."""
     for key, value in _pairs(json.loads(data)):
         if key == "expr_str":
             return "symbolic shapes are not supported; export with a fixed batch"
+        if key in ("in_spec", "out_spec") and not _is_plain(json.loads(value)[1]):
+            return "expected arguments and outputs in tuples, lists and dictionaries only"
         if key == "target" and isinstance(value, str) and "." in value and not value.startswith(NAMESPACES):
             return f"the graph calls {value!r}, which is no operator of torch.ops"
     return ""
+
+
+def _is_plain(tree: Any) -> bool:
+    """Whether a tree of containers has Python's own only, with texts as keys: torch imports what others name."""
+    if tree["type"] not in CONTAINERS:
+        return False
+    keys = json.loads(tree["context"] or "null") or []
+    return (
+        isinstance(keys, list)
+        and all(isinstance(key, str) for key in keys)
+        and all(map(_is_plain, tree["children_spec"]))
+    )
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:

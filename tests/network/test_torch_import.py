@@ -1,5 +1,6 @@
 """Import through torch.export: same floats as torch, names users know, refusals with name and place."""
 
+import contextlib
 import json
 import zipfile
 
@@ -244,3 +245,57 @@ def test_the_layout_up_to_torch_2_7_is_read(tmp_path):
     x = torch.rand(1, 1, 2, 2)
     read, made = (run_float(from_torch(p, None), x) for p in (load_export(tmp_path / "old.pt2"), program))
     np.testing.assert_array_equal(read, made)
+
+
+LEAF = {"type": None, "context": None, "children_spec": []}
+IMPORTING = {
+    "collections.defaultdict": {
+        "default_factory_module": "addersim_trap",
+        "default_factory_name": "factory",
+        "dict_context": ["a"],
+    },
+    "builtins.dict": json.dumps([{"__enum__": True, "fqn": "addersim_trap:E", "name": "x"}]),
+    "collections.OrderedDict": json.dumps({"__enum__": True, "fqn": "addersim_trap:E", "name": "x"}),
+    "collections.namedtuple": json.dumps("addersim_trap.Pair"),
+}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("key", ["in_spec", "out_spec"])
+@pytest.mark.parametrize("container", IMPORTING)
+def test_containers_that_name_modules_import_nothing(exported, tmp_path, monkeypatch, container, key, nested):
+    """torch.export.load alone imports the module: it is what makes the test one."""
+    # Another name each time: torch remembers the containers that it has read.
+    trap = f"addersim_trap_{container.replace('.', '_')}_{key}_{nested}"
+    (tmp_path / f"{trap}.py").write_text(f"open({str(tmp_path / 'trap')!r}, 'w').close()\nfactory = list\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    tree = {"type": container, "context": IMPORTING[container], "children_spec": [LEAF]}
+    if nested:
+        tree = {"type": "builtins.tuple", "context": "null", "children_spec": [tree]}
+
+    def change(name, data):
+        if name != "net/models/model.json":
+            return data
+        graph = json.loads(data)
+        for entry in graph["graph_module"]["module_call_graph"]:
+            if entry["signature"]:
+                entry["signature"][key] = json.dumps([1, tree]).replace("addersim_trap", trap)
+        return json.dumps(graph).encode()
+
+    path = rewritten(exported, tmp_path / "net.pt2", change)
+    with pytest.raises(InputError, match=r"model\.json': expected arguments and outputs in tuples, lists and dict"):
+        load_export(path)
+    assert not (tmp_path / "trap").exists()
+    if container != "collections.namedtuple":  # whose name is only looked up
+        with contextlib.suppress(AttributeError):
+            torch.export.load(path)
+        assert (tmp_path / "trap").exists()
+
+
+def test_dictionaries_of_tensors_are_read(tmp_path):
+    class Named(nn.Module):
+        def forward(self, x):
+            return {"out": x.relu()}
+
+    torch.export.save(torch.export.export(Named(), (torch.zeros(1, 2),)), tmp_path / "net.pt2")
+    assert [node.kind for node in from_torch(load_export(tmp_path / "net.pt2"), None).nodes] == ["input", "relu"]
