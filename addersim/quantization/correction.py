@@ -56,16 +56,18 @@ class Walk:
         return self.floats[edge]
 
     def _advance(self, node: Node) -> None:
-        if not node.inputs:
-            self.floats[node.name] = [channels_last(part) for part in self._batches()]
-        else:
-            parts = zip(*(self.floats[name] for name in node.inputs), strict=True)
-            self.floats[node.name] = [OPS[node.kind].float_run(node, *xs) for xs in parts]
+        self.floats[node.name] = self._float_batches(node)
         self.readers[node.name] = len(self.network.consumers(node.name))
         for name in dict.fromkeys(node.inputs):
             self.readers[name] -= 1
         for name in [n for n in self.floats if self.readers[n] == 0 and n not in self.wanted and n != node.name]:
             del self.floats[name]
+
+    def _float_batches(self, node: Node) -> list[Floats]:
+        if not node.inputs:
+            return [channels_last(part) for part in self._batches()]
+        parts = zip(*(self.floats[name] for name in node.inputs), strict=True)
+        return [OPS[node.kind].float_run(node, *xs) for xs in parts]
 
     def _batches(self) -> Iterator[NDArray[np.float32]]:
         array = as_images(self.images, self.network.input.shape).astype(np.float32)

@@ -141,9 +141,8 @@ class IntegerModule(nn.Module):
         return self._plan._replace(formats=formats), {name: self._fresh(part) for name, part in self._parts.items()}
 
     def _fresh(self, part: Fused) -> Fused:
-        root, norm = (node and replace(node, params=self._arrays(node)) for node in (part.root, part.norm))
-        assert root is not None
-        return replace(part, root=root, norm=norm)
+        fresh = replace(part, root=replace(part.root, params=self._arrays(part.root)))
+        return fresh if part.norm is None else replace(fresh, norm=replace(part.norm, params=self._arrays(part.norm)))
 
     def _arrays(self, node: Node) -> dict[str, NDArray[Any]]:
         arrays = {key: array(key, owned.own) for key, owned in self._tensors.get(node.name, {}).items()}

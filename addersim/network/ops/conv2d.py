@@ -39,17 +39,10 @@ def window_arguments(arguments: Arguments, weight: Any) -> Imported:
     """Return edges, window and parameters from the arguments of ``conv2d`` or ``adder_conv2d``."""
     if any(arguments.get("output_padding") or ()) or arguments.get("transposed"):
         raise InputError("transposed convolution is not supported")
-    R, S = weight.shape[2:]
     dilation = pair(arguments.get("dilation", (1, 1)))
-    padding = arguments.get("padding", (0, 0))
-    if padding == "same":
-        extent = [d * (k - 1) for d, k in zip(dilation, (R, S), strict=True)]
-        if any(e % 2 for e in extent):
-            raise InputError("padding 'same' of an even kernel pads one side more; pad explicitly")
-        padding = [e // 2 for e in extent]
     attrs = {
         "stride": pair(arguments.get("stride", (1, 1))),
-        "padding": pair((0, 0) if padding == "valid" else padding),
+        "padding": _padding(arguments.get("padding", (0, 0)), weight.shape[2:], dilation),
         "dilation": dilation,
         "groups": int(arguments.get("groups", 1)),
     }
@@ -58,6 +51,15 @@ def window_arguments(arguments: Arguments, weight: Any) -> Imported:
         params["bias_k"] = arguments["bias"]
     x = arguments.get("input", arguments.get("x"))
     return Imported((x.name,), attrs, params)
+
+
+def _padding(stated: Any, kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
+    if stated != "same":
+        return pair((0, 0) if stated == "valid" else stated)
+    extent = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    if any(e % 2 for e in extent):
+        raise InputError("padding 'same' of an even kernel pads one side more; pad explicitly")
+    return pair([e // 2 for e in extent])
 
 
 def window_examples(kind: str) -> Iterable[tuple[Node, tuple[Shape, ...]]]:
